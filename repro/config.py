@@ -1,0 +1,461 @@
+"""Config: one frozen, validated value that holds everything a run's numbers depend on.
+
+Paths, devices, worker counts and progress bars are not in it, so they cannot change a run's name. A dotted key
+(`model.norm.beta`, `model.layers.conv3.init_std`) names one value; `override` changes some and validates the whole again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+
+from repro.geometry import LayerShape, layer_shapes
+from repro.suggest import did_you_mean
+
+Step = Literal["activation", "norm", "pool"]
+Connect = Literal["tower", "all"]
+View = Literal["center", "flips", "ten", "dense"]
+Norms = Literal["lrn", "batch", "group", "layer"]
+Activations = Literal["relu", "tanh", "abs-tanh", "sigmoid", "leaky-relu", "elu", "gelu", "none"]
+
+
+class Part(BaseModel):
+    """A frozen group of values; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Pool(Part):
+    """Pooling after a layer. `size` 1 with `stride` 2 keeps every second position: a strided convolution."""
+
+    kind: Literal["max", "avg"] = "max"
+    size: int = Field(3, ge=1)
+    stride: int = Field(2, ge=1)
+    ceil_mode: bool = True  # cuda-convnet covers the whole map (layer.py line 1164); torchvision floors
+
+
+class Conv(Part):
+    """A convolution, or a locally connected layer (`kind` "local": the same window, weights not shared)."""
+
+    kind: Literal["conv", "local"] = "conv"
+    name: str = ""
+    maps: int = Field(ge=1)  # over all towers together
+    kernel: int = Field(ge=1)
+    stride: int = Field(1, ge=1)
+    pad: int = Field(0, ge=0)
+    ceil_mode: bool = False  # the last window may hang over the right and lower edge and reads zeros there
+    connect: Connect = "all"  # which towers it reads
+    pool: bool | Pool = False  # True: the model's pool
+    order: tuple[Step, ...] = ("activation", "norm", "pool")
+    init_std: float | Literal["kaiming", "torch"] = 0.01
+    init_bias: float | Literal["torch"] = 0.0
+    weight_decay: float | None = None  # None: optim.weight_decay
+
+    @field_validator("init_std", "init_bias", "weight_decay")
+    @classmethod
+    def _non_negative(cls, value: float | str | None) -> float | str | None:
+        return non_negative(value)
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _order(cls, value: Any) -> Any:
+        steps = as_tuple(value)
+        if isinstance(steps, tuple) and sorted(map(str, steps)) != ["activation", "norm", "pool"]:
+            raise ValueError("order must hold activation, norm and pool once each")
+        return steps
+
+
+class Full(Part):
+    """A fully connected layer."""
+
+    kind: Literal["full"] = "full"
+    name: str = ""
+    maps: int | None = Field(ge=1)  # units over all towers; None: one a class
+    connect: Connect = "all"
+    activation: bool = True  # False: linear, as the last layer is
+    init_std: float | Literal["kaiming", "torch"] = 0.01
+    init_bias: float | Literal["torch"] = 0.0
+    weight_decay: float | None = None
+
+    @field_validator("init_std", "init_bias", "weight_decay")
+    @classmethod
+    def _non_negative(cls, value: float | str | None) -> float | str | None:
+        return non_negative(value)
+
+
+Layer = Annotated[Conv | Full, Field(discriminator="kind")]
+
+
+class Norm(Part):
+    """Normalization of the maps. For "lrn" the paper's section 3.3 letters; the other kinds use `layers` only."""
+
+    kind: Norms = "lrn"
+    layers: tuple[str, ...] = ("conv1", "conv2")
+    size: int = Field(5, ge=1)  # n
+    alpha: float = Field(1e-4, ge=0)
+    beta: float = Field(0.75, ge=0)
+    k: float = Field(2.0, gt=0)
+    over_n: bool = False  # True: alpha / n, as layer.py line 1182 divides
+    scope: Literal["tower", "all"] = "all"
+    same_map: bool = False  # True: a size x size window in the same map (cuda-convnet's `rnorm`)
+
+    _layers = field_validator("layers", mode="before")(lambda value: as_tuple(value))
+
+    @field_validator("size")
+    @classmethod
+    def _odd(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError("must be odd, so that the window has a center")
+        return value
+
+
+class Dropout(Part):
+    """Section 4.2: units of the named layers are dropped after their activation."""
+
+    probability: float = Field(0.5, gt=0, lt=1)
+    layers: tuple[str, ...] = ("fc6", "fc7")
+    inverted: bool = False  # False: outputs times (1 - probability) at test time, as text and code both do
+
+    _layers = field_validator("layers", mode="before")(lambda value: as_tuple(value))
+
+
+class Model(Part):
+    """The network. `layers` is written as a mapping name -> layer; convolutions come before full layers."""
+
+    towers: int = Field(2, ge=1, le=2)
+    layers: tuple[Layer, ...]
+    activation: Activations = "relu"
+    norm: Norm | None = Norm()
+    spatial_norm: Norm | None = None  # a second norm right after the first: 2012's `cnorm2`
+    pool: Pool = Pool()
+    dropout: Dropout | None = Dropout()
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return tuple(value)
+        named = []
+        for name, layer in value.items():
+            if layer is None:  # an arm that removes a layer
+                continue
+            part = layer.model_dump() if isinstance(layer, Part) else dict(layer)
+            named.append({"kind": "full" if "kernel" not in part else "conv", **part, "name": name})
+        return tuple(sorted(named, key=lambda part: part["kind"] == "full"))  # stable: a sixth convolution follows the fifth
+
+    @field_serializer("layers")
+    def _as_mapping(self, layers: tuple[Layer, ...]) -> dict[str, Any]:
+        return {layer.name: layer.model_dump(exclude={"name"}) for layer in layers}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = {layer.name for layer in self.layers}
+        if not self.layers or not isinstance(self.layers[-1], Full) or self.layers[-1].maps is not None:
+            raise ValueError("layers: the last layer must be full with maps null (one output a class)")
+        for layer in self.layers[:-1]:
+            if layer.maps is None:
+                raise ValueError(f"layers.{layer.name}.maps: only the last layer may leave it null")
+            if layer.maps % self.towers:
+                raise ValueError(f"layers.{layer.name}.maps: {layer.maps} does not divide by {self.towers} towers")
+        if self.layers[-1].connect != "all":
+            raise ValueError(f"layers.{self.layers[-1].name}.connect: the last layer must read all towers")
+        for key, part in (("norm", self.norm), ("spatial_norm", self.spatial_norm), ("dropout", self.dropout)):
+            for name in part.layers if part else ():
+                if name not in names:
+                    raise ValueError(f"{key}.layers: no layer is called {name!r}{did_you_mean(name, names)}")
+                if key != "dropout" and isinstance(self.layer(name), Full):
+                    raise ValueError(f"{key}.layers: {name} is a full layer; normalization is for convolutions")
+        return self
+
+    def layer(self, name: str) -> Conv | Full:
+        """The layer called `name`."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+
+class Data(Part):
+    """Which pictures, how they were stored, and what is subtracted from them."""
+
+    source: str  # a name that `repro data list` shows
+    size: int = Field(256, ge=8)  # side of the stored square, pixels (section 2)
+    resize: Literal["short-crop", "warp"] = "short-crop"  # F29: short side then center crop, or both sides (Caffe)
+    storage: Literal["raw", "jpeg", "png"] = "raw"  # F29b; raw and png are lossless
+    quality: int | None = Field(None, ge=1, le=100)  # of jpeg
+    classes: int = Field(1000, ge=2)
+    first_class: int = Field(0, ge=0)  # classes first_class ... first_class + classes - 1 of the prepared set are used
+    per_class: int | None = Field(None, ge=1)  # training pictures of each class; None: all
+    test_per_class: int | None = Field(None, ge=1)
+    order: Literal["reshuffle", "fixed"] = "reshuffle"  # F15: 2012 shuffled once, when the files were written
+    mean: Literal["pixel", "channel", "scalar", "picture", "none"] = "pixel"  # F17
+    contrast: Literal["none", "global", "local"] = "none"
+    scale: float = Field(1.0, gt=0)  # F18: times this after the mean; 1 keeps 0-255
+
+    @model_validator(mode="after")
+    def _quality(self) -> Self:
+        if (self.storage == "jpeg") != (self.quality is not None):
+            raise ValueError("quality: give it exactly when storage is jpeg")
+        return self
+
+
+class Color(Part):
+    """PCA color noise of section 4.1. `kind` says what multiplies the normal draw along each eigenvector (F13)."""
+
+    kind: Literal["stddev", "eigenvalue", "lighting"] = "stddev"
+    strength: float = Field(0.1, gt=0)  # standard deviation of the draw
+    divide: bool = False  # training pictures divided by 1 + strength, as convdata.py does
+
+
+class Augment(Part):
+    """What happens to a training picture; the crop size also holds for test pictures."""
+
+    crop: int = Field(224, ge=4)
+    random_crop: bool = True
+    mirror: bool = True
+    chunk: int = Field(1, ge=1)  # F14: consecutive pictures that share one crop offset and mirror coin (2012: 32)
+    color: Color | None = None
+
+
+class Optim(Part):
+    """Section 5."""
+
+    batch_size: int = Field(128, ge=1)
+    learning_rate: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    bias_learning_rate_factor: float = Field(1.0, gt=0)  # F10: 2 in every 2012 file
+    bias_weight_decay: bool = True  # F10: False in src/layer.cu line 565
+    momentum_form: Literal["paper", "torch"] = "paper"  # F20: is the learning rate inside the velocity?
+
+
+class Endgame(Part):
+    """F11: what the hand-run 2012 schedule did near its end, by hand; epochs count from 0."""
+
+    layer: str = "conv1"
+    slow_epoch: int = Field(ge=0)
+    slow_learning_rate: float = Field(1e-5, ge=0)
+    freeze_epoch: int = Field(ge=0)
+    color_off_epoch: int = Field(ge=0)
+
+
+class Schedule(Part):
+    """How long, and how the learning rate falls. `steps` are epochs, counted from 0, at which it is divided."""
+
+    epochs: int = Field(90, ge=1)
+    kind: Literal["plateau", "steps", "dexp", "constant"] = "plateau"
+    factor: float = Field(10.0, gt=1)  # each drop divides by it
+    patience: int = Field(3, ge=1)  # plateau: epochs without improvement before a drop
+    drops: int = Field(3, ge=0)  # plateau: at most so many (section 5)
+    steps: tuple[int, ...] = ()
+    bias_steps: tuple[int, ...] | None = None  # F10: the bias learning rate's own drops; None: as the weights
+    dexp_factor: float = Field(250.0, gt=1)  # total division over the run, in `dexp_steps` equal stairs
+    dexp_steps: int = Field(4, ge=2)
+    endgame: Endgame | None = None
+    stop_train_error: float | None = Field(None, gt=0, lt=100)  # stop once the epoch's training error is at most this
+
+    _steps = field_validator("steps", "bias_steps", mode="before")(lambda value: as_tuple(value))
+
+    @model_validator(mode="after")
+    def _steps_when_used(self) -> Self:
+        for key, steps in (("steps", self.steps), ("bias_steps", self.bias_steps or ())):
+            if list(steps) != sorted(set(steps)) or any(step < 1 for step in steps):
+                raise ValueError(f"{key}: must be rising epochs from 1 on, not {list(steps)}")
+        if self.steps and self.kind != "steps":
+            raise ValueError(f"steps: used by kind steps only, and kind is {self.kind}")
+        if self.bias_steps is not None and self.kind != "steps":
+            raise ValueError(f"bias_steps: used by kind steps only, and kind is {self.kind}")
+        return self
+
+
+class Eval(Part):
+    """What is measured, and when. Not part of a run's digest but for `every`: views are read off a finished run."""
+
+    every: int = Field(1, ge=1)  # test the center view each so many epochs (the plateau watches it)
+    views: tuple[View, ...] = ("center", "ten")  # at the end, with predictions kept
+    train_error: bool = True  # also the error on training pictures in test mode, at the end
+
+    _views = field_validator("views", mode="before")(lambda value: as_tuple(value))
+
+
+class Pretrain(Part):
+    """Train first on other classes of the same set, then keep all layers but the last (Table 2, starred rows)."""
+
+    first_class: int = Field(ge=0)
+    classes: int = Field(ge=2)
+    epochs: int = Field(ge=1)
+
+
+class Config(Part):
+    """Everything a run's numbers depend on, but the seed."""
+
+    model: Model
+    data: Data
+    augment: Augment = Augment()
+    optim: Optim = Optim()
+    schedule: Schedule = Schedule()
+    eval: Eval = Eval()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    pretrain: Pretrain | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.augment.crop > self.data.size:
+            raise ValueError(
+                f"augment.crop: a crop of {self.augment.crop} is larger than the stored picture (data.size {self.data.size})"
+            )
+        endgame = self.schedule.endgame
+        if endgame and endgame.layer not in {layer.name for layer in self.model.layers}:
+            raise ValueError(f"schedule.endgame.layer: no layer is called {endgame.layer!r}")
+        self.shapes()
+        return self
+
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """Shape, parameters, neurons and multiply-adds of every layer, in order."""
+        return layer_shapes(self.model, self.augment.crop, self.data.classes)
+
+
+def non_negative(value: float | str | None) -> float | str | None:
+    """Refuse negative numbers; pass names through."""
+    if isinstance(value, float) and value < 0:
+        raise ValueError("must be zero or more")
+    return value
+
+
+def as_tuple(value: Any) -> Any:
+    """JSON has lists where a Config has tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """A Config from nested plain values. Raises ValueError: one line that names each bad key."""
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise ValueError("; ".join(_explain(entry, values) for entry in error.errors())) from None
+
+
+def _explain(entry: Any, values: Mapping[str, Any]) -> str:
+    unions = {"conv", "local", "full", "bool", "Pool"}
+    at = [part for part in entry["loc"] if not (isinstance(part, str) and part in unions)]
+    if "layers" in at and len(at) > at.index("layers") + 1 and isinstance(at[at.index("layers") + 1], int):
+        place = at.index("layers") + 1
+        layers = values.get("model", {}).get("layers", {})
+        named = [name for name, layer in layers.items() if layer is not None] if isinstance(layers, Mapping) else []
+        named.sort(key=lambda name: "kernel" not in layers[name])
+        at[place] = named[at[place]] if at[place] < len(named) else at[place]
+    message = entry["msg"].removeprefix("Value error, ")
+    key = ".".join(map(str, at))
+    if key and ": " in message and message.split(": ")[0].replace(".", "").replace("_", "").isalnum():
+        return f"{key}.{message}"  # a validator of the whole part names the key below it
+    shown = "" if isinstance(entry["input"], (dict, BaseModel)) else f" (it is {entry['input']!r})"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values, as JSON would hold them; `from_dict` takes them back."""
+    return json.loads(config.model_dump_json())
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """`config` with some dotted keys changed; the whole is validated again.
+
+    Values are plain (numbers, strings, lists, mappings, None). None removes an optional part or a layer; a mapping
+    given for a part that is None makes it, with that part's defaults; `model.layers.conv6` may be new.
+    Raises ValueError in one line that names the key, with a suggestion when it is misspelled.
+    """
+    values = to_dict(config)
+    for key, value in changes.items():
+        _set(values, key, value)
+    return from_dict(values)
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    place: Any = values
+    for depth, part in enumerate(path):
+        if not isinstance(place, dict) or part not in place:
+            raise ValueError(_unknown(key, part, place))
+        if place[part] is None:
+            whole = ".".join(path[: depth + 1])
+            raise ValueError(f"{key}: {whole} is null here; give {whole} a mapping first")
+        place = place[part]
+    if not isinstance(place, dict) or (last not in place and path != ["model", "layers"]):
+        raise ValueError(_unknown(key, last, place))
+    if last not in place and not isinstance(value, (Mapping, type(None))):
+        raise ValueError(_unknown(key, last, place))
+    if isinstance(value, Mapping) and isinstance(place.get(last), dict):
+        value = {**place[last], **value}
+    place[last] = _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return json.loads(value.model_dump_json())
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
+
+
+def _unknown(key: str, part: str, place: Any) -> str:
+    known = list(place) if isinstance(place, dict) else []
+    return f"unknown key {key!r}: there is no {part!r} in it{did_you_mean(part, known)}"
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """`["optim.batch_size=64", "model.norm=null"]` as changes. Values are JSON; anything else is a string.
+
+    Raises ValueError when an item has no `=` or a key comes twice.
+    """
+    changes: dict[str, Any] = {}
+    for item in assignments:
+        key, sign, text = item.partition("=")
+        if not sign or not key:
+            raise ValueError(f"--set {item!r}: write key=value, for example --set optim.batch_size=64")
+        if key in changes:
+            raise ValueError(f"--set {key}: given twice")
+        try:
+            changes[key] = json.loads(text)
+        except json.JSONDecodeError:
+            changes[key] = None if text in ("None", "none") else text
+    return changes
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted key -> value, for every value of the Config."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for name, part in value.items():
+                walk(f"{prefix}.{name}" if prefix else name, part)
+        else:
+            flat[prefix] = value
+
+    walk("", to_dict(config))
+    return flat
+
+
+def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both values. A part or a layer that one side lacks is one entry, None there."""
+    changed: dict[str, tuple[Any, Any]] = {}
+
+    def walk(prefix: str, one: Any, two: Any) -> None:
+        if isinstance(one, dict) and isinstance(two, dict):
+            for name in [*one, *(name for name in two if name not in one)]:
+                walk(f"{prefix}.{name}" if prefix else name, one.get(name), two.get(name))
+        elif one != two:
+            changed[prefix] = (one, two)
+
+    walk("", to_dict(a), to_dict(b))
+    return changed
+
+
+def digest(config: Config, data_digest: str) -> str:
+    """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished
+    run, and `eval.train_error`) and the content digest of the prepared data."""
+    values = to_dict(config)
+    del values["eval"]["views"], values["eval"]["train_error"]
+    text = json.dumps({"config": values, "data": data_digest}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

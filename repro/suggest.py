@@ -1,0 +1,12 @@
+"""The end of an error line: the known name that was probably meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'tiny'?"`, else the known names when they are few, else the empty string."""
+    names = sorted(known)
+    if close := get_close_matches(name, names, n=1, cutoff=0.6):
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= 12 else ""
