@@ -1,0 +1,21 @@
+# `make demo`: from a clean clone to a report.  `make test`: from a clean clone to a tested one.
+# Both make .venv first, from the pinned versions of constraints.txt, and again only when that file changes.
+.PHONY: setup demo test lint clean
+PYTEST_WORKERS ?= 2
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@scripts/demo.sh
+
+test: setup
+	.venv/bin/python -m pytest -q -n $(PYTEST_WORKERS)
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
