@@ -1,0 +1,193 @@
+"""Ablation, Arm, Claim: how a question about the paper is declared. Plain values; nothing here trains or counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from repro.suggest import did_you_mean
+
+View = Literal["center", "flips", "ten", "dense"]
+Kind = Literal["effect", "at_least", "ratio", "value", "overfits"]
+Product = Literal["kernels", "neighbors"]
+
+ERRORS = ("top1_error", "top5_error", "train_error")  # percent
+EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error is reached
+NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a published number was measured on."""
+
+    data: str  # a Data.source: "imagenet-2012"
+    view: View
+    text: str  # for people: "ILSVRC-2012 validation, ten views"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published statement. Make one with the class methods, which name its kind.
+
+    `published` maps a metric to its number: points for an effect, percent for a value, times for a ratio; None where
+    the paper gives a direction only. The sign is that of `arm` minus `reference`.
+    """
+
+    kind: Kind
+    arm: str
+    reference: str | None
+    published: Mapping[str, float | None]
+    source: str
+    measured: Measured
+    runs: tuple[str, ...] = ()  # keys of paper.RUNS: the 2012 run notes behind the number
+
+    @classmethod
+    def effect(
+        cls,
+        arm: str,
+        reference: str,
+        *,
+        top1: float | None = None,
+        top5: float | None = None,
+        train: float | None = None,
+        source: str,
+        measured: Measured,
+        runs: tuple[str, ...] = (),
+    ) -> Claim:
+        """The error of `arm` is so many points above that of `reference` (negative: below)."""
+        return cls("effect", arm, reference, _given(top1, top5, train), source, measured, runs)
+
+    @classmethod
+    def at_least(
+        cls, arm: str, reference: str, *, top1: float, source: str, measured: Measured, runs: tuple[str, ...] = ()
+    ) -> Claim:
+        """The error of `arm` is at least so many points above that of `reference` ("over 1%")."""
+        return cls("at_least", arm, reference, {"top1_error": top1}, source, measured, runs)
+
+    @classmethod
+    def ratio(
+        cls, arm: str, reference: str, *, times: float, source: str, measured: Measured, runs: tuple[str, ...] = ()
+    ) -> Claim:
+        """`arm` needs so many times the epochs of `reference` to reach schedule.stop_train_error."""
+        return cls("ratio", arm, reference, {EPOCHS_TO_TARGET: times}, source, measured, runs)
+
+    @classmethod
+    def value(
+        cls,
+        arm: str,
+        *,
+        top1: float | None = None,
+        top5: float | None = None,
+        source: str,
+        measured: Measured,
+        runs: tuple[str, ...] = (),
+    ) -> Claim:
+        """`arm` has this error, percent."""
+        return cls("value", arm, None, _given(top1, top5, None), source, measured, runs)
+
+    @classmethod
+    def overfits(cls, arm: str, reference: str, *, source: str, measured: Measured) -> Claim:
+        """The gap between test and training error is larger for `arm` than for `reference`; no number is given."""
+        return cls("overfits", arm, reference, {"gap": None}, source, measured)
+
+    @classmethod
+    def worse(cls, arm: str, reference: str, *, metric: str = "top1_error", source: str, measured: Measured) -> Claim:
+        """`arm` is worse than `reference` in `metric`; the paper gives no number."""
+        return cls("effect", arm, reference, {metric: None}, source, measured)
+
+
+def _given(top1: float | None, top5: float | None, train: float | None) -> dict[str, float | None]:
+    numbers = dict(zip(ERRORS, (top1, top5, train), strict=True))
+    return {metric: number for metric, number in numbers.items() if number is not None}
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Average the stored softmax outputs of `seeds` runs of each arm in `of` (section 6; F27)."""
+
+    of: tuple[str, ...]
+    seeds: int = 1
+    weights: Literal["uniform", "tuned"] = "uniform"  # tuned: chosen on one half of the test pictures, tested on the other
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A preset plus the few keys it changes; or another way to read the runs of another arm (`view`, `ensemble`)."""
+
+    name: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    presets: tuple[str, ...] | None = None  # None: wherever the ablation runs
+    view: View | None = None  # None: the claim's view
+    ensemble: Ensemble | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A declared search, made for each arm on its own: the value of `key` with the best `metric` at `seed` is used.
+
+    The search seed is not among the seeds of the comparison (0, 1, 2, ...), so the choice does not favor them.
+    """
+
+    key: str
+    values: tuple[float, ...]
+    metric: str = EPOCHS_TO_TARGET
+    seed: int = 1000
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One question. Raises ValueError, when made, where it contradicts itself.
+
+    The first arm is the baseline: effects that no claim names are taken against it.
+    """
+
+    name: str
+    question: str
+    factor: str  # dotted key, or words when an experiment changes no key
+    section: str  # of the paper, as "3.3"; "-" for readers' questions
+    arms: Sequence[Arm]
+    presets: Sequence[str]  # the first is the default
+    claims: Sequence[Claim] = ()
+    confounds: Sequence[str] = ()  # what else differs, in the 2012 comparison or in ours
+    search: Search | None = None
+    products: Sequence[Product] = ()  # drawn from finished runs: Figure 3, Figure 4
+    discussion: str = ""  # what is known, and what our results mean; Markdown
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r}: use lower-case letters, digits and hyphens")
+        if not self.question.rstrip().endswith("?"):
+            raise ValueError("question: must be a question that ends in '?'")
+        if not self.arms or not self.presets:
+            raise ValueError("arms and presets: give at least one of each")
+        for name in names:
+            if names.count(name) > 1 or not NAME.fullmatch(name):
+                raise ValueError(f"arm {name!r}: names are unique, of lower-case letters, digits and hyphens")
+        for claim in self.claims:
+            for name in (claim.arm, claim.reference):
+                if name is not None and name not in names:
+                    raise ValueError(f"claim: there is no arm {name!r}{did_you_mean(name, names)}")
+            if not claim.published:
+                raise ValueError(f"claim on {claim.arm!r}: gives no number and no metric")
+        for arm in self.arms:
+            for name in arm.ensemble.of if arm.ensemble else ():
+                if name not in names or self.arm(name).ensemble:
+                    raise ValueError(f"arm {arm.name!r}: cannot average arm {name!r}{did_you_mean(name, names)}")
+            for preset in arm.presets or ():
+                if preset not in self.presets:
+                    raise ValueError(f"arm {arm.name!r}: {preset!r} is not among the presets of the ablation")
+
+    def arm(self, name: str) -> Arm:
+        """The arm called `name`. Raises ValueError with a suggestion."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise ValueError(f"{self.name} has no arm {name!r}{did_you_mean(name, [arm.name for arm in self.arms])}")
+
+    def arms_at(self, preset: str) -> list[Arm]:
+        """The arms that make sense at `preset`, in order."""
+        return [arm for arm in self.arms if arm.presets is None or preset in arm.presets]
