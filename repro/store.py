@@ -1,0 +1,267 @@
+"""results/ on disk: who wrote what, when a run counts as finished, and all of it as one table.
+
+    results/runs/<digest>/seed-<n>/
+        run.json             written last and in one move: its presence means finished. Fields: RUN_FIELDS below
+        failed.json          the last attempt failed; the run is to be done again
+        metrics.jsonl        a line an epoch
+        predictions-<view>.npz   index (P,), label (P,), probability (P, classes) float16, softmax averaged over the views
+        kernels.npy          weights of the first layer, (maps, 3, k, k) float32, tower 1 first
+        checkpoint.pt        exact state; not for git
+    results/experiments/<name>/<block>.json   what `repro run` was asked: preset, changes, seeds, and each arm's digest
+
+A *block* is one experiment at one preset with one set of changes; reports are made of blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA = 1
+
+RUN_FIELDS = (
+    "schema", "digest", "seed", "config", "data", "epochs", "epochs_to_target", "censored", "seconds",
+    "images_per_second", "train_error", "errors", "provenance", "placement",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """One experiment at one preset with one set of changes (`--set`), as it was last asked for."""
+
+    experiment: str
+    preset: str
+    changes: Mapping[str, Any]
+    seeds: int
+    arms: Mapping[str, str]  # arm -> digest of its runs; an ensemble arm is not among them
+    searches: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # arm -> tried value -> digest
+    data_digest: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def name(self) -> str:
+        """File name without its ending: the preset, and a short digest of the changes where there are any."""
+        if not self.changes:
+            return self.preset
+        text = json.dumps(dict(self.changes), sort_keys=True)
+        return f"{self.preset}+{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A place in results/ that cannot be read, and why. It is listed and left out."""
+
+    path: Path
+    reason: str
+
+
+def results_directory(option: Path | None) -> Path:
+    """`--results-dir`, else $REPRO_RESULTS_DIR, else ./results."""
+    return option or Path(os.environ.get("REPRO_RESULTS_DIR", "results"))
+
+
+def run_directory(results: Path, digest: str, seed: int) -> Path:
+    """Where the files of one run are."""
+    return results / "runs" / digest / f"seed-{seed}"
+
+
+def is_finished(results: Path, digest: str, seed: int) -> bool:
+    """Whether the run's record is there; it is written last."""
+    return (run_directory(results, digest, seed) / "run.json").is_file()
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file, keys in the order given, floats as Python prints them."""
+    write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_run(results: Path, record: Mapping[str, Any]) -> None:
+    """The record that makes a run finished. `record` has exactly RUN_FIELDS but `schema`."""
+    whole = {"schema": SCHEMA, **record}
+    assert set(whole) == set(RUN_FIELDS), set(whole) ^ set(RUN_FIELDS)
+    place = run_directory(results, whole["digest"], whole["seed"])
+    write_json(place / "run.json", {name: whole[name] for name in RUN_FIELDS})
+    (place / "failed.json").unlink(missing_ok=True)
+
+
+def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
+    """The record of a finished run. Raises ValueError where it is damaged or of another schema."""
+    path = run_directory(results, digest, seed) / "run.json"
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); delete its folder and run again") from None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else None
+        raise ValueError(f"{path}: written with schema {found}, this version reads {SCHEMA}; run it again")
+    if missing := [name for name in RUN_FIELDS if name not in record]:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}; delete its folder and run again")
+    return record
+
+
+def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Store `index`, `label` and `probability` of one view, compressed."""
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(run_directory(results, digest, seed) / f"predictions-{view}.npz", buffer.getvalue())
+
+
+def read_predictions(results: Path, digest: str, seed: int, view: str) -> dict[str, np.ndarray]:
+    """`index` (P,), `label` (P,), `probability` (P, classes). Raises ValueError where the file is missing or damaged."""
+    import numpy as np
+
+    path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in ("index", "label", "probability")}
+    except Exception as error:  # zip, key, value and OS errors all mean the same here
+        raise ValueError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+
+
+def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
+    """Whether one view's predictions are stored."""
+    return (run_directory(results, digest, seed) / f"predictions-{view}.npz").is_file()
+
+
+def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
+    """The epochs of a run, one dict each; a last line cut short by a crash is left out."""
+    path = run_directory(results, digest, seed) / "metrics.jsonl"
+    epochs = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            epochs.append(json.loads(line))
+        except ValueError:
+            break
+    return epochs
+
+
+def write_block(results: Path, block: Block) -> Path:
+    """Remember what was asked. More seeds replace fewer; never fewer more."""
+    path = results / "experiments" / block.experiment / f"{block.name}.json"
+    if path.is_file():
+        try:
+            before = read_block(path)
+        except ValueError:
+            before = None
+        if before and before.seeds > block.seeds and dict(before.arms) == dict(block.arms):
+            return path
+    write_json(path, asdict(block))
+    return path
+
+
+def read_block(path: Path) -> Block:
+    """One block file. Raises ValueError where it is damaged or of another schema."""
+    try:
+        values = json.loads(path.read_text())
+        if values.get("schema") != SCHEMA:
+            raise ValueError(f"schema {values.get('schema')}, this version reads {SCHEMA}")
+        return Block(**values)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from None
+
+
+def read_blocks(results: Path) -> tuple[list[Block], list[Damaged]]:
+    """Every block, sorted by experiment and name, and those that cannot be read."""
+    blocks, damaged = [], []
+    for path in sorted((results / "experiments").glob("*/*.json")):
+        try:
+            blocks.append(read_block(path))
+        except ValueError as error:
+            damaged.append(Damaged(path, str(error)))
+    return blocks, damaged
+
+
+def finished_runs(results: Path) -> tuple[list[dict[str, Any]], list[Damaged]]:
+    """Records of all finished runs, sorted by digest and seed, and those that cannot be read."""
+    records, damaged = [], []
+    for path in sorted((results / "runs").glob("*/seed-*/run.json")):
+        digest, seed = path.parent.parent.name, path.parent.name.removeprefix("seed-")
+        try:
+            records.append(read_run(results, digest, int(seed)))
+        except ValueError as error:
+            damaged.append(Damaged(path, str(error)))
+    return sorted(records, key=lambda record: (record["digest"], record["seed"])), damaged
+
+
+def collect(results: Path) -> pd.DataFrame:
+    """All finished runs as one tidy table, a row a run and view.
+
+    Columns: digest, seed, view, top1_error_percent, top5_error_percent, train_error_percent (test mode, center view),
+    gap_points (test minus training top-1), epochs, epochs_to_target, censored, seconds, images_per_second, data,
+    precision, placement.
+    """
+    return as_frame(finished_runs(results)[0])
+
+
+def as_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """`collect`'s table from records already read."""
+    import pandas as pd
+
+    rows = []
+    for record in records:
+        for view, errors in record["errors"].items():
+            train = record["train_error"]
+            rows.append(
+                {
+                    "digest": record["digest"],
+                    "seed": record["seed"],
+                    "view": view,
+                    "top1_error_percent": errors["top1_error"],
+                    "top5_error_percent": errors["top5_error"],
+                    "train_error_percent": train,
+                    "gap_points": None if train is None else errors["top1_error"] - train,
+                    "epochs": record["epochs"],
+                    "epochs_to_target": record["epochs_to_target"],
+                    "censored": record["censored"],
+                    "seconds": record["seconds"],
+                    "images_per_second": record["images_per_second"],
+                    "data": record["data"]["name"],
+                    "precision": record["config"]["precision"],
+                    "placement": record["placement"],
+                }
+            )
+    columns = [
+        "digest", "seed", "view", "top1_error_percent", "top5_error_percent", "train_error_percent", "gap_points",
+        "epochs", "epochs_to_target", "censored", "seconds", "images_per_second", "data", "precision", "placement",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def publish(results: Path) -> list[Path]:
+    """Write `collect` as runs.csv and runs.parquet in results/. Same runs, same bytes of CSV."""
+    frame = collect(results)
+    csv, parquet = results / "runs.csv", results / "runs.parquet"
+    write_atomically(csv, frame.to_csv(index=False, lineterminator="\n"))
+    frame.to_parquet(parquet, index=False)
+    return [csv, parquet]
