@@ -1,3 +1,7 @@
 """Reproduction and ablation bench for AlexNet (Krizhevsky, Sutskever, Hinton, NIPS 2012)."""
 
+from repro import paper
+from repro.ablation import Ablation, Arm, Claim, Ensemble, Measured, Search
+
+__all__ = ["Ablation", "Arm", "Claim", "Ensemble", "Measured", "Search", "paper"]
 __version__ = "0.1.0"
