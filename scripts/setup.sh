@@ -13,12 +13,6 @@ may_install() {
     command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 apt_line() { echo "apt-get install -y --no-install-recommends $*"; }
-missing_packages() {
-    local package
-    for package in "$@"; do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || echo "$package"
-    done
-}
 install_packages() {
     # a stale package list names archives that are gone; without a network the list at hand has to do
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq || true
@@ -56,23 +50,16 @@ install_pinned() {
 
 # FFCV is the faster loader, not a condition: whatever goes wrong here is said, and the torch loader is used.
 install_ffcv() {
-    local wanted headers shim log
-    # shellcheck disable=SC2046
-    wanted=$("$venv/bin/python" -c 'from repro.doctor import FFCV_SYSTEM_PACKAGES as p; print(*p)')
-    headers=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    [ -e "$headers/Python.h" ] || wanted="$wanted $("$venv/bin/python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')"
-    command -v g++ >/dev/null || wanted="$wanted g++"
-    if command -v dpkg-query >/dev/null; then
+    local missing shim log
+    missing=$("$venv/bin/python" -c 'from repro.doctor import missing_system_packages; print(*missing_system_packages())')
+    if [ -n "$missing" ]; then
+        say "FFCV needs system packages: $missing"
         # shellcheck disable=SC2086
-        wanted=$(missing_packages $wanted | tr '\n' ' ')
-        if [ -n "$wanted" ]; then
-            # shellcheck disable=SC2086
-            if ! may_install || ! install_packages $wanted; then
-                say "FFCV is left out: it needs system packages that could not be installed from here. As root:"
-                say "    $(apt_line "$wanted")"
-                say "then 'make setup' again. Until then the torch loader gives the same batches, more slowly."
-                return
-            fi
+        if ! may_install || ! install_packages $missing; then
+            say "FFCV is left out, since these could not be installed from here. As root:"
+            say "    $(apt_line "$missing")"
+            say "then 'make setup' again. Until then the torch loader gives the same batches, more slowly."
+            return
         fi
     fi
     say "building FFCV"

@@ -1,0 +1,138 @@
+"""The doctor names what is missing and never stumbles over it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repro import doctor
+from repro.doctor import Finding
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def test_diagnose_reports_every_check_once() -> None:
+    findings = doctor.diagnose()
+    names = [finding.name for finding in findings]
+    assert len(names) == len(set(names))
+    by_name = {finding.name: finding for finding in findings}
+    assert by_name["python"].status == "ok"
+    assert sys.executable in by_name["python"].found
+    assert by_name["torch"].status == "ok"
+    for finding in findings:
+        assert finding.status in ("ok", "missing", "limited")
+        assert finding.found
+        assert "could not be looked at" not in finding.found
+        assert "\n" not in finding.found + finding.used_instead + finding.mend
+        if finding.status == "ok":
+            assert not finding.used_instead
+            assert not finding.mend
+        if finding.status == "missing":
+            assert finding.mend
+
+
+def test_a_check_that_fails_is_itself_a_finding() -> None:
+    def broken_check() -> Finding:
+        raise PermissionError("not yours")
+
+    finding = doctor.guarded(broken_check)
+    assert finding == Finding("broken check", "limited", "could not be looked at: PermissionError: not yours")
+
+
+def test_import_does_not_import_torch() -> None:
+    code = "import sys, repro.doctor; print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_without_ffcv_the_torch_loader_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    finding = doctor.ffcv()
+    assert (finding.status, finding.found, finding.mend) == ("missing", "not installed", "make setup")
+    assert "torch loader" in finding.used_instead
+
+
+def test_an_ffcv_that_does_not_import_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ffcv.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    finding = doctor.ffcv()
+    assert finding.status == "missing"
+    assert finding.found == "installed, but: ImportError: libGL.so.1: cannot open shared object file"
+
+
+def test_outside_a_checkout_the_mend_needs_no_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "in_checkout", lambda: False)
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: 1000)
+    assert doctor.ffcv_line() == (
+        "sudo apt-get install -y --no-install-recommends libopencv-dev libturbojpeg0-dev pkg-config"
+        " && pip install 'alexnet-repro[ffcv]'"
+    )
+
+
+def test_missing_system_packages_are_named_with_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor.ctypes.util, "find_library", lambda name: None)
+    missing = doctor.missing_system_packages()
+    assert {"g++", "pkg-config", "libgl1", "libglib2.0-0"} <= set(missing)
+    finding = doctor.system_packages()
+    assert finding.status == "missing"
+    assert finding.mend.endswith(f"apt-get install -y --no-install-recommends {' '.join(missing)}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "status"),
+    [
+        ({"avx2", "avx512f"}, "limited"),
+        ({"avx512f", "avx512_bf16"}, "ok"),
+        ({"asimd", "bf16"}, "ok"),
+        (set(), "limited"),
+    ],
+)
+def test_bfloat16_is_ok_only_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], status: str
+) -> None:
+    monkeypatch.setattr(doctor, "cpu_flags", lambda: frozenset(flags))
+    finding = doctor.bfloat16()
+    assert finding.status == status
+    assert ("float32" in finding.used_instead) == (status == "limited")
+
+
+def test_memory_is_the_smaller_of_what_is_free_and_what_a_container_allows(tmp_path: Path) -> None:
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    meminfo.write_text("MemTotal:       25165824 kB\nMemAvailable:   8388608 kB\n")
+    assert doctor.memory_available(meminfo, limit) == 8 * doctor.GIB
+    limit.write_text("max\n")
+    assert doctor.memory_available(meminfo, limit) == 8 * doctor.GIB
+    limit.write_text(f"{3 * doctor.GIB}\n")
+    assert doctor.memory_available(meminfo, limit) == 3 * doctor.GIB
+    assert doctor.memory_available(tmp_path / "none", limit) is None
+
+
+def test_numba_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    finding = doctor.numba_cache()
+    assert finding.status == "limited"
+    assert "NUMBA_CACHE_DIR" in finding.mend
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "made" / "later"))
+    assert doctor.numba_cache().status == "ok"
+
+
+def test_little_disk_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": doctor.GIB})())
+    assert doctor.disk().status == "limited"
+
+
+def test_without_a_device_the_cpu_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    finding = doctor.accelerator()
+    assert (finding.status, finding.found, finding.mend) == ("limited", "no device", "")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    assert doctor.accelerator() == Finding("CUDA", "ok", "2: GPU 0, GPU 1")
