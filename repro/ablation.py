@@ -15,6 +15,7 @@ Product = Literal["kernels", "neighbors"]
 
 ERRORS = ("top1_error", "top5_error", "train_error")  # percent
 EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error is reached
+EPOCHS_TO_BEST = "epochs_to_best"  # epochs until the run's lowest center-view test error
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -68,10 +69,10 @@ class Claim:
 
     @classmethod
     def ratio(
-        cls, arm: str, reference: str, *, times: float, source: str, measured: Measured, runs: tuple[str, ...] = ()
+        cls, arm: str, reference: str, *, times: float, metric: str = EPOCHS_TO_TARGET, source: str, measured: Measured
     ) -> Claim:
-        """`arm` needs so many times the epochs of `reference` to reach schedule.stop_train_error."""
-        return cls("ratio", arm, reference, {EPOCHS_TO_TARGET: times}, source, measured, runs)
+        """`arm` needs so many times the epochs of `reference`: to schedule.stop_train_error, or as `metric` says."""
+        return cls("ratio", arm, reference, {metric: times}, source, measured)
 
     @classmethod
     def value(
@@ -119,9 +120,14 @@ class Arm:
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     presets: tuple[str, ...] | None = None  # None: wherever the ablation runs
+    at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # preset -> more changes, where a value depends on it
     view: View | None = None  # None: the claim's view
     ensemble: Ensemble | None = None
     note: str = ""
+
+    def changes_at(self, preset: str) -> dict[str, Any]:
+        """Dotted key -> value of all that this arm changes in `preset`."""
+        return {**self.changes, **self.at.get(preset, {})}
 
 
 @dataclass(frozen=True)
@@ -177,7 +183,7 @@ class Ablation:
             for name in arm.ensemble.of if arm.ensemble else ():
                 if name not in names or self.arm(name).ensemble:
                     raise ValueError(f"arm {arm.name!r}: cannot average arm {name!r}{did_you_mean(name, names)}")
-            for preset in arm.presets or ():
+            for preset in (*(arm.presets or ()), *arm.at):
                 if preset not in self.presets:
                     raise ValueError(f"arm {arm.name!r}: {preset!r} is not among the presets of the ablation")
 
@@ -191,3 +197,8 @@ class Ablation:
     def arms_at(self, preset: str) -> list[Arm]:
         """The arms that make sense at `preset`, in order."""
         return [arm for arm in self.arms if arm.presets is None or preset in arm.presets]
+
+    def claims_at(self, preset: str) -> list[Claim]:
+        """The claims whose arms make sense at `preset`, in order."""
+        names = {arm.name for arm in self.arms_at(preset)}
+        return [claim for claim in self.claims if {claim.arm, claim.reference} - {None} <= names]
