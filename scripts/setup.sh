@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.venv
 
-say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
-fail() { printf '==> %s\n' "$*" >&2; exit 1; }
+say() { printf '==> %s\n' "$*" >&2; }
+fail() { say "$@"; exit 1; }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 may_install() {

@@ -1,0 +1,122 @@
+"""The package as others get it: what it declares is what it imports, and a wheel elsewhere knows the same experiments."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+CHECKOUT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+DESK_HALF = ("cli", "config", "presets", "paper", "ablation", "registry", "plan", "store", "stats", "report")
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(*extras: str) -> set[str]:
+    """Distribution names of the core dependencies and of some extras."""
+    lines = PROJECT["dependencies"] + [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
+    return {normalized(Requirement(line).name) for line in lines}
+
+
+def pins() -> dict[str, str]:
+    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {normalized(name): version for name, version in pairs}
+
+
+def imported() -> set[str]:
+    """Distribution names of everything that the package and the ablations import, inside functions too."""
+    modules: set[str] = set()
+    for path in [*(CHECKOUT / "repro").rglob("*.py"), *(CHECKOUT / "ablations").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules.add(node.module)
+    top = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"repro", "ablations"}
+    distributions = metadata.packages_distributions()
+    return {normalized(distributions.get(module, [module])[0]) for module in top}
+
+
+def test_every_import_is_declared() -> None:
+    assert imported() <= declared("ffcv", "track")
+
+
+def test_every_declared_dependency_is_imported() -> None:
+    assert declared("ffcv", "track") <= imported()
+
+
+def test_the_lock_pins_everything_with_what_is_installed() -> None:
+    """Transitive dependencies too, each at the version that this environment has."""
+    pinned = pins()
+    wanted, seen = [normalized(name) for name in declared("track", "dev")], set()
+    while wanted:
+        name = wanted.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        assert name in pinned, f"constraints.txt does not pin {name}"
+        assert metadata.version(name).partition("+")[0] == pinned[name]
+        for line in metadata.requires(name) or []:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                wanted.append(normalized(requirement.name))
+    assert len(seen) > len(declared("track", "dev"))
+    assert pinned["ffcv"] == "1.0.2"
+
+
+def test_the_lock_meets_the_declared_bounds() -> None:
+    pinned = pins()
+    lines = PROJECT["dependencies"] + [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
+    for line in lines:
+        requirement = Requirement(line)
+        assert requirement.specifier.contains(pinned[normalized(requirement.name)]), line
+
+
+@pytest.mark.parametrize("room", DESK_HALF)
+def test_the_desk_half_does_not_import_torch(room: str) -> None:
+    """The linter sees one file at a time; this sees what comes along with its imports."""
+    code = (
+        f"import sys, repro.{room}\n"
+        "print([name for name in ('torch', 'torchvision', 'ffcv', 'numba') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_wheel_installed_elsewhere_lists_the_same_experiments(tmp_path: Path) -> None:
+    def run(*command: str, cwd: Path = tmp_path, path: str = "") -> str:
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    python, elsewhere = sys.executable, str(tmp_path / "elsewhere")
+    run(python, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(CHECKOUT))
+    (wheel,) = tmp_path.glob("alexnet_repro-*.whl")
+    run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", elsewhere, str(wheel))
+    where = run(python, "-c", "import repro; print(repro.__file__)", path=elsewhere)
+    assert where.startswith(elsewhere)
+    listed = json.loads(run(python, "-m", "repro", "list", "--json", path=elsewhere))
+    assert listed
+    assert listed == json.loads(run(python, "-m", "repro", "list", "--json", cwd=CHECKOUT))
+
+
+def test_the_version_is_stated_once() -> None:
+    import repro
+
+    assert metadata.version("alexnet-repro") == repro.__version__
+    assert "version" in PROJECT["dynamic"]
