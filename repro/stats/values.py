@@ -1,0 +1,80 @@
+"""What the statistics hand to reports: intervals, effects, judgements, decisions. Plain frozen values.
+
+Errors are in percent, effects in points (percent of error, arm minus reference), ratios in times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from repro.ablation import Claim
+
+Word = Literal["reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated"]
+Unit = Literal["points", "percent", "times"]
+
+WORDS: tuple[Word, ...] = (
+    "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated",
+)  # fmt: skip
+
+GAP = "gap"  # test minus training top-1 error, points
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95% interval. An end is infinite (or 0, for a ratio) where censoring leaves it open."""
+
+    mean: float
+    low: float
+    high: float
+    method: str  # "hierarchical bootstrap over seeds and pictures", "t over seeds", "pictures only, one run per arm"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far `arm` lies from `reference`. None marks what cannot be computed from what is stored."""
+
+    metric: str
+    arm: str
+    reference: str
+    seeds: int  # pairs: seed i of the arm with seed i of the reference
+    by_seed: tuple[tuple[int, float], ...]  # (seed, points); the ratio in times for epochs_to_target
+    interval: Interval | None  # None: no pair, or one pair without stored predictions
+    t_interval: Interval | None = None  # over seeds alone, from 2 pairs up
+    one_pair: Interval | None = None  # where one more pair of runs, as the authors had, would fall; from 3 pairs up
+    p: float | None = None  # two-sided, of no effect, by the same distribution as `interval`
+    mcnemar_p: float | None = None  # exact, per pair of runs; twice the median over the pairs
+    permutation_p: float | None = None  # sign flips over seeds
+    permutation_p_smallest: float | None = None  # the smallest that so few seeds can give
+    probability_of_improvement: float | None = None  # chance that a run of `arm` has the lower number; ties half
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One number of one claim against our runs; or, with `claim` None, an effect that no claim names."""
+
+    claim: Claim | None
+    arm: str
+    reference: str | None
+    metric: str
+    unit: Unit
+    published: float | None
+    estimate: Interval | None
+    effect: Effect | None  # None for a value
+    seeds: int  # paired where there is a reference
+    word: Word
+    reason: str  # the rule applied, with its numbers: one sentence
+    same_setting: bool  # nothing in `differences`: the verdict is on the claim as it was measured
+    differences: tuple[str, ...]  # what differs from the claim's data, evaluation and scale
+    holm_p: float | None = None  # set by `holm`, over all claims of a report
+    seeds_needed: int | None = None  # for 80% power against no effect, from the spread seen so far
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether more seeds are wanted, by a rule that keeps its error rate under peeking."""
+
+    stop: bool
+    word: Word  # by the widened interval
+    interval: Interval | None  # holds at every look at once; wider than a fixed-size interval
+    reason: str
