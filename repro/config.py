@@ -55,7 +55,7 @@ class Conv(Part):
     init_bias: float | Literal["torch"] = 0.0
     weight_decay: float | None = None  # None: optim.weight_decay
 
-    @field_validator("init_std", "init_bias", "weight_decay")
+    @field_validator("init_std", "weight_decay")
     @classmethod
     def _non_negative(cls, value: float | str | None) -> float | str | None:
         return non_negative(value)
@@ -81,7 +81,7 @@ class Full(Part):
     init_bias: float | Literal["torch"] = 0.0
     weight_decay: float | None = None
 
-    @field_validator("init_std", "init_bias", "weight_decay")
+    @field_validator("init_std", "weight_decay")
     @classmethod
     def _non_negative(cls, value: float | str | None) -> float | str | None:
         return non_negative(value)

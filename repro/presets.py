@@ -51,7 +51,7 @@ def paper() -> Config:
             pool=Pool(size=3, stride=2),  # section 3.4
             dropout=Dropout(probability=0.5, layers=("fc6", "fc7")),  # section 4.2
         ),
-        data=Data(source="imagenet-2012", size=256, mean="pixel"),  # section 2
+        data=Data(source="imagenet", size=256, mean="pixel"),  # section 2
         augment=Augment(
             crop=224,  # section 4.1
             color=Color(kind="eigenvalue"),  # section 4.1 says eigenvalue; in units of [0, 1] pixels, or nothing trains

@@ -31,7 +31,7 @@ SCHEMA = 1
 
 RUN_FIELDS = (
     "schema", "digest", "seed", "config", "data", "epochs", "epochs_to_target", "censored", "seconds",
-    "images_per_second", "train_error", "errors", "provenance", "placement",
+    "images_per_second", "diverged", "train_error", "errors", "provenance", "placement",
 )  # fmt: skip
 
 

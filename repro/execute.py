@@ -1,0 +1,246 @@
+"""One run from start to record: open the data, build, resume, train, evaluate, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from repro import checkpoint, store
+from repro.ablation import Product
+from repro.config import Config, digest, override
+from repro.data import Prepared, make_loader, open_data
+from repro.evaluate import errors, predict
+from repro.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
+from repro.model import Network, build
+from repro.optim import make_optimizer
+from repro.provenance import provenance
+from repro.towers import place
+from repro.train import epochs_to_target, train
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How runs are done here. None of it changes a number beyond rounding, so none of it is in the Config."""
+
+    results: Path
+    data: Path
+    devices: tuple[str, ...] = ()  # empty: one CUDA device for each tower where there are enough, else one device
+    loader: str | None = None  # "ffcv", "torch"; None: FFCV where it is installed
+    workers: int = 1
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One Config and one seed, with what is to be read off it afterwards."""
+
+    config: Config
+    seed: int
+    digest: str
+    views: tuple[str, ...]
+    products: tuple[Product, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`<digest>/seed-<n>`, as its folder is called."""
+        return f"{self.digest}/seed-{self.seed}"
+
+
+def execute(job: Job, machine: Machine, emit: Listener) -> dict[str, Any]:
+    """Do what is missing of `job` and return its record; a finished run is only evaluated on views that it lacks.
+
+    Raises ValueError where the data is not prepared or the device is not there; every error is also emitted and noted
+    in failed.json, from which the run can be tried again.
+    """
+    place_of_run = store.run_directory(machine.results, job.digest, job.seed)
+    place_of_run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place_of_run / ".lock", timeout=0):
+            return _execute(job, machine, emit, place_of_run)
+    except Timeout:
+        raise ValueError(f"{place_of_run}: another process is at this run; wait for it, or end it") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        store.write_json(place_of_run / "failed.json", {"reason": reason})
+        emit(Failed(job.name, reason))
+        raise
+
+
+def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
+    prepared = open_data(job.config.data, machine.data)
+    found = digest(job.config, prepared.manifest.digest)
+    if found != job.digest:
+        raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")
+    devices = choose_devices(machine.devices, job.config.model.towers)
+    model = build(job.config, job.seed)
+    finished = store.is_finished(machine.results, job.digest, job.seed)
+    if not finished and job.config.pretrain:
+        copy_all_but_last(model, _pretrained(job, machine, prepared, emit))
+    model = place(model, devices)
+    optimizer = make_optimizer(model, job.config)
+    path = place_of_run / checkpoint.FILE
+    position = checkpoint.load(path, model, optimizer) if path.is_file() else checkpoint.Position()
+    if finished:
+        if not path.is_file():
+            raise ValueError(f"{path}: is needed for {', '.join(job.views)}, and was deleted; delete the run to redo it")
+        record = store.read_run(machine.results, job.digest, job.seed)
+    else:
+        listeners = [emit, metrics_file(place_of_run / "metrics.jsonl")]
+        if machine.tensorboard:
+            listeners.append(tensorboard(place_of_run / "tensorboard"))
+        record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path)
+    record["errors"] |= _evaluate(job, machine, prepared, model, devices, emit)
+    if job.config.eval.train_error and record["train_error"] is None:
+        emit(Evaluating(job.name, "training pictures"))
+        pictures = _loader(job, machine, prepared, "train")
+        center = predict(model, pictures, "center", precision=job.config.precision, device=torch.device(devices[0]))
+        record["train_error"] = errors(center)["top1_error"]
+    _write_products(job, machine, prepared, model, devices, place_of_run)
+    store.write_run(machine.results, {name: value for name, value in record.items() if name != "schema"})
+    emit(Finished(job.name, record))
+    return record
+
+
+def _loader(job: Job, machine: Machine, prepared: Prepared, split: str) -> Any:
+    return make_loader(prepared, job.config, split, seed=job.seed, kind=machine.loader, workers=machine.workers)
+
+
+def _train(
+    job: Job,
+    machine: Machine,
+    prepared: Prepared,
+    model: nn.Module,
+    optimizer: Any,
+    position: checkpoint.Position,
+    devices: tuple[str, ...],
+    emit: Listener,
+    path: Path,
+) -> dict[str, Any]:
+    """Train to the end and return the record, its errors still empty."""
+    train(
+        job.name,
+        job.config,
+        job.seed,
+        model,
+        optimizer,
+        position,
+        _loader(job, machine, prepared, "train"),
+        _loader(job, machine, prepared, "test"),
+        device=torch.device(devices[0]),
+        emit=emit,
+        save=lambda position: checkpoint.save(path, model, optimizer, position),
+    )
+    history = position.history
+    seconds = sum(metrics["seconds"] for metrics in history)
+    target = job.config.schedule.stop_train_error
+    reached = epochs_to_target(history, target)
+    manifest = prepared.manifest
+    return {
+        "digest": job.digest,
+        "seed": job.seed,
+        "config": job.config.model_dump(mode="json"),
+        "data": {"name": manifest.name, "digest": manifest.digest, "train": len(prepared.train), "test": len(prepared.test)},
+        "epochs": len(history),
+        "epochs_to_target": reached,
+        "censored": target is not None and reached is None,
+        "seconds": round(seconds, 1),
+        "images_per_second": round(len(prepared.train) * len(history) / seconds, 1),
+        "diverged": history[-1]["train_loss"] is None,
+        "train_error": None,
+        "errors": {},
+        "provenance": provenance(),
+        "placement": ",".join(devices),
+    }
+
+
+def _evaluate(
+    job: Job, machine: Machine, prepared: Prepared, model: nn.Module, devices: tuple[str, ...], emit: Listener
+) -> dict[str, dict[str, float]]:
+    """Errors of each view that has no predictions yet, which are stored."""
+    found = {}
+    for view in job.views:
+        if store.has_predictions(machine.results, job.digest, job.seed, view):
+            continue
+        emit(Evaluating(job.name, view))
+        testing = _loader(job, machine, prepared, "test")
+        predictions = predict(model, testing, view, precision=job.config.precision, device=torch.device(devices[0]))  # type: ignore[arg-type]
+        predictions["probability"] = predictions["probability"].astype(np.float16)
+        store.write_predictions(machine.results, job.digest, job.seed, view, predictions)
+        found[view] = errors(predictions)  # of what is stored, so that a report can recompute them to the last digit
+    return found
+
+
+def _write_products(
+    job: Job, machine: Machine, prepared: Prepared, model: nn.Module, devices: tuple[str, ...], place_of_run: Path
+) -> None:
+    kernels = place_of_run / "kernels.npy"
+    if not kernels.is_file():
+        np.save(kernels, model.kernels())
+    if "neighbors" in job.products and not (place_of_run / "neighbors.npz").is_file():
+        from repro.neighbors import write_neighbors
+
+        training, testing = (_loader(job, machine, prepared, split) for split in ("train", "test"))
+        write_neighbors(place_of_run / "neighbors.npz", model, prepared, training, testing, torch.device(devices[0]))
+
+
+def pretrain_config(config: Config) -> Config:
+    """The Config of the run that comes first: other classes, other length, nothing before it."""
+    first = config.pretrain
+    assert first is not None
+    return override(
+        config,
+        {
+            "pretrain": None,
+            "data.first_class": first.first_class,
+            "data.classes": first.classes,
+            "schedule.epochs": first.epochs,
+        },
+    )
+
+
+def _pretrained(job: Job, machine: Machine, prepared: Prepared, emit: Listener) -> dict[str, torch.Tensor]:
+    """Weights of the run that comes first; it is a run like any other, so it is trained once."""
+    config = pretrain_config(job.config)
+    before = Job(config, job.seed, digest(config, prepared.manifest.digest), ("center",))
+    path = store.run_directory(machine.results, before.digest, before.seed) / checkpoint.FILE
+    if not (store.is_finished(machine.results, before.digest, before.seed) and path.is_file()):
+        execute(before, machine, emit)
+    return checkpoint.read(path)["model"]  # type: ignore[no-any-return]
+
+
+def copy_all_but_last(model: Network, weights: dict[str, torch.Tensor]) -> None:
+    """Take over every layer but the last, whose outputs are other classes now."""
+    here = model.state_dict()
+    last = f"{model.names[-1]}."
+    model.load_state_dict({name: here[name] if name.startswith(last) else weights[name] for name in here})
+
+
+def choose_devices(asked: Sequence[str], towers: int) -> tuple[str, ...]:
+    """The devices of a run. Raises ValueError for a device that is not here, or more devices than towers."""
+    cuda = torch.cuda.device_count()
+    if not asked:
+        return tuple(f"cuda:{n}" for n in range(min(cuda, towers))) or ("cpu",)
+    for name in asked:
+        try:
+            device = torch.device(name)
+        except RuntimeError:
+            raise ValueError(f"--devices {name}: is no device; use cpu, cuda:0, cuda:1") from None
+        if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= cuda):
+            raise ValueError(f"--devices {name}: this machine has {cuda} CUDA devices; use cpu")
+    if len(asked) > towers:
+        raise ValueError(f"--devices {','.join(asked)}: the network has {towers} tower(s); give at most so many devices")
+    return tuple(asked)
+
+
+def set_threads(threads: int) -> None:
+    """Bound the threads of torch, OpenMP and numba in this process."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)

@@ -1,0 +1,241 @@
+"""Which runs an experiment needs, which of them are finished, and what the rest costs. Nothing is changed on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from repro import store
+from repro.ablation import EPOCHS_TO_TARGET, Ablation, Arm, Product, Search
+from repro.config import Config, digest, from_dict, override
+from repro.data.manifest import Manifest, find, key, missing
+from repro.presets import preset
+from repro.store import Block
+from repro.suggest import did_you_mean
+
+GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
+UNPREPARED = "unprepared"  # stands for the digest of data that is not there yet
+
+
+@dataclass(frozen=True)
+class Run:
+    """One Config and one seed, and every `experiment/arm` that reads it."""
+
+    config: Config
+    seed: int
+    digest: str
+    used_by: tuple[str, ...]
+    views: tuple[str, ...]
+    products: tuple[Product, ...]
+    finished: bool  # its record is there
+    missing: tuple[str, ...]  # views and products that are still to be read off it
+
+    @property
+    def name(self) -> str:
+        """`<digest>/seed-<n>`, as its folder is called."""
+        return f"{self.digest}/seed-{self.seed}"
+
+    @property
+    def done(self) -> bool:
+        """Nothing is left to do."""
+        return self.finished and not self.missing
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the missing runs take; seconds are None where nothing is missing."""
+
+    runs: int
+    seconds: float
+    disk_bytes: int
+    memory_bytes: int  # of the largest run
+    measured: bool  # the rate comes from finished runs, not from a guess
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Distinct runs in order, shared ones once; `waiting` arms learn their Config from a search that is not finished."""
+
+    blocks: tuple[Block, ...]
+    runs: tuple[Run, ...]
+    waiting: tuple[str, ...]
+    unprepared: tuple[str, ...]  # what to do about data that is not there
+
+    @property
+    def todo(self) -> tuple[Run, ...]:
+        """The runs that are not done."""
+        return tuple(run for run in self.runs if not run.done)
+
+
+def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) -> dict[str, Config]:
+    """Config of each arm that trains, at a preset with `--set` changes: first the preset, then `--set`, then the arm.
+
+    Raises ValueError for a preset that the ablation does not support, an unknown or ill-typed key, or a change to the
+    very key that the arms compare.
+    """
+    if preset_name not in ablation.presets:
+        raise ValueError(
+            f"{ablation.name} does not support preset {preset_name!r}{did_you_mean(preset_name, ablation.presets)}"
+        )
+    for arm in ablation.arms:
+        for changed in changes:
+            for own in arm.changes_at(preset_name):
+                if changed == own or changed.startswith(f"{own}.") or own.startswith(f"{changed}."):
+                    raise ValueError(f"--set {changed}: is what arm {arm.name!r} of {ablation.name} changes; leave it out")
+    base = override(preset(preset_name), changes)
+    found = {}
+    for arm in ablation.arms_at(preset_name):
+        if arm.ensemble:
+            continue
+        try:
+            found[arm.name] = override(base, arm.changes_at(preset_name))
+        except ValueError as error:
+            raise ValueError(f"{ablation.name}, arm {arm.name!r} at {preset_name}: {error}") from None
+    return found
+
+
+def make(
+    experiments: Sequence[Ablation],
+    preset_name: str | None,
+    seeds: int | Mapping[str, int],
+    changes: Mapping[str, Any],
+    *,
+    data: Path,
+    results: Path,
+) -> Plan:
+    """The plan of several experiments together. `preset_name` None: each at its first preset; with a name, those that
+    lack it raise ValueError. `seeds` may differ by experiment."""
+    blocks: list[Block] = []
+    runs: dict[str, Run] = {}
+    waiting: list[str] = []
+    unprepared: dict[str, str] = {}
+    for ablation in experiments:
+        at = preset_name or ablation.presets[0]
+        count = seeds if isinstance(seeds, int) else seeds[ablation.name]
+        arms: dict[str, str] = {}
+        searches: dict[str, dict[str, str]] = {}
+        data_digest = ""
+        for name, config in configs(ablation, at, changes).items():
+            manifest = find(config.data, data)
+            if manifest is None and config.data.source != "photos":  # photos are cut on first use
+                unprepared[key(config.data)] = missing(config.data, data)
+            data_digest = manifest.digest if manifest else UNPREPARED
+            arm = ablation.arm(name)
+            if ablation.search:
+                tried = _search(ablation.search, config)
+                searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
+                for one in tried.values():
+                    _add(runs, _run(one, ablation.search.seed, data_digest, ablation, arm, results))
+                best = choose(ablation.search, searches[name], results)
+                if best is None:
+                    waiting.append(f"{ablation.name}/{name}")
+                    continue
+                config = tried[best]
+            arms[name] = digest(config, data_digest)
+            for seed in range(count):
+                _add(runs, _run(config, seed, data_digest, ablation, arm, results))
+        blocks.append(Block(ablation.name, at, dict(changes), count, arms, searches, data_digest))
+    return Plan(tuple(blocks), tuple(runs.values()), tuple(waiting), tuple(unprepared.values()))
+
+
+def _search(search: Search, config: Config) -> dict[float, Config]:
+    return {value: override(config, {search.key: value}) for value in search.values}
+
+
+def choose(search: Search, tried: Mapping[str, str], results: Path) -> float | None:
+    """The value whose run was best, or None while one is missing. A run that never reached the target loses to one
+    that did; among such runs the lower error on training pictures wins, then the smaller value."""
+    scores = []
+    for value, name in tried.items():
+        if not store.is_finished(results, name, search.seed):
+            return None
+        record = store.read_run(results, name, search.seed)
+        if search.metric == EPOCHS_TO_TARGET:
+            reached = record["epochs_to_target"]
+            score = float("inf") if reached is None else reached
+        else:
+            score = record["errors"]["center"][search.metric]
+        train = 100.0 if record["diverged"] or record["train_error"] is None else record["train_error"]
+        scores.append((score, train, float(value)))
+    return min(scores)[2]
+
+
+def _run(config: Config, seed: int, data_digest: str, ablation: Ablation, arm: Arm, results: Path) -> Run:
+    name = digest(config, data_digest)
+    views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view else [])]))
+    finished = store.is_finished(results, name, seed)
+    place = store.run_directory(results, name, seed)
+    products = tuple(ablation.products)
+    missing = [view for view in views if not (place / f"predictions-{view}.npz").is_file()]
+    missing += [product for product in products if not any(place.glob(f"{product}.np*"))]
+    return Run(config, seed, name, (f"{ablation.name}/{arm.name}",), views, products, finished, tuple(missing))
+
+
+def _add(runs: dict[str, Run], run: Run) -> None:
+    """Merge runs of one name: a run that two arms share is trained once and read for both."""
+    known = runs.get(run.name)
+    if known is None:
+        runs[run.name] = run
+        return
+    join = {
+        key: tuple(dict.fromkeys([*getattr(known, key), *getattr(run, key)]))
+        for key in ("used_by", "views", "products", "missing")
+    }
+    runs[run.name] = replace(known, **join)  # type: ignore[arg-type]
+
+
+def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
+    """Time, disk and memory of what is missing.
+
+    Time: multiply-adds (three times forward for a training step, once for a view) over the rate that finished runs of
+    these networks reached, or all finished runs, or GUESSED_RATE.
+    """
+    rates = measured_rates(results)
+    overall = median(rates.values()) if rates else GUESSED_RATE
+    seconds = 0.0
+    disk = memory = 0
+    for run in plan.todo:
+        manifest = find(run.config.data, data)
+        train, test = pictures(run.config, manifest)
+        shapes = run.config.shapes()
+        forward = sum(shape.multiply_adds for shape in shapes)
+        parameters = sum(shape.parameters for shape in shapes)
+        epochs = 0 if run.finished else run.config.schedule.epochs
+        looks = sum({"center": 1, "flips": 2, "ten": 10, "dense": 50}[view] for view in run.missing if view in run.views)
+        work = forward * (epochs * (3 * train + test / run.config.eval.every) + looks * test + (train if epochs else 0))
+        seconds += work / rates.get(network_key(run.config), overall)
+        disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2
+        activations = run.config.optim.batch_size * sum(shape.neurons for shape in shapes) * 4 * 3
+        memory = max(memory, parameters * 16 + activations + 300_000_000)  # 0.3 GB: the interpreter with torch
+    return Cost(len(plan.todo), seconds, disk, memory, bool(rates))
+
+
+def network_key(config: Config) -> str:
+    """Runs of one network on one kind of picture take the same time a picture."""
+    return f"{sum(shape.multiply_adds for shape in config.shapes())}-{config.precision}-{config.augment.crop}"
+
+
+def measured_rates(results: Path) -> dict[str, float]:
+    """Multiply-adds a second of training that finished runs reached, the median by network."""
+    found: dict[str, list[float]] = {}
+    for record in store.finished_runs(results)[0]:
+        config = from_dict(record["config"])
+        work = 3 * sum(shape.multiply_adds for shape in config.shapes())
+        found.setdefault(network_key(config), []).append(work * record["images_per_second"])
+    return {key: median(rates) for key, rates in found.items()}
+
+
+def pictures(config: Config, manifest: Manifest | None) -> tuple[int, int]:
+    """Training and test pictures that a run sees an epoch; of data not prepared, ILSVRC's own counts as a bound."""
+    data = config.data
+    train, test = (manifest.train_count, manifest.test_count) if manifest else (1_281_167, 50_000)
+    share = data.classes / len(manifest.classes) if manifest else 1.0
+    train, test = int(train * share), int(test * share)
+    if data.per_class:
+        train = min(train, data.per_class * data.classes)
+    if data.test_per_class:
+        test = min(test, data.test_per_class * data.classes)
+    return train, test
