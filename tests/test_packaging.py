@@ -1,4 +1,4 @@
-"""The package as others get it: what it declares is what it imports, and a wheel elsewhere knows the same experiments."""
+"""The package as others get it: imports against declarations, pins, and a wheel that knows the same experiments."""
 
 from __future__ import annotations
 
