@@ -1,7 +1,7 @@
 """Config: one frozen, validated value that holds everything a run's numbers depend on.
 
 Paths, devices, worker counts and progress bars are not in it, so they cannot change a run's name. A dotted key
-(`model.norm.beta`, `model.layers.conv3.init_std`) names one value; `override` changes some and validates the whole again.
+(`model.norm.beta`, `model.layers.conv3.init_std`) names one value; `override` changes some and validates it all again.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Model(Part):
                 continue
             part = layer.model_dump() if isinstance(layer, Part) else dict(layer)
             named.append({"kind": "full" if "kernel" not in part else "conv", **part, "name": name})
-        return tuple(sorted(named, key=lambda part: part["kind"] == "full"))  # stable: a sixth convolution follows the fifth
+        return tuple(sorted(named, key=lambda part: part["kind"] == "full"))  # stable: conv6 follows conv5
 
     @field_serializer("layers")
     def _as_mapping(self, layers: tuple[Layer, ...]) -> dict[str, Any]:
@@ -252,6 +252,8 @@ class Schedule(Part):
     bias_steps: tuple[int, ...] | None = None  # F10: the bias learning rate's own drops; None: as the weights
     dexp_factor: float = Field(250.0, gt=1)  # total division over the run, in `dexp_steps` equal stairs
     dexp_steps: int = Field(4, ge=2)
+    bias_dexp_factor: float | None = Field(None, gt=1)  # the bias learning rate's own; None: as the weights
+    bias_dexp_steps: int | None = Field(None, ge=2)
     endgame: Endgame | None = None
     stop_train_error: float | None = Field(None, gt=0, lt=100)  # stop once the epoch's training error is at most this
 
@@ -303,7 +305,7 @@ class Config(Part):
     def _fits(self) -> Self:
         if self.augment.crop > self.data.size:
             raise ValueError(
-                f"augment.crop: a crop of {self.augment.crop} is larger than the stored picture (data.size {self.data.size})"
+                f"augment.crop: {self.augment.crop} is larger than the stored picture (data.size {self.data.size})"
             )
         endgame = self.schedule.endgame
         if endgame and endgame.layer not in {layer.name for layer in self.model.layers}:
@@ -355,7 +357,8 @@ def _explain(entry: Any, values: Mapping[str, Any]) -> str:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Nested plain values, as JSON would hold them; `from_dict` takes them back."""
-    return json.loads(config.model_dump_json())
+    values: dict[str, Any] = json.loads(config.model_dump_json())
+    return values
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -438,7 +441,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with both values. A part or a layer that one side lacks is one entry, None there."""
+    """Dotted keys whose values differ, with both. A part or layer that one side lacks is one entry, None there."""
     changed: dict[str, tuple[Any, Any]] = {}
 
     def walk(prefix: str, one: Any, two: Any) -> None:

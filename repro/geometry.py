@@ -28,8 +28,8 @@ class LayerShape:
     parameters: int
     neurons: int  # units before the pool
     multiply_adds: int  # of one picture forward
-    crosses: bool  # reads the other tower's maps: they travel between devices
-    floats_exchanged: int  # values of one picture that cross between the towers, forward
+    crosses: bool  # its sums read the other tower's maps
+    floats_exchanged: int  # values of one picture that cross between the towers, forward, normalization included
 
 
 def output_side(side: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> tuple[int, int]:
@@ -54,6 +54,20 @@ def pool_of(layer: Conv, model: Model) -> Pool | None:
     if isinstance(layer.pool, bool):
         return model.pool if layer.pool else None
     return layer.pool
+
+
+def norm_exchange(layer: Conv, model: Model, side: int, pooled: int) -> int:
+    """Values of one picture that response normalization fetches from the other tower.
+
+    With scope "all", the paper's N "the total number of kernels in the layer", the windows of the maps beside the
+    border reach size // 2 maps into the other tower, both ways. The 2012 code normalizes inside a tower: nothing.
+    """
+    values = 0
+    for norm in (model.norm, model.spatial_norm):
+        if norm and norm.kind == "lrn" and layer.name in norm.layers and norm.scope == "all" and not norm.same_map:
+            at = pooled if layer.order.index("pool") < layer.order.index("norm") else side
+            values += 2 * min(norm.size // 2, layer.maps // 2) * at**2 * (model.towers - 1)
+    return values
 
 
 def layer_shapes(model: Model, crop: int, classes: int) -> tuple[LayerShape, ...]:
@@ -83,13 +97,14 @@ def layer_shapes(model: Model, crop: int, classes: int) -> tuple[LayerShape, ...
         pool = pool_of(layer, model)
         pooled = pooled_side(out, pool) if pool and out >= 1 else out
         if out < 1 or pooled < 1 or (pool and pool.size > out):
-            raise ValueError(f"model.layers.{layer.name}: nothing is left of a {side}x{side} map; use a larger augment.crop")
+            raise ValueError(f"model.layers.{layer.name}: nothing is left of {side}x{side}; use a larger augment.crop")
         window = read * layer.kernel**2
         copies = out * out if layer.kind == "local" else 1
         shapes.append(
             LayerShape(
                 layer.name, layer.kind, read, side, width, out, pooled, (layer.pad, after),
-                copies * width * (window + 1), width * out * out, width * out * out * window, crosses, exchanged,
+                copies * width * (window + 1), width * out * out, width * out * out * window, crosses,
+                exchanged + norm_exchange(layer, model, out, pooled),
             )
         )  # fmt: skip
         maps, side = width, pooled

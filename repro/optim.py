@@ -99,40 +99,49 @@ class PlateauState:
     """What the plateau schedule remembers: plain numbers, so that a checkpoint holds it as JSON."""
 
     best_error: float | None = None
-    best_epoch: int = -1  # or the epoch of the last drop
+    waited: int = 0  # epochs since the best error or the last drop
     drops: int = 0
 
 
-def update_plateau(state: PlateauState, schedule: Schedule, epoch: int, error: float) -> PlateauState:
-    """The state after `epoch` had this validation error (percent).
+def update_plateau(schedule: Schedule, state: PlateauState, error: float, epochs: int = 1) -> PlateauState:
+    """The state after a test that found this error (percent), `epochs` after the last one.
 
-    Section 5: the rate is divided when the error stops improving with the current rate; here, when `schedule.patience`
-    epochs have passed since the best error or the last drop.
+    Section 5: the rate is divided when the error stops improving with the current rate. How long they waited is not
+    said; here it is `schedule.patience` epochs since the best error or the last drop.
     """
     if state.best_error is None or error < state.best_error:
-        return PlateauState(error, epoch, state.drops)
-    if epoch - state.best_epoch >= schedule.patience and state.drops < schedule.drops:
-        return PlateauState(state.best_error, epoch, state.drops + 1)
-    return state
+        return PlateauState(error, 0, state.drops)
+    waited = state.waited + epochs
+    if waited >= schedule.patience and state.drops < schedule.drops:
+        return PlateauState(state.best_error, 0, state.drops + 1)
+    return PlateauState(state.best_error, waited, state.drops)
 
 
 def learning_rates(schedule: Schedule, optim: Optim, epoch: int, plateau: PlateauState) -> Rates:
     """The rates of `epoch`, counted from 0. `plateau` is used by kind plateau only."""
-    weights = optim.learning_rate / _division(schedule, epoch, plateau, schedule.steps)
-    own = schedule.steps if schedule.bias_steps is None else schedule.bias_steps
-    biases = optim.learning_rate * optim.bias_learning_rate_factor / _division(schedule, epoch, plateau, own)
-    endgame = schedule.endgame
-    if endgame is None or epoch < min(endgame.slow_epoch, endgame.freeze_epoch):
-        return Rates(weights, biases)
-    return Rates(weights, biases, {endgame.layer: 0.0 if epoch >= endgame.freeze_epoch else endgame.slow_learning_rate})
-
-
-def _division(schedule: Schedule, epoch: int, plateau: PlateauState, steps: tuple[int, ...]) -> float:
+    start = optim.learning_rate
+    bias_start = start * optim.bias_learning_rate_factor
     if schedule.kind == "plateau":
-        return float(schedule.factor**plateau.drops)
-    if schedule.kind == "steps":
-        return schedule.factor ** sum(epoch >= step for step in steps)
-    if schedule.kind == "dexp":  # cuda-convnet2: equal stairs, the last one at base / tgtFactor
-        stair = min(epoch * schedule.dexp_steps // schedule.epochs, schedule.dexp_steps - 1)
-        return float(schedule.dexp_factor ** (stair / (schedule.dexp_steps - 1)))
-    return 1.0
+        weights = biases = schedule.factor**plateau.drops
+    elif schedule.kind == "steps":
+        own_steps = schedule.steps if schedule.bias_steps is None else schedule.bias_steps
+        weights, biases = (schedule.factor ** sum(epoch >= step for step in at) for at in (schedule.steps, own_steps))
+    elif schedule.kind == "dexp":
+        weights = _stairs(schedule, epoch, schedule.dexp_factor, schedule.dexp_steps)
+        own_factor = schedule.bias_dexp_factor or schedule.dexp_factor
+        biases = _stairs(schedule, epoch, own_factor, schedule.bias_dexp_steps or schedule.dexp_steps)
+    else:
+        weights = biases = 1.0
+    endgame = schedule.endgame
+    slowed = {}
+    if endgame and epoch >= endgame.freeze_epoch:
+        slowed = {endgame.layer: 0.0}
+    elif endgame and epoch >= endgame.slow_epoch:
+        slowed = {endgame.layer: endgame.slow_learning_rate}
+    return Rates(start / weights, bias_start / biases, slowed)
+
+
+def _stairs(schedule: Schedule, epoch: int, factor: float, steps: int) -> float:
+    """cuda-convnet2's `dexp`, a discretized exponential: stairs of equal length, the last one divided by `factor`."""
+    stair = epoch * steps // schedule.epochs
+    return float(factor ** (stair / (steps - 1)))
