@@ -45,6 +45,10 @@ def diagnose(data_dir: Path | None = None) -> list[Finding]:
 
     `data_dir` is where prepared data is looked for; None: where the commands look when they are not told.
     """
+
+    def prepared_data() -> Finding:
+        return prepared(data_dir)
+
     checks: tuple[Callable[[], Finding], ...] = (
         python,
         torch_version,
@@ -55,6 +59,8 @@ def diagnose(data_dir: Path | None = None) -> list[Finding]:
         ffcv,
         system_packages,
         numba_cache,
+        photographs,
+        prepared_data,
         disk,
     )
     return [guarded(check) for check in checks]
@@ -206,6 +212,36 @@ def numba_cache() -> Finding:
         "compilation anew in every process, some seconds each",
         "export NUMBA_CACHE_DIR=$(mktemp -d)",
     )
+
+
+def photographs() -> Finding:
+    """The pictures that need no network: they ship inside two of the packages that repro depends on."""
+    from repro.data.sources import PHOTOGRAPHS
+
+    missing = []
+    for file in PHOTOGRAPHS.values():
+        package, _, inside = file.partition("/")
+        found = importlib.util.find_spec(package)
+        places = (found.submodule_search_locations or []) if found else []
+        if not any((Path(place) / inside).exists() for place in places):
+            missing.append(file)
+    if missing:
+        found_line = f"missing: {', '.join(missing)}"
+        mend = "pip install --force-reinstall scikit-image scikit-learn"
+        return Finding("pictures without a network", "missing", found_line, "cifar10, or a folder of yours", mend)
+    return Finding("pictures without a network", "ok", f"photos: {len(PHOTOGRAPHS)} photographs")
+
+
+def prepared(data_dir: Path | None) -> Finding:
+    """The prepared sets in `data_dir`; None: where the commands look when they are not told."""
+    from repro.data import manifest
+
+    directory = manifest.data_directory(data_dir)
+    sets = manifest.prepared(directory)
+    if not sets:
+        found = f"none in {directory}"
+        return Finding("prepared data", "limited", found, "photos, prepared when asked", "repro data prepare photos")
+    return Finding("prepared data", "ok", f"in {directory}: {', '.join(each.name for each in sets)}")
 
 
 def disk() -> Finding:

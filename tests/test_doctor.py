@@ -121,6 +121,22 @@ def test_numba_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPa
     assert doctor.numba_cache().status == "ok"
 
 
+def test_prepared_sets_are_named(tmp_path: Path) -> None:
+    finding = doctor.prepared(tmp_path)
+    assert (finding.status, finding.found) == ("limited", f"none in {tmp_path}")
+    assert finding.mend == "repro data prepare photos"
+
+
+def test_photographs_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from repro.data import sources
+
+    assert doctor.photographs().status == "ok"
+    monkeypatch.setattr(sources, "PHOTOGRAPHS", {"cat": "skimage/data/no-cat.png", "dog": "no_such_package/dog.png"})
+    finding = doctor.photographs()
+    assert finding.status == "missing"
+    assert "skimage/data/no-cat.png, no_such_package/dog.png" in finding.found
+
+
 def test_little_disk_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": doctor.GIB})())
     assert doctor.disk().status == "limited"
