@@ -29,13 +29,24 @@ SECTIONS = {
     "7": "Discussion",
 }
 
-VALIDATION_2012 = Measured("imagenet-2012", "ten", "ILSVRC-2012 validation, ten views")
+VALIDATION_2012 = Measured("imagenet", "ten", "ILSVRC-2012 validation, ten views")
 TEST_2010 = Measured("imagenet-2010", "ten", "ILSVRC-2010 test, ten views")
 TEST_2010_CENTER = Measured("imagenet-2010", "center", "ILSVRC-2010 test, center view")
-NOT_SAID = Measured("imagenet-2012", "ten", "data and views not said by the paper")
+NOT_SAID = Measured("imagenet", "ten", "data and views not said by the paper")
 CIFAR_TRAIN = Measured("cifar10", "center", "CIFAR-10, training error")
 CIFAR_TEST = Measured("cifar10", "center", "CIFAR-10 test, center view")
 CIFAR_TEST_VIEWS = Measured("cifar10", "ten", "CIFAR-10 test, several views")
+VALIDATION_2012_CENTER = Measured("imagenet", "center", "ILSVRC-2012 validation, center view")
+SMALL_2012 = Measured("imagenet", "center", "ILSVRC-2012 validation, short side 128, one run each, no LRN in the baseline")
+
+# Others' published numbers, for the questions that the paper's readers asked.
+CUDA_CONVNET = "cuda-convnet project page, 'Fast results' (code.google.com/p/cuda-convnet)"
+CUDA_CONVNET2 = "cuda-convnet2 wiki, TrainingExample.md"
+CAFFE_ALEXNET = "BVLC/caffe, models/bvlc_alexnet/readme.md"
+CAFFENET = "BVLC/caffe, models/bvlc_reference_caffenet/readme.md"
+CAFFENET128 = "Mishkin, Sergievskiy, Matas, arXiv:1606.02228 (github.com/ducha-aiki/caffenet-benchmark)"
+MATCONVNET = "vlfeat/matconvnet, doc/site/docs/pretrained.md"
+TORCHVISION = "torchvision documentation, AlexNet_Weights.IMAGENET1K_V1"
 
 
 def section(number: str) -> str:
@@ -43,6 +54,22 @@ def section(number: str) -> str:
     if number not in SECTIONS:
         raise ValueError(f"the paper has no section {number!r}{did_you_mean(number, SECTIONS)}")
     return f"section {number} ({SECTIONS[number]})"
+
+
+def table(number: str) -> str:
+    """`"Table 1 (section 6)"`."""
+    assert number in ("1", "2"), "the paper has two tables"
+    return f"Table {number} ({section('6')})"
+
+
+def figure(number: str) -> str:
+    """`"Figure 1 (section 3.1)"`, with the section that speaks of it."""
+    return f"Figure {number} ({section({'1': '3.1', '2': '3.5', '3': '6.1', '4': '6.1'}[number])})"
+
+
+def footnote(number: str) -> str:
+    """`"footnote 5 (section 6)"`: 2 is on the one-GPU net, 5 on the center view."""
+    return f"footnote {number} ({section({'2': '3.2', '3': '3.3', '4': '4.1', '5': '4.1'}[number])})"
 
 
 @dataclass(frozen=True)
@@ -71,6 +98,9 @@ RUNS = {
         RunNote("169", "all norms, dexp[500]", 40.60, 18.11, VALIDATION_2012),
         RunNote("170", "all norms, dexp[250]", 40.53, 18.05, VALIDATION_2012),
         RunNote("166", "norms of conv2 below the ReLU", 41.10, 18.67, VALIDATION_2012),
+        RunNote("120-2012", "norms after pool and ReLU, k = 1, with the low-resolution path", 41.04, 18.71, VALIDATION_2012),
+        RunNote("131", "norm on the linear conv1 before its pool, k = 1, same path", 40.93, 18.57, VALIDATION_2012),
+        RunNote("135", "as 131, k = 2", 41.07, 18.42, VALIDATION_2012),
     )
 }
 

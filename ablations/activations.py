@@ -1,0 +1,32 @@
+"""Which nonlinearity suits this net?  A reader's question on section 3.1, which names ReLU, tanh and |tanh|.
+
+    repro run activations --preset cifar10 --seeds 3
+"""
+
+from repro import Ablation, Arm, Claim, paper
+
+ablation = Ablation(
+    name="activations",
+    question="Does any other nonlinearity give this net a lower error than the ReLU?",
+    factor="model.activation",
+    section="-",
+    arms=[
+        Arm("relu"),
+        Arm("tanh", {"model.activation": "tanh"}),
+        Arm("abs-tanh", {"model.activation": "abs-tanh"}, note="|tanh(x)|, which section 3.1 mentions"),
+        Arm("sigmoid", {"model.activation": "sigmoid"}),
+        Arm("leaky-relu", {"model.activation": "leaky-relu"}),
+        Arm("elu", {"model.activation": "elu"}, note="e^x - 1 below zero"),
+        Arm("gelu", {"model.activation": "gelu"}),
+        Arm("none", {"model.activation": "none"}, note="linear but for max pooling, normalization and the softmax"),
+    ],
+    claims=[
+        Claim.effect("tanh", "relu", top1=7.0, source=paper.CAFFENET128, measured=paper.SMALL_2012),
+        Claim.effect("none", "relu", top1=8.2, source=paper.CAFFENET128, measured=paper.SMALL_2012),
+    ],
+    confounds=[
+        "every other key is as the paper tuned it for ReLUs: initial biases of 1, initial weights, learning rate",
+        "the published numbers are from nets half as wide at half the resolution, with other initial weights, one run each",
+    ],
+    presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
+)

@@ -1,0 +1,31 @@
+"""Does dropout keep the net from overfitting, and at what cost in time?  Paper, section 4.2.
+
+    repro run dropout-ablation --preset cifar10 --seeds 5
+"""
+
+from repro import Ablation, Arm, Claim, paper
+from repro.ablation import EPOCHS_TO_BEST
+
+ablation = Ablation(
+    name="dropout-ablation",
+    question="Does the net overfit without dropout, and does dropout double the time to converge?",
+    factor="model.dropout",
+    section="4.2",
+    arms=[
+        Arm("dropout", note="0.5 in the first two full layers"),
+        Arm("no-dropout", {"model.dropout": None}),
+    ],
+    claims=[
+        Claim.overfits("no-dropout", "dropout", source=paper.section("4.2"), measured=paper.NOT_SAID),
+        Claim.worse("no-dropout", "dropout", source=paper.section("4.2"), measured=paper.NOT_SAID),
+        Claim.ratio(
+            "dropout", "no-dropout", times=2.0, metric=EPOCHS_TO_BEST, source=paper.section("4.2"), measured=paper.NOT_SAID
+        ),
+    ],
+    confounds=[
+        "the paper says 'iterations to converge' without a measure; ours is the epoch of the lowest test error, under a "
+        "schedule that ends at the same epoch for both arms",
+        "2012: no definition or run note without dropout was released",
+    ],
+    presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
+)  # fmt: skip
