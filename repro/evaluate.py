@@ -50,15 +50,9 @@ def predict(
 
 
 def errors(predictions: dict[str, np.ndarray]) -> dict[str, float]:
-    """`top1_error` and `top5_error` in percent; ties count as a random order of the tied classes would.
-
-    Probabilities that are not numbers (a diverged run) count as wrong.
-    """
+    """`top1_error` and `top5_error` in percent, by the rule of `topk_errors`."""
     probability, label = predictions["probability"], predictions["label"]
-    sane = np.isfinite(probability).all(1)
-    usable = np.where(sane[:, None], probability, 0.0)
-    wrong = {k: np.where(sane, topk_errors(usable, label, k), 1.0) for k in (1, 5)}
-    return {f"top{k}_error": float(100 * each.mean()) for k, each in wrong.items()}
+    return {f"top{k}_error": float(100 * topk_errors(probability, label, k).mean()) for k in (1, 5)}
 
 
 def center_errors(model: nn.Module, loader: Loader, *, precision: str, device: torch.device) -> dict[str, float]:

@@ -187,6 +187,25 @@ def _add(runs: dict[str, Run], run: Run) -> None:
     runs[run.name] = replace(known, **join)  # type: ignore[arg-type]
 
 
+def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[dict[str, Any]]:
+    """For every claim of the plan: seeds so far, and seeds that tell its effect from zero at 80% power (None: too few
+    runs are finished to know the spread, or the claim names no number)."""
+    from repro.stats import judge
+
+    return [
+        {
+            "experiment": ablation.name,
+            "claim": f"{found.arm} against {found.reference}" if found.reference else found.arm,
+            "metric": found.metric,
+            "seeds": found.seeds,
+            "needed": found.seeds_needed,
+        }
+        for ablation, block in zip(experiments, plan.blocks, strict=True)
+        for found in judge(ablation, block, results)
+        if found.claim is not None
+    ]
+
+
 def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
     """Time, disk and memory of what is missing.
 

@@ -1,0 +1,334 @@
+"""The command line. Each command reads its arguments, calls the room that does the work, and prints; no logic here.
+
+Nothing heavy is imported before a command needs it, so that help and `repro list` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+app = typer.Typer(
+    name="repro",
+    help="Does a claim of the AlexNet paper hold here, at this scale, and how sure can we be?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Pictures: what is prepared, prepare more, check what is there.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """Entry point: bad input is one line on standard error and exit code 2, never a traceback."""
+    try:
+        app()
+    except ValueError as error:
+        _stop(str(error), 2)
+    except OSError as error:
+        _stop(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _complete(incomplete: str) -> list[str]:
+    from repro.registry import load
+
+    return [name for name in load().experiments if name.startswith(incomplete)]
+
+
+def _complete_preset(incomplete: str) -> list[str]:
+    from repro.presets import PRESETS
+
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(help="An experiment; `repro list` shows all.", autocompletion=_complete)]
+Names = Annotated[
+    Optional[list[str]], typer.Argument(help="Experiments; `repro list` shows all.", autocompletion=_complete)
+]
+Preset = Annotated[
+    Optional[str], typer.Option("--preset", "-p", help="Scale; default: its first.", autocompletion=_complete_preset)
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Runs of each arm; seeds 0, 1, ...")]
+Assignments = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.")]
+DataDir = Annotated[Optional[Path], typer.Option(help="Prepared pictures. [default: $REPRO_DATA_DIR or data]")]
+ResultsDir = Annotated[Optional[Path], typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
+ReportsDir = Annotated[Optional[Path], typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
+Include = Annotated[Optional[list[Path]], typer.Option(help="More declarations: a file or a folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]
+All = Annotated[bool, typer.Option("--all", help="Every experiment that supports the preset.")]
+
+
+@app.command("list")
+def list_(json: AsJson = False, include: Include = None) -> None:
+    """Every registered experiment: name, question, paper section, presets, number of runs."""
+    from repro import terminal
+    from repro.registry import load
+
+    registry = load(include or ())
+    rows = [
+        {
+            "name": one.name,
+            "question": one.question,
+            "section": one.section,
+            "presets": list(one.presets),
+            "runs_a_seed": sum(not arm.ensemble and arm.view is None for arm in one.arms_at(one.presets[0])) or 1,
+        }
+        for one in sorted(registry.experiments.values(), key=lambda one: (one.section == "-", one.section))
+    ]
+    if json:
+        terminal.print_json(rows)
+    else:
+        cells = [(r["name"], r["question"], r["section"], ", ".join(r["presets"]), r["runs_a_seed"]) for r in rows]
+        columns = ("name", "question", "section", "presets", "runs a seed")
+        terminal.console.print(terminal.table("Experiments", columns, cells, right=("runs a seed",)))
+    _print_refused(registry)
+
+
+@app.command()
+def show(
+    name: Name,
+    preset: Preset = None,
+    config: Annotated[bool, typer.Option("--config", help="The full Config of the first arm, as JSON.")] = False,
+    model: Annotated[bool, typer.Option("--model", help="The first arm's network, layer by layer.")] = False,
+    assignments: Assignments = None,
+    include: Include = None,
+    data_dir: DataDir = None,
+    results_dir: ResultsDir = None,
+) -> None:
+    """What an experiment asks, its arms, the paper's claim, its cost."""
+    from repro import plan, terminal
+    from repro.config import parse_assignments, to_dict
+    from repro.registry import load
+
+    ablation = load(include or ()).get(name)
+    at = preset or ablation.presets[0]
+    changes = parse_assignments(assignments or [])
+    first = next(iter(plan.configs(ablation, at, changes).values()))
+    if config:
+        terminal.print_json(to_dict(first))
+    elif model:
+        from repro.describe import model_table
+
+        columns, rows = model_table(first)
+        terminal.console.print(terminal.table(f"{name} at {at}", columns, rows, right=columns[1:]))
+    else:
+        made = plan.make([ablation], at, 1, changes, **_places(data_dir, results_dir))
+        bill = plan.cost(made, **_places(data_dir, results_dir))
+        terminal.print_card(ablation, at, f"one seed: {terminal.cost_text(bill)}")
+
+
+@app.command("plan")
+def plan_(
+    names: Names = None,
+    preset: Preset = None,
+    seeds: Seeds = 3,
+    assignments: Assignments = None,
+    everything: All = False,
+    power: Annotated[bool, typer.Option(help="Seeds needed to tell the claimed effect from zero.")] = False,
+    json: AsJson = False,
+    include: Include = None,
+    data_dir: DataDir = None,
+    results_dir: ResultsDir = None,
+) -> None:
+    """The runs, which are finished, and the cost of the rest. Changes nothing."""
+    from dataclasses import asdict
+
+    from repro import plan, terminal
+    from repro.config import parse_assignments
+
+    chosen = _choose(names, include, everything, preset)
+    places = _places(data_dir, results_dir)
+    made = plan.make(chosen, preset, seeds, parse_assignments(assignments or []), **places)
+    bill = plan.cost(made, **places)
+    needed = plan.power(chosen, made, places["results"]) if power else []
+    if json:
+        runs = [
+            {"digest": run.digest, "seed": run.seed, "finished": run.done, "used_by": list(run.used_by)} for run in made.runs
+        ]
+        terminal.print_json({"runs": runs, "cost": asdict(bill), "waiting": list(made.waiting), "power": needed})
+        return
+    terminal.print_plan(made, bill)
+    if power:
+        columns = ("experiment", "claim", "metric", "seeds so far", "seeds for 80% power")
+        rows = [[row[key] for key in ("experiment", "claim", "metric", "seeds", "needed")] for row in needed]
+        terminal.console.print(terminal.table("Power", columns, rows, right=columns[3:]))
+
+
+@app.command()
+def run(
+    names: Names = None,
+    preset: Preset = None,
+    seeds: Seeds = 3,
+    assignments: Assignments = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
+    everything: All = False,
+    until_decided: Annotated[bool, typer.Option(help="Add seeds until the verdict settles.")] = False,
+    max_seeds: Annotated[int, typer.Option(min=2, help="With --until-decided: at most so many.")] = 20,
+    devices: Annotated[Optional[str], typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
+    loader: Annotated[Optional[str], typer.Option(help="ffcv or torch; the batches are the same.")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
+    include: Include = None,
+    data_dir: DataDir = None,
+    results_dir: ResultsDir = None,
+    reports_dir: ReportsDir = None,
+) -> None:
+    """Train what is missing, then refresh the reports. Stopped, it goes on where it was."""
+    from repro.config import parse_assignments
+    from repro.execute import Machine, choose_devices
+    from repro.sweep import sweep
+
+    chosen = _choose(names, include, everything, preset)
+    if loader not in (None, "ffcv", "torch"):
+        raise ValueError(f"--loader {loader}: use ffcv or torch")
+    asked = tuple(devices.split(",")) if devices else ()
+    choose_devices(asked, 2)
+    places = _places(data_dir, results_dir)
+    machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard)
+    failed = sweep(
+        chosen,
+        preset,
+        seeds,
+        parse_assignments(assignments or []),
+        machine,
+        at_once=jobs,
+        max_seeds=max_seeds if until_decided else None,
+    )
+    _report([one.name for one in chosen], include, places["results"], reports_dir)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def report(
+    names: Names = None,
+    html: Annotated[bool, typer.Option("--html", help="Also one self-contained page.")] = False,
+    formats: Annotated[Optional[list[str]], typer.Option("--format", help="Every table also as latex or csv.")] = None,
+    include: Include = None,
+    results_dir: ResultsDir = None,
+    reports_dir: ReportsDir = None,
+) -> None:
+    """Rebuild tables, plots and Markdown from results/ alone; without names, all of them."""
+    from repro.store import results_directory
+
+    for name in formats or ():
+        if name not in ("latex", "csv"):
+            raise ValueError(f"--format {name}: use latex or csv")
+    _report(names, include, results_directory(results_dir), reports_dir, html=html, formats=tuple(formats or ()))
+
+
+@app.command()
+def compare(
+    sides: Annotated[list[str], typer.Argument(metavar="A B", help="Two EXPERIMENT/ARM or run digests; or two presets.")],
+    presets: Annotated[bool, typer.Option("--presets", help="A and B are presets.")] = False,
+    preset: Preset = None,
+    include: Include = None,
+    data_dir: DataDir = None,
+    results_dir: ResultsDir = None,
+) -> None:
+    """Two presets, or two arms or runs: what differs between their Configs, and between their errors."""
+    from repro import describe, terminal
+
+    if len(sides) != 2:
+        raise ValueError(f"compare takes two names, not {len(sides)}: repro compare A B")
+    if presets:
+        columns, rows = describe.compare_presets(*sides)
+        terminal.console.print(terminal.table(f"{sides[0]} and {sides[1]}", columns, rows))
+        return
+    from repro.compare import compare_runs
+    from repro.registry import load
+
+    found = compare_runs(load(include or ()), sides[0], sides[1], preset, **_places(data_dir, results_dir))
+    for title, columns, rows in found:
+        terminal.console.print(terminal.table(title, columns, rows))
+
+
+@app.command()
+def doctor() -> None:
+    """What is missing on this machine, what is used instead, and the line that mends it."""
+    from repro import terminal
+    from repro.doctor import diagnose
+
+    rows = [(one.name, one.status, one.found, one.used_instead, one.mend) for one in diagnose()]
+    columns = ("what", "status", "found", "used instead", "to mend it")
+    terminal.console.print(terminal.table("This machine", columns, rows))
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="loader, step, desk or all.")],
+    json: AsJson = False,
+    quick: Annotated[bool, typer.Option(help="Small sizes: does it run?")] = False,
+) -> None:
+    """Measure side by side in one run, interleaved: medians and spread."""
+    from repro import bench, terminal
+
+    for result in bench.measure(what, quick=quick):
+        if json:
+            terminal.print_json(bench.as_json(result))
+        else:
+            terminal.console.print(bench.render(result))
+
+
+def _choose(names: list[str] | None, include: list[Path] | None, everything: bool, preset: str | None) -> list[Any]:
+    from repro.registry import load, select
+
+    registry = load(include or ())
+    if preset is not None:
+        from repro.presets import preset as check
+
+        check(preset)
+    chosen = select(registry, names or (), everything=everything)
+    if everything and preset:
+        chosen = [one for one in chosen if preset in one.presets]
+    return chosen
+
+
+def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Path]:
+    from repro.data.manifest import data_directory
+    from repro.store import results_directory
+
+    return {"data": data_directory(data_dir), "results": results_directory(results_dir)}
+
+
+def _report(
+    names: list[str] | None,
+    include: list[Path] | None,
+    results: Path,
+    reports_dir: Path | None,
+    *,
+    html: bool = False,
+    formats: tuple[str, ...] = (),
+) -> None:
+    import os
+
+    from repro import report, terminal
+    from repro.registry import load
+
+    registry = load(include or ())
+    for name in names or ():
+        registry.get(name)
+    reports = reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
+    experiments = list(registry.experiments.values())
+    written = report.build(experiments, names or None, results, reports, html=html, formats=formats)
+    for title, columns, rows in report.verdict_tables(experiments, names or None, results):
+        terminal.console.print(terminal.table(title, columns, rows))
+    for path in written:
+        terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _print_refused(registry: Any) -> None:
+    from repro import terminal
+
+    for refused in registry.refused:
+        terminal.errors.print(f"refused {refused.place}: {refused.reason}", style="yellow", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""From a question to finished runs: plan, launch, and plan again while a search or an undecided verdict asks for more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repro import plan, store, terminal
+from repro.ablation import Ablation
+from repro.events import Failed
+from repro.execute import Job, Machine
+from repro.launch import launch
+
+
+def sweep(
+    experiments: Sequence[Ablation],
+    preset: str | None,
+    seeds: int,
+    changes: Mapping[str, Any],
+    machine: Machine,
+    *,
+    at_once: int,
+    max_seeds: int | None = None,
+) -> list[Failed]:
+    """Train what is missing of the experiments and note what was asked in results/experiments/.
+
+    `max_seeds`: add seeds to each experiment until its verdict settles, at most so many. Returns the runs that failed.
+    Raises ValueError, before anything is changed, where the plan cannot be made or data is not prepared.
+    """
+    from repro.data.photos import prepare_where_needed
+
+    counts = {one.name: seeds for one in experiments}
+    failed: dict[str, Failed] = {}
+    for one in experiments:  # every mistake shows before the first picture is cut
+        plan.configs(one, preset or one.presets[0], changes)
+    prepare_where_needed(experiments, preset, changes, machine.data)
+    while True:
+        made = plan.make(experiments, preset, counts, changes, data=machine.data, results=machine.results)
+        if made.unprepared:
+            raise ValueError("; ".join(made.unprepared))
+        for block in made.blocks:
+            store.write_block(machine.results, block)
+        todo = [run for run in made.todo if run.name not in failed]
+        if todo:
+            jobs = [Job(run.config, run.seed, run.digest, run.views, run.products) for run in todo]
+            names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo}
+            bill = plan.cost(made, data=machine.data, results=machine.results)
+            terminal.console.print(f"To do: {terminal.cost_text(bill)}", highlight=False)
+            with terminal.progress(names, len(jobs)) as emit:
+                failed |= {event.run: event for event in launch(jobs, machine, at_once=at_once, emit=emit)}
+            continue
+        if max_seeds is None or failed:
+            return list(failed.values())
+        undecided = [one.name for one in experiments if counts[one.name] < max_seeds and not decided(one, made, machine, max_seeds)]
+        if not undecided:
+            return []
+        for name in undecided:
+            counts[name] += 1
+
+
+def decided(ablation: Ablation, made: plan.Plan, machine: Machine, max_seeds: int) -> bool:
+    """Whether every effect claim of the experiment has settled, by the rule that holds its error under peeking."""
+    from repro.stats import judge, settled
+
+    block = next(block for block in made.blocks if block.experiment == ablation.name)
+    return all(
+        settled([points for _, points in found.effect.by_seed], found.published, max_seeds).stop
+        for found in judge(ablation, block, machine.results)
+        if found.effect is not None and found.claim is not None
+    )
