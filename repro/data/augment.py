@@ -1,0 +1,180 @@
+"""What happens to a picture between the file and the network: draws, crop, mirror, color noise, mean, in one pass.
+
+Every draw is a hash of (seed, epoch, key), so a picture meets the same fate whichever loader, worker or process reads it.
+All arithmetic is float32 without fast-math, so batches are bitwise equal everywhere on one machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from repro import config
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+# Well-known "lighting" constants: square roots of the covariance eigenvalues of ImageNet are not in it, the eigenvalues
+# themselves are, of pixels in [0, 1], RGB (see F13; for example tensorpack's ImageNetModels/alexnet.py).
+LIGHTING_VALUES = (0.2175, 0.0188, 0.0045)
+LIGHTING_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+# What a draw is for: the third word of the hash.
+OFFSET_Y, OFFSET_X, MIRROR, NORMAL, ORDER = 1, 2, 3, 4, 16
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def mix(value: Any) -> Any:
+    """One step of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), uint64 to uint64."""
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def hashed(seed: int, epoch: int, purpose: int, key: int) -> Any:
+    """64 random bits for one purpose of one picture in one epoch of one run."""
+    return mix(mix(mix(mix(np.uint64(seed)) + np.uint64(epoch)) + np.uint64(purpose)) + np.uint64(key))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def uniform(bits: Any) -> float:
+    """A float64 in [0, 1) from the upper 53 bits."""
+    return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def order_hashes(seed: int, epoch: int, keys: Ints) -> Any:
+    """(N,) uint64 that `epoch_order` sorts by."""
+    out = np.empty(len(keys), np.uint64)
+    for i in range(len(keys)):
+        out[i] = hashed(seed, epoch, ORDER, keys[i])
+    return out
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def place_draws(seed: int, epoch: int, keys: Ints, choices: int, crops: bool, mirrors: bool) -> Any:
+    """(B, 3) int64: row offset, column offset, mirrored; of `choices` offsets an axis, the middle one without crops."""
+    out = np.empty((len(keys), 3), np.int64)
+    for i in range(len(keys)):
+        out[i, 0] = out[i, 1] = (choices - 1) // 2
+        if crops:
+            out[i, 0] = np.int64(uniform(hashed(seed, epoch, OFFSET_Y, keys[i])) * choices)
+            out[i, 1] = np.int64(uniform(hashed(seed, epoch, OFFSET_X, keys[i])) * choices)
+        out[i, 2] = np.int64(hashed(seed, epoch, MIRROR, keys[i]) >> np.uint64(63)) if mirrors else 0
+    return out
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def color_draws(seed: int, epoch: int, keys: Ints, axes: Any) -> Any:
+    """(B, 3) float32, what is added to red, green and blue: `axes` (3, 3), one a row, times normal draws (Box-Muller)."""
+    out = np.zeros((len(keys), 3), np.float32)
+    for i in range(len(keys)):
+        red = green = blue = 0.0
+        for axis in range(3):
+            radius = np.sqrt(-2.0 * np.log(1.0 - uniform(hashed(seed, epoch, NORMAL + 2 * axis, keys[i]))))
+            normal = radius * np.cos(2.0 * np.pi * uniform(hashed(seed, epoch, NORMAL + 2 * axis + 1, keys[i])))
+            red += normal * axes[axis, 0]
+            green += normal * axes[axis, 1]
+            blue += normal * axes[axis, 2]
+        out[i, 0], out[i, 1], out[i, 2] = red, green, blue
+    return out
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def fused(pixels: Any, starts: Ints, side: int, places: Ints, mean: Floats, colors: Floats, factor: Any, out: Any) -> None:
+    """The one pass: crop, mirror, minus the mean, plus color noise, times `factor`.
+
+    pixels (any,) uint8 with picture i as (side, side, 3) from starts[i] on; places (N, 3) of `place_draws`; mean
+    (crop, crop, 3) float32, the same for every offset and not mirrored, as convdata.py does it; colors (N, 3) float32;
+    out (N, crop, crop, 3) float32. Row by row, so that it vectorizes; a mirrored row is turned round as bytes first.
+    """
+    crop = out.shape[1]
+    width = crop * 3
+    added = np.empty(width, np.float32)
+    turned = np.empty(width, np.uint8)
+    for i in range(out.shape[0]):
+        for x in range(crop):
+            for c in range(3):
+                added[3 * x + c] = colors[i, c]
+        mirrored = places[i, 2] != 0
+        for y in range(crop):
+            first = starts[i] + ((places[i, 0] + y) * side + places[i, 1]) * 3
+            row = pixels[first : first + width]
+            if mirrored:
+                for x in range(crop):
+                    turned[3 * x] = row[width - 3 - 3 * x]
+                    turned[3 * x + 1] = row[width - 2 - 3 * x]
+                    turned[3 * x + 2] = row[width - 1 - 3 * x]
+                row = turned
+            target = out[i, y].reshape(width)
+            below = mean[y].reshape(width)
+            for k in range(width):
+                target[k] = (np.float32(row[k]) - below[k] + added[k]) * factor
+
+
+def epoch_order(seed: int, epoch: int, indices: Ints) -> Ints:
+    """`indices` (N,) in the order of one epoch: a function of seed, epoch and the indices alone."""
+    return indices[np.argsort(order_hashes(seed, epoch, indices), kind="stable")]
+
+
+def color_axes(color: config.Color, covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(3, 3): the RGB step of one standard normal draw along each eigenvector, one a row, in 0-255 units.
+
+    "stddev": square roots of the eigenvalues, as the 2012 code does (paper_facts 2.7); "eigenvalue": what section 4.1
+    prints, with pixels in [0, 1], the only unit in which it is possible; "lighting": the constants in common use.
+    """
+    if color.kind == "lighting":
+        values, vectors = np.array(LIGHTING_VALUES), np.array(LIGHTING_VECTORS)
+        return np.asarray(color.strength * 255 * values[:, None] * vectors.T)
+    values, vectors = eigen(covariance)
+    steps = np.sqrt(np.maximum(values, 0)) if color.kind == "stddev" else values / 255
+    return np.asarray(color.strength * steps[:, None] * vectors.T)
+
+
+def eigen(covariance: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Rising eigenvalues (3,) and their eigenvectors (3, 3), one a column, each with its largest part positive."""
+    values, vectors = np.linalg.eigh(covariance)
+    signs = np.sign(vectors[np.abs(vectors).argmax(axis=0), range(3)])
+    return values, vectors * signs
+
+
+def view_places(view: str, side: int, crop: int) -> Ints:
+    """(V, 3) int64 row offset, column offset, mirrored; V = 1, 2, 10, 50.
+
+    "ten": four corners and center, then their mirror images (section 4.1; offsets 0, 16, 32 in convdata.py); "dense":
+    five offsets an axis, evenly spread, and mirror images.
+    """
+    last, middle = side - crop, (side - crop) // 2
+    if view == "dense":
+        steps = [round(last * step / 4) for step in range(5)]
+        offsets = [(y, x) for y in steps for x in steps]
+    elif view == "ten":
+        offsets = [(0, 0), (0, last), (middle, middle), (last, 0), (last, last)]
+    else:
+        assert view in ("center", "flips"), view
+        offsets = [(middle, middle)]
+    mirrors = (0,) if view == "center" else (0, 1)
+    return np.array([(y, x, mirror) for mirror in mirrors for y, x in offsets], np.int64)
+
+
+def center(mean: Floats, crop: int) -> Floats:
+    """The (crop, crop, 3) center of a (size, size, 3) mean image."""
+    first = (mean.shape[0] - crop) // 2
+    return np.ascontiguousarray(mean[first : first + crop, first : first + crop])
+
+
+def mean_crop(kind: str, mean: Floats, crop: int) -> Floats:
+    """What `fused` subtracts, (crop, crop, 3) float32. "picture" is subtracted later, so here it is zero."""
+    if kind == "pixel":
+        return center(mean, crop)
+    out = np.zeros((crop, crop, 3), np.float32)
+    if kind == "channel":
+        out[:] = mean.mean(axis=(0, 1), dtype=np.float64)
+    elif kind == "scalar":
+        out[:] = mean.mean(dtype=np.float64)
+    return out

@@ -1,0 +1,39 @@
+"""Contrast normalization of whole batches, in torch: what is subtracted or divided per picture and not per pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import conv2d, pad
+
+SMALL = 1e-8  # below a gray level: keeps a flat picture finite
+WINDOW, SIGMA = 9, 1.591  # local: a 9x9 Gaussian window with this sigma (Jarrett et al., ICCV 2009, section 2)
+
+
+def normalize_contrast(image: torch.Tensor, picture_mean: bool, contrast: str) -> torch.Tensor:
+    """image (..., 3, crop, crop) float32. `picture_mean` subtracts each picture's own mean over pixels and channels.
+
+    "global" divides by the picture's standard deviation over pixels and channels; "local" subtracts a Gaussian-weighted
+    mean over a window and all channels, then divides by the weighted standard deviation, or by its mean over the picture
+    where that is larger. Returned with the memory layout of `image`.
+    """
+    if picture_mean:
+        image = image - image.mean(dim=(-3, -2, -1), keepdim=True)
+    if contrast == "global":
+        image = image / (image.std(dim=(-3, -2, -1), keepdim=True, correction=0) + SMALL)
+    if contrast == "local":
+        image = image - _blurred(image)
+        spread = _blurred(image.square()).sqrt()
+        image = image / torch.maximum(spread, spread.mean(dim=(-3, -2, -1), keepdim=True)).clamp_min(SMALL)
+    return image
+
+
+def _blurred(image: torch.Tensor) -> torch.Tensor:
+    """(..., 1, crop, crop): the Gaussian-weighted mean over the window and the channels, edges repeated."""
+    offsets = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
+    line = torch.exp(-offsets.square() / (2 * SIGMA**2))
+    window = torch.outer(line, line)
+    window = (window / window.sum())[None, None]
+    gray = image.mean(dim=-3, keepdim=True)
+    flat = gray.reshape(-1, 1, *gray.shape[-2:])
+    edge = WINDOW // 2
+    return conv2d(pad(flat, (edge, edge, edge, edge), mode="replicate"), window).reshape(gray.shape)

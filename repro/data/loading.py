@@ -1,0 +1,383 @@
+"""The contract of both loaders: batches of (index, image, label), from any start, in an order that (seed, epoch) fix.
+
+    with loader.epoch(3, start=10) as batches:
+        for index, image, label in batches: ...
+
+A `Pass` says what happens to which picture; `render` does it, one fused pass a picture; FFCV and torch only decide who
+calls `render` and when. So their batches are bitwise equal.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from repro import config
+from repro.data import augment, manifest
+from repro.data.beton import Beton, open_beton
+from repro.data.contrast import normalize_contrast
+from repro.data.manifest import Manifest
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Decode = Callable[[Bytes, Bytes], None]
+SplitName = Literal["train", "test"]
+Kind = Literal["ffcv", "torch"]
+
+
+class Batch(NamedTuple):
+    """index (B,) int64, the stored position; image (B, 3, crop, crop) or (B, V, 3, crop, crop) float32, channels last in
+    memory; label (B,) int64 from 0 to classes - 1."""
+
+    index: torch.Tensor
+    image: torch.Tensor
+    label: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pictures of one split that `data` asks for: stored positions in stored order, and their labels from 0 on."""
+
+    beton: Beton
+    indices: Ints  # (N,)
+    labels: Ints  # (N,)
+    first_class: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared set, opened. `mean` is (size, size, 3) float32, 0-255; eigenvectors are columns, eigenvalues rise."""
+
+    manifest: Manifest
+    mean: Floats
+    covariance: npt.NDArray[np.float64]
+    eigenvalues: npt.NDArray[np.float64]
+    eigenvectors: npt.NDArray[np.float64]
+    train: Split
+    test: Split
+
+    def split(self, name: SplitName) -> Split:
+        """The named split."""
+        return self.train if name == "train" else self.test
+
+    def pixels(self, name: SplitName, index: int) -> Bytes:
+        """(size, size, 3) uint8 of the picture stored at `index`."""
+        size = self.manifest.size
+        encoded = self.split(name).beton.encoded(index)
+        if self.manifest.storage == "raw":
+            return np.array(encoded).reshape(size, size, 3)
+        out = np.empty((size, size, 3), np.uint8)
+        decode_with_pillow(encoded, out)
+        return out
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes in use, in label order."""
+        first = self.train.first_class
+        count = int(self.train.labels.max()) + 1
+        return [entry["name"] for entry in self.manifest.classes[first : first + count]]
+
+
+def open_data(data: config.Data, directory: Path) -> Prepared:
+    """Open the set that `data` asks for; `photos` is prepared on first use.
+
+    Raises ValueError, with the command to run, when it is not prepared, and when it has fewer classes or pictures a
+    class than `data` asks for.
+    """
+    found = manifest.find(data, directory)
+    if found is None and data.source == "photos":
+        from repro.data.prepare import prepare
+
+        found = prepare(
+            "photos", directory=directory, size=data.size, resize=data.resize, storage=data.storage, quality=data.quality
+        )
+    if found is None:
+        raise ValueError(manifest.missing(data, directory))
+    folder = directory / found.name
+    last = data.first_class + data.classes
+    if last > len(found.classes):
+        asked = f"data.first_class {data.first_class} and data.classes {data.classes} need {last} classes"
+        raise ValueError(f"{asked}; {found.source} has {len(found.classes)}")
+    return Prepared(
+        manifest=found,
+        mean=np.load(folder / "mean.npy"),
+        covariance=np.array(found.covariance),
+        eigenvalues=np.array(found.eigenvalues),
+        eigenvectors=np.array(found.eigenvectors),
+        train=_split(folder / "train.beton", found, data, data.per_class, "data.per_class"),
+        test=_split(folder / "test.beton", found, data, data.test_per_class, "data.test_per_class"),
+    )
+
+
+def _split(path: Path, found: Manifest, data: config.Data, per_class: int | None, key: str) -> Split:
+    """The first `per_class` stored pictures of each class in use: balanced, and nested when per_class grows."""
+    beton = open_beton(path, found.storage)
+    labels = beton.labels - data.first_class
+    kept = (labels >= 0) & (labels < data.classes)
+    if per_class is not None:
+        for label in range(data.classes):
+            places = np.flatnonzero(labels == label)
+            if len(places) < per_class:
+                name = found.classes[label + data.first_class]["name"]
+                raise ValueError(f"{key} {per_class}: class {name} of {found.source} has only {len(places)} pictures")
+            kept[places[per_class:]] = False
+    indices = np.flatnonzero(kept)
+    if not len(indices):
+        raise ValueError(f"{found.name}: no pictures of the classes asked for in {path.name}")
+    return Split(beton, indices, labels[indices], data.first_class)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through a split: the batches, and what happens to each picture. Plain values, so it can be pickled.
+
+    `batches` are stored positions; `keys` maps a stored position to the key of its crop and mirror draws.
+    """
+
+    batches: list[Ints]
+    seed: int
+    epoch: int
+    keys: Ints | None  # (stored,) or None: the position itself
+    choices: int  # crop offsets an axis
+    random_crop: bool
+    mirror: bool
+    axes: npt.NDArray[np.float64] | None  # (3, 3) color noise
+    views: Ints | None  # (V, 3): fixed views instead of draws
+    mean: Floats  # (crop, crop, 3)
+    factor: np.float32
+
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Of the images of `count` pictures, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
+        crop = self.mean.shape[0]
+        return (count, crop, crop, 3) if self.views is None else (count, len(self.views), crop, crop, 3)
+
+    def places(self, indices: Ints) -> Ints:
+        """(B * V, 3): row offset, column offset, mirrored."""
+        if self.views is not None:
+            return np.tile(self.views, (len(indices), 1))
+        keys = indices if self.keys is None else self.keys[indices]
+        drawn: Ints = augment.place_draws(self.seed, self.epoch, keys, self.choices, self.random_crop, self.mirror)
+        return drawn
+
+    def colors(self, indices: Ints) -> Floats:
+        """(B * V, 3) float32 to add."""
+        if self.axes is None:
+            return np.zeros((len(indices) * (1 if self.views is None else len(self.views)), 3), np.float32)
+        drawn: Floats = augment.color_draws(self.seed, self.epoch, indices, self.axes)
+        return drawn
+
+
+def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
+    """Fill `out`, shaped `run.shape(len(indices))`, with the pictures stored at `indices`."""
+    places, colors = run.places(indices), run.colors(indices)
+    crop, views = run.mean.shape[0], 1 if run.views is None else len(run.views)
+    target = out.reshape(-1, crop, crop, 3)
+    if beton.storage == "raw":
+        starts = np.repeat(beton.pointers[indices], views)
+        augment.fused(beton.mapped, starts, side, places, run.mean, colors, run.factor, target)
+        return
+    scratch = np.empty((side, side, 3), np.uint8)
+    starts = np.zeros(views, np.int64)
+    for number, index in enumerate(indices):
+        decode(beton.encoded(index), scratch)
+        rows = slice(number * views, (number + 1) * views)
+        augment.fused(scratch.reshape(-1), starts, side, places[rows], run.mean, colors[rows], run.factor, target[rows])
+
+
+def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
+    """A stored JPEG or PNG into `out` (size, size, 3)."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        out[:] = np.asarray(image)
+
+
+class Buffers:
+    """Float32 memory that is used again once nobody holds the batch that was made in it.
+
+    Fresh pages of the system cost more than filling them, and views of a ring would change under whoever keeps them.
+    """
+
+    def __init__(self) -> None:
+        self.free: list[Floats] = []
+
+    def take(self, shape: tuple[int, ...]) -> Floats:
+        """An array of `shape`, contents arbitrary; its memory comes back when the array (or a tensor on it) is gone."""
+        count = int(np.prod(shape))
+        while self.free:
+            memory = self.free.pop()
+            if memory.size >= count:
+                break
+        else:
+            memory = np.empty(count, np.float32)
+        array = memory[:count].reshape(shape)
+        weakref.finalize(array, self.free.append, memory).atexit = False
+        return array
+
+
+class Batches:
+    """An iterator of `Batch` that is closed at the end, by `close`, by `with`, or when it is dropped."""
+
+    def __init__(self, batches: Iterator[Batch], close: Callable[[], None]) -> None:
+        self._batches, self._close = batches, close
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self._batches)
+
+    def close(self) -> None:
+        """Stop, and give threads, processes and memory back. Twice is fine."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Loader:
+    """Batches of one split. `len` counts the batches of an epoch; the last may be short, nothing is dropped."""
+
+    def __init__(
+        self, prepared: Prepared, cfg: config.Config, split: SplitName, seed: int, kind: Kind, workers: int, rank: int, world: int
+    ) -> None:
+        assert 0 <= rank < world and workers >= 0
+        self.prepared, self.config, self.name = prepared, cfg, split
+        self.seed, self.kind, self.workers, self.rank, self.world = seed, kind, workers, rank, world
+        self.source = prepared.split(split)
+        self._buffers = Buffers()
+
+    @property
+    def pictures(self) -> int:
+        """Pictures in one epoch, over all ranks."""
+        return len(self.source.indices)
+
+    def __len__(self) -> int:
+        return -(-self.pictures // self.config.optim.batch_size)
+
+    def view_batches(self, view: config.View) -> int:
+        """Batches of one pass of `views`."""
+        return -(-self.pictures // self._view_batch(view))
+
+    def epoch(self, epoch: int, *, start: int = 0, color: bool = True) -> Batches:
+        """The batches of one epoch from batch `start` on, augmented as `config.augment` says; `color` False leaves the
+        color noise out (2012's end-game, F11) but not its division."""
+        data, how = self.config.data, self.config.augment
+        reshuffle = data.order == "reshuffle"
+        order = augment.epoch_order(self.seed, epoch, self.source.indices) if reshuffle else self.source.indices
+        keys = None
+        if how.chunk > 1:
+            keys = np.zeros(int(self.source.indices.max()) + 1, np.int64)
+            keys[order] = np.arange(len(order)) // how.chunk
+        noise = how.color if color else None
+        axes = augment.color_axes(noise, self.prepared.covariance) if noise else None
+        factor = data.scale / (1 + how.color.strength) if how.color and how.color.divide else data.scale
+        batches = self._batches(order, self.config.optim.batch_size, start)
+        return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor)
+
+    def views(self, view: config.View, *, start: int = 0) -> Batches:
+        """Every picture in stored order without augmentation, image (B, V, 3, crop, crop), V = 1, 2, 10 or 50.
+
+        B is the batch size divided by V (at least 1), so that a step sees about as many images as in training.
+        """
+        places = augment.view_places(view, self.prepared.manifest.size, self.config.augment.crop)
+        batches = self._batches(self.source.indices, self._view_batch(view), start)
+        return self._run(batches, 0, None, False, False, None, places, self.config.data.scale)
+
+    def _view_batch(self, view: config.View) -> int:
+        views = len(augment.view_places(view, self.config.augment.crop, self.config.augment.crop))
+        return max(1, self.config.optim.batch_size // views)
+
+    def _batches(self, order: Ints, size: int, start: int) -> list[Ints]:
+        """This rank's share of each batch from `start` on: a contiguous part, so the ranks together see the whole."""
+        assert start >= 0
+        whole = [order[first : first + size] for first in range(start * size, len(order), size)]
+        return [batch[len(batch) * self.rank // self.world : len(batch) * (self.rank + 1) // self.world] for batch in whole]
+
+    def _run(
+        self,
+        batches: list[Ints],
+        epoch: int,
+        keys: Ints | None,
+        random_crop: bool,
+        mirror: bool,
+        axes: npt.NDArray[np.float64] | None,
+        views: Ints | None,
+        factor: float,
+    ) -> Batches:
+        data, crop = self.config.data, self.config.augment.crop
+        later = data.mean == "picture" or data.contrast != "none"  # then the factor waits, too
+        mean = augment.mean_crop(data.mean, self.prepared.mean, crop)
+        choices = self.prepared.manifest.size - crop + 1
+        inner = np.float32(1.0 if later else factor)
+        run = Pass(batches, self.seed, epoch, keys, choices, random_crop, mirror, axes, views, mean, inner)
+        side = self.prepared.manifest.size
+        if self.kind == "ffcv":
+            from repro.data.ffcv_loader import images
+        else:
+            from repro.data.torch_loader import images
+        made = images(self.source.beton, side, run, self._buffers, self.workers)
+
+        def finished() -> Iterator[Batch]:
+            for indices, image in zip(batches, made, strict=True):
+                if later:
+                    image = normalize_contrast(image, data.mean == "picture", data.contrast) * factor
+                label = self.source.beton.labels[indices] - self.source.first_class
+                yield Batch(torch.from_numpy(indices), image, torch.from_numpy(label))
+                del image
+
+        generator = finished()
+
+        def close() -> None:
+            generator.close()
+            made.close()
+
+        return Batches(generator, close)
+
+
+def make_loader(
+    prepared: Prepared,
+    cfg: config.Config,
+    split: SplitName,
+    *,
+    seed: int,
+    kind: Kind | None = None,
+    workers: int = 1,
+    rank: int = 0,
+    world: int = 1,
+) -> Loader:
+    """A loader of one split. All kinds and all numbers of workers give bitwise the same batches.
+
+    kind None: FFCV where it is installed and it helps (stored pictures of 128 pixels or more; smaller ones take less
+    time than handing them over). workers: threads of FFCV; torch makes batches in place with 0 or 1 and in that many
+    processes with more. rank and world: this process's share of every batch.
+    Raises ValueError when FFCV is asked for and is not installed, or the storage is png, which FFCV does not decode.
+    """
+    storage, size = prepared.manifest.storage, prepared.manifest.size
+    if kind is None:
+        kind = "ffcv" if ffcv_installed() and storage != "png" and size >= 128 else "torch"
+    if kind == "ffcv" and storage == "png":
+        raise ValueError("FFCV does not decode png storage; use the torch loader, or prepare with --storage raw")
+    if kind == "ffcv" and not ffcv_installed():
+        raise ValueError("FFCV is not installed; `repro doctor` says how to install it, or use the torch loader")
+    return Loader(prepared, cfg, split, seed, kind, workers, rank, world)
+
+
+def ffcv_installed() -> bool:
+    """Whether FFCV can be imported here (it is for Linux only)."""
+    return sys.platform == "linux" and importlib.util.find_spec("ffcv") is not None

@@ -1,0 +1,135 @@
+"""What is prepared, where, and from what: the manifest of a prepared set. Imports neither torch nor numpy.
+
+A prepared set is one folder of the data directory:
+
+    <data-dir>/<key>/manifest.json     written last, so a folder with a manifest is a whole one
+                     train.beton       pictures and labels in FFCV's file format, in an order shuffled once (F15)
+                     test.beton
+                     mean.npy          (size, size, 3) float32, the mean training picture, 0-255
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from repro import config
+from repro.suggest import did_you_mean
+
+VERSION = 1
+NAME = "manifest.json"
+FILES = ("train.beton", "test.beton", "mean.npy")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is known of a prepared set without opening its pictures."""
+
+    name: str  # the folder
+    source: str  # what `data.source` names
+    origin: str  # where the pictures came from
+    size: int  # side of the stored square, pixels
+    resize: str  # short-crop or warp
+    resize_filter: str
+    storage: str  # raw, jpeg or png
+    quality: int | None
+    classes: list[dict[str, str]]  # {"wnid", "name"} in label order
+    train_count: int
+    test_count: int
+    train_per_class: list[int]
+    test_per_class: list[int]
+    covariance: list[list[float]]  # of the RGB values of all training pixels, 0-255 squared
+    eigenvalues: list[float]  # of the covariance, rising
+    eigenvectors: list[list[float]]  # column i belongs to eigenvalue i
+    digest: str  # of the content: files and classes
+    files: dict[str, dict[str, Any]]  # name -> {"bytes", "sha256": [one for each block]}
+    bad: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"}: left out
+    converted: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"}: kept, but were not plain RGB
+    notes: list[str] = field(default_factory=list)
+    packages: dict[str, str] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk."""
+        return sum(int(entry["bytes"]) for entry in self.files.values())
+
+
+def data_directory(option: Path | None) -> Path:
+    """`--data-dir`, else $REPRO_DATA_DIR, else ./data."""
+    return option or Path(os.environ.get("REPRO_DATA_DIR") or "data")
+
+
+def folder(source: str, size: int, resize: str, storage: str, quality: int | None) -> str:
+    """The folder's name; two settings that give other pixels never share one."""
+    return f"{source}-{size}-{resize}-{storage}{quality if quality is not None else ''}"
+
+
+def key(data: config.Data) -> str:
+    """Folder name of the prepared set that `data` asks for."""
+    return folder(data.source, data.size, data.resize, data.storage, data.quality)
+
+
+def find(data: config.Data, directory: Path) -> Manifest | None:
+    """The manifest of the set that `data` asks for, or None when it is not prepared."""
+    return load(directory / key(data))
+
+
+def load(path: Path) -> Manifest | None:
+    """The manifest in folder `path`, None when there is none. Raises ValueError when it cannot be read."""
+    try:
+        values = json.loads((path / NAME).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError:
+        raise ValueError(f"{path / NAME} is damaged; delete the folder {path} and prepare it again") from None
+    if values.get("version") != VERSION:
+        raise ValueError(f"{path} was prepared by another version of repro; delete it and prepare it again")
+    return Manifest(**values)
+
+
+def save(manifest: Manifest, path: Path) -> None:
+    """Write the manifest into folder `path`, atomically."""
+    part = path / (NAME + ".tmp")
+    part.write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+    part.replace(path / NAME)
+
+
+def prepared(directory: Path) -> list[Manifest]:
+    """All prepared sets of the directory, by name. Damaged ones are left to `verify`."""
+    found = []
+    for path in sorted(directory.glob(f"*/{NAME}")):
+        try:
+            manifest = load(path.parent)
+        except ValueError:
+            continue
+        if manifest:
+            found.append(manifest)
+    return found
+
+
+def missing(data: config.Data, directory: Path) -> str:
+    """One line: what is not prepared and the command that prepares it."""
+    command = f"repro data prepare {data.source} --size {data.size}"
+    if data.resize != "short-crop":
+        command += f" --resize {data.resize}"
+    if data.storage != "raw":
+        command += f" --storage {data.storage}"
+    if data.quality is not None:
+        command += f" --quality {data.quality}"
+    if data.source not in WITHOUT_SOURCE:
+        command += " --source FOLDER"
+    if os.path.abspath(directory) != os.path.abspath(data_directory(None)):
+        command += f" --data-dir {directory}"
+    near = did_you_mean(data.source, {each.source for each in prepared(directory)} | set(SOURCES))
+    hint = near if data.source not in SOURCES else ""
+    return f"data {data.source} ({key(data)}) is not prepared in {directory}{hint}; run: {command}"
+
+
+# The sets that are known by name, with the size that their presets store.
+SOURCES: dict[str, int] = {"photos": 64, "cifar10": 32, "tiny200": 64, "imagenette": 256, "imagenet": 256}
+WITHOUT_SOURCE: Sequence[str] = ("photos", "cifar10")  # shipped in wheels; downloaded where there is a network
