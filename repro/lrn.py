@@ -2,9 +2,9 @@
 
 With t = x * x, d = k + a * window_sum(t) and f = g / d ** beta the gradient is closed:
 gx = f - 2 * a * beta * x * window_sum(f * x / d), because a centered window is its own adjoint.
-Only x is kept for the backward pass and the rest is made again in cache, so each direction reads and writes memory once.
-On the CPU a numba loop runs over blocks of channels-last memory; elsewhere the same formulas run as torch operations,
-which torch.compile fuses on CUDA.
+Only x is kept for the backward pass and the rest is made again in cache, so each direction goes through memory once.
+On the CPU compiled loops (lrn_loops.py) do it; elsewhere the same formulas run as torch operations, which torch.compile
+fuses on CUDA.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit, types
-from numba.extending import overload
 from torch import Tensor
 
+from repro import lrn_loops
+
 NUMBERS_PER_TASK = 2**17  # below this a second thread costs more than it brings
+LINES = 4  # positions that one pass of the CPU loop takes together; 4 was fastest of 1, 4, 16 (bench/README.md)
 
 
 class _Rule(NamedTuple):
@@ -34,14 +35,12 @@ class _Rule(NamedTuple):
     same_map: bool
 
 
-def lrn(
-    x: Tensor, *, size: int, alpha: float, beta: float, k: float, groups: int = 1, over_n: bool = True
-) -> Tensor:
-    """Normalize across neighboring maps: the window of map i is i - size // 2 .. i + size // 2, cut at its group's ends.
+def lrn(x: Tensor, *, size: int, alpha: float, beta: float, k: float, groups: int = 1, over_n: bool = True) -> Tensor:
+    """Normalize across neighboring maps: map i sees i - size // 2 to i + size // 2, cut at the ends of its group.
 
-    x: (N, C, H, W) of any strides, float32, float64 or bfloat16 (computed in float32). Returns the same shape and dtype in
-    channels-last memory. `groups` cuts the C maps into towers that do not see each other. `over_n` divides alpha by `size`
-    as the 2012 code does (layer.py line 1182; torch and Caffe too); False is the formula as the paper prints it.
+    x: (N, C, H, W) of any strides, float32, float64 or bfloat16 (computed in float32). Returns the same shape and dtype
+    in channels-last memory. `groups` cuts the C maps into towers that do not see each other. `over_n` divides alpha by
+    `size` as the 2012 code does (layer.py line 1182; torch and Caffe too); False is the formula as the paper prints it.
     """
     assert size % 2 == 1 and size >= 1, f"size {size} has no center"
     assert x.ndim == 4 and x.shape[1] % groups == 0, f"{tuple(x.shape)} does not split into {groups} groups of maps"
@@ -59,7 +58,7 @@ def lrn_same_map(x: Tensor, *, size: int, alpha: float, beta: float, k: float, o
 
 
 def _normalize(x: Tensor, rule: _Rule) -> Tensor:
-    result: Tensor = _Normalize.apply(x, rule)  # type: ignore[no-untyped-call]
+    result: Tensor = _Normalize.apply(x, rule)
     return result
 
 
@@ -102,31 +101,35 @@ def _window_sum(t: Tensor, rule: _Rule) -> Tensor:
     if rule.same_map:
         return F.avg_pool2d(t, rule.size, stride=1, padding=reach, divisor_override=1)
     maps = t.shape[1] // rule.groups
-    padded = F.pad(t.unflatten(1, (rule.groups, maps)), (0, 0, 0, 0, reach, reach))
+    padded = F.pad(t.reshape(len(t), rule.groups, maps, *t.shape[2:]), (0, 0, 0, 0, reach, reach))
     return torch.stack([padded[:, :, near : near + maps] for near in range(rule.size)]).sum(0).flatten(1, 2)
 
 
-# ---------------------------------------------------------------------------------------------- numba loops, for the CPU
+# ---------------------------------------------------------------------------------------- compiled loops, for the CPU
 
 
 def _loop(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
-    """The normalized x, or x's gradient when `g` is given."""
+    """The normalized x, or x's gradient when `g` is given.
+
+    Memory is seen as (blocks, lines, line): windows reach along a line and, for the same-map rule, to the lines above
+    and below.
+    """
     count, maps, height, width = x.shape
-    # A block holds what windows can reach: a whole image for the same-map rule, else one group's maps at one position.
-    blocks = count if rule.same_map else count * height * width * rule.groups
-    steps = (width * maps, maps) if rule.same_map else (0, 1)  # numbers between neighbors: down, and right or across maps
+    positions, own = count * height * width * rule.groups, maps // rule.groups
+    lines = next(lines for lines in range(LINES, 0, -1) if positions % lines == 0)
+    shape = (count, height, width * maps) if rule.same_map else (positions // lines, lines, own)
     out = torch.empty((count, height, width, maps), dtype=x.dtype)
-    arrays = [_as_blocks(each.permute(0, 2, 3, 1), blocks) for each in ((x,) if g is None else (x, g))]
-    wide = np.float64 if x.dtype == torch.float64 else np.float32
-    numbers = np.array([rule.scale, rule.beta, rule.k], dtype=wide)
-    kernel = _forward_blocks if g is None else _backward_blocks
-    run = functools.partial(kernel, *arrays, _as_blocks(out, blocks), numbers, steps, rule.size // 2)
+    arrays = [_array(each.permute(0, 2, 3, 1), shape) for each in ((x,) if g is None else (x, g))]
+    numbers = np.array([rule.scale, rule.beta, rule.k], dtype=np.float64 if x.dtype == torch.float64 else np.float32)
+    kernel: Callable[..., None] = lrn_loops.forward if g is None else lrn_loops.backward
+    step = maps if rule.same_map else 1  # from a number to its neighbor in the line
+    run = functools.partial(kernel, *arrays, _array(out, shape), numbers, rule.size, step, rule.same_map)
     threads = torch.get_num_threads()
-    tasks = min(2 * threads, blocks, x.numel() // NUMBERS_PER_TASK) if threads > 1 else 1
+    tasks = min(2 * threads, shape[0], x.numel() // NUMBERS_PER_TASK) if threads > 1 else 1
     if tasks <= 1:
-        run(0, blocks)
-    else:
-        cuts = [blocks * task // tasks for task in range(tasks + 1)]
+        run(0, shape[0])
+    else:  # torch's own threads wait meanwhile
+        cuts = [shape[0] * task // tasks for task in range(tasks + 1)]
         list(_threads(threads, os.getpid()).map(run, cuts[:-1], cuts[1:]))
     return out.permute(0, 3, 1, 2)
 
@@ -137,112 +140,6 @@ def _threads(count: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="lrn")
 
 
-def _as_blocks(channels_last: Tensor, blocks: int) -> np.ndarray:
-    rows = channels_last.detach().contiguous().view(blocks, -1)
+def _array(channels_last: Tensor, shape: tuple[int, int, int]) -> np.ndarray:
+    rows = channels_last.detach().contiguous().view(shape)
     return (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()
-
-
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # a NaN stays a NaN
-
-
-@_compiled
-def _forward_blocks(x, out, numbers, steps, reach, first, last):  # type: ignore[no-untyped-def]
-    scale, beta, k = numbers
-    v = np.empty(x.shape[1], numbers.dtype)
-    t, u, d = np.empty_like(v), np.empty_like(v), np.empty_like(v)
-    for block in range(first, last):
-        _read(x[block], v)
-        for i in range(len(v)):
-            t[i] = v[i] * v[i]
-        _sum_windows(t, u, d, steps, reach)
-        for i in range(len(v)):
-            d[i] = k + scale * d[i]
-        _times_power(v, d, beta)
-        _write(v, out[block])
-
-
-@_compiled
-def _backward_blocks(x, g, out, numbers, steps, reach, first, last):  # type: ignore[no-untyped-def]
-    scale, beta, k = numbers
-    factor = numbers.dtype.type(2) * scale * beta
-    v = np.empty(x.shape[1], numbers.dtype)
-    t, u, d, f = np.empty_like(v), np.empty_like(v), np.empty_like(v), np.empty_like(v)
-    for block in range(first, last):
-        _read(x[block], v)
-        _read(g[block], f)
-        for i in range(len(v)):
-            t[i] = v[i] * v[i]
-        _sum_windows(t, u, d, steps, reach)
-        for i in range(len(v)):
-            d[i] = k + scale * d[i]
-        _times_power(f, d, beta)
-        for i in range(len(v)):
-            t[i] = f[i] * v[i] / d[i]
-        _sum_windows(t, u, d, steps, reach)
-        for i in range(len(v)):
-            f[i] -= factor * v[i] * d[i]
-        _write(f, out[block])
-
-
-@_compiled
-def _sum_windows(t, u, total, steps, reach):  # type: ignore[no-untyped-def]
-    down, right = steps
-    if down == 0:
-        _slide(t, total, right, reach)
-        return
-    _slide(t, u, down, reach)
-    for first in range(0, len(t), down):  # a row of the image
-        _slide(u[first : first + down], total[first : first + down], right, reach)
-
-
-@_compiled
-def _slide(t, total, step, reach):  # type: ignore[no-untyped-def]
-    total[:] = t
-    for gap in range(step, min(reach * step, len(t) - 1) + 1, step):
-        later, late_total = t[gap:], total[gap:]  # slices: an index i + gap, which might be negative, is not vectorized
-        for i in range(len(later)):
-            total[i] += later[i]
-        for i in range(len(later)):
-            late_total[i] += t[i]
-
-
-@_compiled
-def _times_power(v, d, beta):  # type: ignore[no-untyped-def]
-    if beta == 0.75:  # every published net; square roots run in the vector unit, powers do not
-        for i in range(len(v)):
-            root = np.sqrt(np.float32(1) / d[i])
-            v[i] *= root * np.sqrt(root)
-    else:
-        for i in range(len(v)):
-            v[i] *= d[i] ** -beta
-
-
-def _read(stored, row): ...  # type: ignore[no-untyped-def]
-def _write(row, stored): ...  # type: ignore[no-untyped-def]
-
-
-@overload(_read)
-def _read_overload(stored, row):  # type: ignore[no-untyped-def]
-    def plain(stored, row):  # type: ignore[no-untyped-def]
-        row[:] = stored
-
-    def bfloat16(stored, row):  # type: ignore[no-untyped-def]
-        bits = row.view(np.uint32)
-        for i in range(len(row)):
-            bits[i] = np.uint32(stored[i]) << np.uint32(16)  # a bfloat16 is the upper half of a float32
-
-    return bfloat16 if stored.dtype == types.uint16 else plain
-
-
-@overload(_write)
-def _write_overload(row, stored):  # type: ignore[no-untyped-def]
-    def plain(row, stored):  # type: ignore[no-untyped-def]
-        stored[:] = row
-
-    def bfloat16(row, stored):  # type: ignore[no-untyped-def]
-        bits = row.view(np.uint32)
-        for i in range(len(row)):  # to the nearest, ties to even, as torch rounds
-            up = np.uint32(0x7FFF) + ((bits[i] >> np.uint32(16)) & np.uint32(1))
-            stored[i] = np.uint16((bits[i] + up) >> np.uint32(16))
-
-    return bfloat16 if stored.dtype == types.uint16 else plain
