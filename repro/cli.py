@@ -308,17 +308,25 @@ def _report(
 ) -> None:
     import os
 
-    from repro import report, terminal
+    from repro import report, store, terminal
     from repro.registry import load
 
     registry = load(include or ())
     for name in names or ():
         registry.get(name)
+    _print_refused(registry)
     reports = reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
     experiments = list(registry.experiments.values())
     written = report.build(experiments, names or None, results, reports, html=html, formats=formats)
-    for title, columns, rows in report.verdict_tables(experiments, names or None, results):
-        terminal.console.print(terminal.table(title, columns, rows))
+    if not written:
+        print(f"there are no results in {results} yet; `repro run NAME` makes some")
+        return
+    for block in store.read_blocks(results)[0]:
+        if block.experiment in registry.experiments and (not names or block.experiment in names):
+            rows = report.verdict_table(registry.get(block.experiment), block, results)
+            if rows:
+                cells = [list(row.values()) for row in rows]
+                terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
     for path in written:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 

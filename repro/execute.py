@@ -142,17 +142,17 @@ def _train(
     seconds = sum(metrics["seconds"] for metrics in history)
     target = job.config.schedule.stop_train_error
     reached = epochs_to_target(history, target)
-    manifest = prepared.manifest
+    manifest, count = prepared.manifest, len(prepared.train.labels)
     return {
         "digest": job.digest,
         "seed": job.seed,
         "config": job.config.model_dump(mode="json"),
-        "data": {"name": manifest.name, "digest": manifest.digest, "train": len(prepared.train), "test": len(prepared.test)},
+        "data": {"name": manifest.name, "digest": manifest.digest, "train": count, "test": len(prepared.test.labels)},
         "epochs": len(history),
         "epochs_to_target": reached,
         "censored": target is not None and reached is None,
         "seconds": round(seconds, 1),
-        "images_per_second": round(len(prepared.train) * len(history) / seconds, 1),
+        "images_per_second": round(count * len(history) / seconds, 1),
         "diverged": history[-1]["train_loss"] is None,
         "train_error": None,
         "errors": {},
@@ -188,7 +188,15 @@ def _write_products(
         from repro.neighbors import write_neighbors
 
         training, testing = (_loader(job, machine, prepared, split) for split in ("train", "test"))
-        write_neighbors(place_of_run / "neighbors.npz", model, prepared, training, testing, torch.device(devices[0]))
+        write_neighbors(
+            place_of_run / "neighbors.npz",
+            model,
+            prepared,
+            training,
+            testing,
+            precision=job.config.precision,
+            device=torch.device(devices[0]),
+        )
 
 
 def pretrain_config(config: Config) -> Config:

@@ -7,6 +7,7 @@ from typing import Any
 
 from repro import plan, store, terminal
 from repro.ablation import Ablation
+from repro.data import open_data
 from repro.events import Failed
 from repro.execute import Job, Machine
 from repro.launch import launch
@@ -27,13 +28,12 @@ def sweep(
     `max_seeds`: add seeds to each experiment until its verdict settles, at most so many. Returns the runs that failed.
     Raises ValueError, before anything is changed, where the plan cannot be made or data is not prepared.
     """
-    from repro.data.photos import prepare_where_needed
-
     counts = {one.name: seeds for one in experiments}
     failed: dict[str, Failed] = {}
-    for one in experiments:  # every mistake shows before the first picture is cut
-        plan.configs(one, preset or one.presets[0], changes)
-    prepare_where_needed(experiments, preset, changes, machine.data)
+    for one in experiments:
+        for config in plan.configs(one, preset or one.presets[0], changes).values():
+            if config.data.source == "photos":  # cut on first use, so that the runs can be named
+                open_data(config.data, machine.data)
     while True:
         made = plan.make(experiments, preset, counts, changes, data=machine.data, results=machine.results)
         if made.unprepared:

@@ -55,7 +55,8 @@ def train(
         last = position.epoch + 1 == schedule.epochs or reached or not finite
         if last or (position.epoch + 1) % config.eval.every == 0:
             metrics |= center_errors(model, testing, precision=config.precision, device=device)
-            position.plateau = update_plateau(schedule, position.plateau, metrics["test_top1_error"])
+            error, every = metrics["test_top1_error"], config.eval.every
+            position.plateau = update_plateau(schedule, position.plateau, error, every)
         position.history.append(metrics)
         position.ended = last
         position.epoch += 1
@@ -97,7 +98,8 @@ def train_epoch(
             loss = F.cross_entropy(logits.float(), labels)
             loss.backward()
             optimizer.step()
-            loss_sum += loss.detach() * len(labels)
+            loss = loss.detach()
+            loss_sum += loss * len(labels)
             error_sum += (logits.detach().argmax(1) != labels).sum()
             position.batch += 1
             position.step += 1
