@@ -1,8 +1,9 @@
 """Presets: named Configs, each value with its reason and source beside it.
 
-`paper` is what the printed text says; where the text is silent the 2012 code decides and the line says so. `code-2012` is
-what the released code did. The reduced scales keep every factor of `paper` (two towers, both normalized layers, three
-overlapping pools, two dropout layers) at a size that two cores can train.
+`paper` is what the printed text says; where the text is silent the 2012 code decides and the line says so. `code-2012`
+is what the released code did. The reduced scales keep every factor of those two (two towers, both normalized layers,
+three overlapping pools, two dropout layers) at a size that two cores can train. The other published nets follow, then
+the CIFAR-10 nets of cuda-convnet 1, whose files are `example-layers/layers-*.cfg` and `layer-params-*.cfg`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from repro.config import (
     Conv,
     Data,
     Dropout,
-    Endgame,
     Eval,
     Full,
     Model,
@@ -25,11 +25,20 @@ from repro.config import (
     Optim,
     Pool,
     Schedule,
+    Step,
     override,
 )
 from repro.suggest import did_you_mean
 
-LRN_FIRST = ("norm", "pool", "activation")  # layers-145.cfg: conv1 is linear, rnorm1, pool1, then its ReLU
+# layers-145.cfg: conv1 is linear, then come rnorm1, pool1 and pool1's ReLU
+LRN_FIRST: tuple[Step, ...] = ("norm", "pool", "activation")
+POOL_FIRST: tuple[Step, ...] = ("pool", "norm", "activation")
+AVERAGE = Pool(kind="avg")
+
+
+def named(**layers: Conv | Full) -> tuple[Conv | Full, ...]:
+    """The layers, each with its name."""
+    return tuple(layer.model_copy(update={"name": name}) for name, layer in layers.items())
 
 
 def paper() -> Config:
@@ -37,16 +46,16 @@ def paper() -> Config:
     return Config(
         model=Model(
             towers=2,  # section 3.2
-            layers={  # section 3.5; biases of 1 in conv2, 4, 5 and the hidden full layers: section 5
-                "conv1": Conv(maps=96, kernel=11, stride=4, ceil_mode=True, pool=True),  # 55x55 needs the code's ceil
-                "conv2": Conv(maps=256, kernel=5, pad=2, connect="tower", pool=True, init_bias=1.0),
-                "conv3": Conv(maps=384, kernel=3, pad=1),
-                "conv4": Conv(maps=384, kernel=3, pad=1, connect="tower", init_bias=1.0),
-                "conv5": Conv(maps=256, kernel=3, pad=1, connect="tower", pool=True, init_bias=1.0),
-                "fc6": Full(maps=4096, init_bias=1.0),
-                "fc7": Full(maps=4096, init_bias=1.0),
-                "fc8": Full(maps=None, activation=False),
-            },
+            layers=named(  # section 3.5; biases of 1 in conv2, 4, 5 and the hidden full layers: section 5
+                conv1=Conv(maps=96, kernel=11, stride=4, ceil_mode=True, pool=True),  # 55x55 needs the code's ceil
+                conv2=Conv(maps=256, kernel=5, pad=2, connect="tower", pool=True, init_bias=1.0),
+                conv3=Conv(maps=384, kernel=3, pad=1),
+                conv4=Conv(maps=384, kernel=3, pad=1, connect="tower", init_bias=1.0),
+                conv5=Conv(maps=256, kernel=3, pad=1, connect="tower", pool=True, init_bias=1.0),
+                fc6=Full(maps=4096, init_bias=1.0),
+                fc7=Full(maps=4096, init_bias=1.0),
+                fc8=Full(maps=None, activation=False),
+            ),
             norm=Norm(),  # section 3.3: after the ReLU, over all kernels of the layer, alpha not divided by n
             pool=Pool(size=3, stride=2),  # section 3.4
             dropout=Dropout(probability=0.5, layers=("fc6", "fc7")),  # section 4.2
@@ -67,14 +76,23 @@ def paper() -> Config:
 
 def code_2012() -> Config:
     """The released program: layers-145.cfg, layer-params-145.cfg and the code that reads them."""
+    return as_coded(paper(), epochs=91)  # stopped there by hand: comments of layer-params-145.cfg
+
+
+def as_coded(printed: Config, *, epochs: int) -> Config:
+    """The 2012 code's reading of every row where it differs from `printed`, the text's; epochs of 145 in proportion."""
+    at = [round(epoch * epochs / 91) for epoch in (25, 51, 79, 67, 72)]
+    deep = {}
+    for name in ("conv3", "conv4", "conv5"):
+        std = printed.model.layer(name).init_std
+        assert isinstance(std, float), "the text's presets have numbers here"
+        deep[f"model.layers.{name}.init_std"] = round(3 * std, 4)  # initW 0.03, not 0.01
     return override(
-        paper(),
+        printed,
         {
+            **deep,
             "model.layers.conv1.order": list(LRN_FIRST),
-            "model.layers.conv3.init_std": 0.03,
-            "model.layers.conv4.init_std": 0.03,
-            "model.layers.conv5.init_std": 0.03,
-            "model.layers.conv5.order": ["pool", "norm", "activation"],  # pool3, then its ReLU
+            "model.layers.conv5.order": list(POOL_FIRST),  # pool3, then its ReLU: the same function
             "model.norm.over_n": True,  # layer.py line 1182
             "model.norm.scope": "tower",  # one rnorm layer a column
             "model.spatial_norm": {  # layers-145.cfg cnorm2, which the paper does not mention
@@ -86,10 +104,10 @@ def code_2012() -> Config:
             "optim.bias_learning_rate_factor": 2.0,  # epsB 0.02 beside epsW 0.01
             "optim.bias_weight_decay": False,  # src/layer.cu line 565
             "schedule.kind": "steps",
-            "schedule.steps": [25, 51, 79],  # comments of layer-params-145.cfg
-            "schedule.bias_steps": [],  # final epsB is still 0.02
-            "schedule.epochs": 91,
-            "schedule.endgame": {"slow_epoch": 67, "freeze_epoch": 72, "color_off_epoch": 67},
+            "schedule.epochs": epochs,
+            "schedule.steps": at[:3],  # comments of layer-params-145.cfg
+            "schedule.bias_steps": [],  # its final epsB is still 0.02
+            "schedule.endgame": {"slow_epoch": at[3], "freeze_epoch": at[4], "color_off_epoch": at[3]},  # same comments
         },
     )  # fmt: skip
 
@@ -105,7 +123,9 @@ def reduced(source: str, size: int, crop: int, classes: int, widths: tuple[int, 
     kernel, stride = (5, 1) if crop < 48 else (7, 2)  # 11 and 4 would leave nothing to pool
     changes = {
         "data.source": source, "data.size": size, "data.classes": classes, "augment.crop": crop,
-        "model.layers.conv1": {"maps": conv1, "kernel": kernel, "stride": stride, "pad": kernel // 2, "ceil_mode": False},
+        "model.layers.conv1": {
+            "maps": conv1, "kernel": kernel, "stride": stride, "pad": kernel // 2, "ceil_mode": False,
+        },
         "model.layers.conv2": {"maps": conv2, "kernel": 3 if crop < 48 else 5, "pad": 1 if crop < 48 else 2},
         "model.layers.conv3.maps": conv3, "model.layers.conv4.maps": conv4, "model.layers.conv5.maps": conv5,
         "model.layers.fc6.maps": fc6, "model.layers.fc7.maps": fc7,
@@ -139,10 +159,79 @@ def smoke() -> Config:
     )
 
 
-def _cifar_net(layers: dict[str, Conv | Full], *, epochs: int, steps: tuple[int, ...], **model: object) -> Config:
-    """What the CIFAR nets of cuda-convnet 1 share (paper_facts 2.10; files example-layers/*)."""
+def cuda_convnet2() -> Config:
+    """layers-imagenet-1gpu.cfg of cuda-convnet2 (2014): one tower; 42.5 / 19.8 center, 40.4 / 18.2 ten views."""
+    return override(
+        code_2012(),
+        {
+            "model.towers": 1, "model.spatial_norm": None,  # cnorm2 is gone
+            "model.layers.conv1.maps": 64, "model.layers.conv2.maps": 192, "model.layers.conv4.maps": 256,
+            "model.layers.fc8.init_bias": -7.0,  # initB=-7: every class starts unlikely
+            "augment.chunk": 1,  # jpeg.cpp: an offset and a coin for each picture
+            "schedule.kind": "dexp", "schedule.steps": [], "schedule.bias_steps": None, "schedule.endgame": None,
+            "schedule.epochs": 90,
+            "schedule.dexp_factor": 250.0, "schedule.dexp_steps": 4,  # epsW: base 0.01, tgtFactor 250, numSteps 4
+            "schedule.bias_dexp_factor": 10.0, "schedule.bias_dexp_steps": 2,  # epsB: 0.02, 10, 2
+        },
+    )  # fmt: skip
+
+
+def caffe_alexnet() -> Config:
+    """Caffe's bvlc_alexnet: 42.9 / 19.8 center. models/bvlc_alexnet/train_val.prototxt and solver.prototxt."""
+    small = {f"model.layers.{name}.init_bias": 0.1 for name in ("conv2", "conv4", "conv5", "fc6", "fc7")}
+    return override(
+        paper(),
+        {
+            **small,  # biases of 1 "gave flat loss" (BVLC/caffe PR 327)
+            "model.layers.conv1.ceil_mode": False, "augment.crop": 227,  # 55x55 without an overhang
+            "model.layers.fc6.init_std": 0.005, "model.layers.fc7.init_std": 0.005,
+            "model.norm.over_n": True, "model.norm.k": 1.0,  # lrn_layer.cpp: alpha / size, k defaults to 1
+            "model.dropout.inverted": True,  # dropout_layer.cpp scales in training
+            "data.resize": "warp",  # examples/imagenet/readme.md: both sides to 256
+            "augment.color": None,
+            "optim.batch_size": 256, "optim.bias_learning_rate_factor": 2.0, "optim.bias_weight_decay": False,
+            "schedule.kind": "steps", "schedule.epochs": 90,  # 450,000 batches of 256
+            "schedule.steps": [20, 40, 60, 80],  # each 100,000 batches
+        },
+    )  # fmt: skip
+
+
+def caffenet() -> Config:
+    """Caffe's bvlc_reference_caffenet: 42.6 / 19.6 center. As Caffe's AlexNet, but pool first and biases of 1."""
+    ones = {f"model.layers.{name}.init_bias": 1.0 for name in ("conv2", "conv4", "conv5", "fc6", "fc7")}
+    first = {f"model.layers.{name}.order": ["activation", "pool", "norm"] for name in ("conv1", "conv2")}
+    return override(caffe_alexnet(), {**ones, **first})
+
+
+def torchvision() -> Config:
+    """torchvision's alexnet, after "One weird trick" (2014): 43.5 / 20.9 center; 61,100,840 parameters.
+
+    Trained by its references/classification, but with crops of one size as in 2012 instead of random-resized ones.
+    """
+    text = paper()
+    widths = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256, "fc6": 4096, "fc7": 4096}
+    return override(
+        text,
+        {
+            "model.towers": 1, "model.norm": None,
+            **{f"model.layers.{layer.name}.init_std": "torch" for layer in text.model.layers},  # nn.Conv2d, nn.Linear
+            **{f"model.layers.{layer.name}.init_bias": "torch" for layer in text.model.layers},
+            **{f"model.layers.{name}.maps": maps for name, maps in widths.items()},
+            "model.layers.conv1.pad": 2, "model.layers.conv1.ceil_mode": False,  # 55x55, the grid two pixels aside
+            "model.pool.ceil_mode": False,
+            "model.dropout.layers": ["conv5", "fc6"], "model.dropout.inverted": True,  # before each hidden full layer
+            "data.mean": "channel", "data.scale": 0.0174,  # pixels of unit spread: 1 / (255 * 0.226)
+            "augment.color": None,
+            "optim.batch_size": 256, "optim.weight_decay": 1e-4, "optim.momentum_form": "torch",
+            "schedule.kind": "steps", "schedule.epochs": 90, "schedule.steps": [30, 60],
+        },
+    )  # fmt: skip
+
+
+def _cifar_net(*layers: Conv | Full, epochs: int, steps: tuple[int, ...], norm: Norm | None = None) -> Config:
+    """What the CIFAR nets of cuda-convnet 1 share: epsW 0.001, epsB 0.002, momentum 0.9, batches of 128, no dropout."""
     return Config(
-        model=Model(towers=1, layers=layers, dropout=None, **{"norm": None, "spatial_norm": None, **model}),
+        model=Model(towers=1, layers=layers, norm=norm, dropout=None),
         data=Data(source="cifar10", size=32, classes=10, mean="pixel"),
         augment=Augment(crop=32, random_crop=False, mirror=False),
         optim=Optim(
@@ -154,31 +243,130 @@ def _cifar_net(layers: dict[str, Conv | Full], *, epochs: int, steps: tuple[int,
     )  # fmt: skip
 
 
-POOL_FIRST = ("pool", "norm", "activation")
-AVERAGE = Pool(kind="avg")
-
-
 def cifar_26() -> Config:
     """layers-80sec: 26% in 80 seconds; 145,578 parameters."""
     return _cifar_net(
-        {
-            "conv1": Conv(maps=32, kernel=5, pad=2, pool=Pool(), order=POOL_FIRST, init_std=1e-4, weight_decay=0.004),
-            "conv2": Conv(maps=32, kernel=5, pad=2, pool=AVERAGE, init_std=0.01, weight_decay=0.004),
-            "conv3": Conv(maps=64, kernel=5, pad=2, pool=AVERAGE, init_std=0.01, weight_decay=0.004),
-            "fc4": Full(maps=64, init_std=0.1, weight_decay=0.03),
-            "fc5": Full(maps=None, activation=False, init_std=0.1, weight_decay=0.03),
-        },
-        epochs=10, steps=(8,),
+        *named(
+            conv1=Conv(maps=32, kernel=5, pad=2, pool=Pool(), order=POOL_FIRST, init_std=1e-4, weight_decay=0.004),
+            conv2=Conv(maps=32, kernel=5, pad=2, pool=AVERAGE, init_std=0.01, weight_decay=0.004),
+            conv3=Conv(maps=64, kernel=5, pad=2, pool=AVERAGE, init_std=0.01, weight_decay=0.004),
+            fc4=Full(maps=64, init_std=0.1, weight_decay=0.03),
+            fc5=Full(maps=None, activation=False, init_std=0.1, weight_decay=0.03),
+        ),
+        epochs=10, steps=(8,),  # "reduce the learning rate after 8 epochs by a factor of 10"
     )  # fmt: skip
+
+
+def cifar_18() -> Config:
+    """layers-18pct: 18% in 20 minutes, normalized in each map; 89,578 parameters."""
+    return _four_layers(
+        norm=Norm(layers=("conv1", "conv2"), size=3, alpha=5e-5, k=1.0, over_n=True, same_map=True, scope="tower"),
+        decay=1.0,  # fc10 wc=1
+    )
+
+
+def cifar_19() -> Config:
+    """layers-19pct: the 18% net without its normalization, and with a larger decay in the last layer."""
+    return _four_layers(norm=None, decay=3.0)  # fc10 wc=3
+
+
+def _four_layers(*, norm: Norm | None, decay: float) -> Config:
+    return _cifar_net(
+        *named(
+            conv1=Conv(
+                maps=32, kernel=5, pad=2, pool=Pool(), order=("pool", "activation", "norm"),
+                init_std=1e-4, weight_decay=0.004,
+            ),
+            conv2=Conv(
+                maps=32, kernel=5, pad=2, pool=AVERAGE, order=("activation", "pool", "norm"),
+                init_std=0.01, weight_decay=0.004,
+            ),
+            conv3=Conv(maps=64, kernel=5, pad=2, pool=AVERAGE, init_std=0.01, weight_decay=0.004),
+            fc4=Full(maps=None, activation=False, init_std=0.01, weight_decay=decay),
+        ),
+        norm=norm,
+        epochs=140, steps=(120, 130),  # header of layer-params-18pct: 120 epochs, then 10 after each division
+    )  # fmt: skip
+
+
+def cifar_13() -> Config:
+    """layers-conv-local-13pct: 13% with crops and reflections, several views; 1,116,490 parameters."""
+    layers = named(
+        conv1=Conv(maps=64, kernel=5, pad=2, pool=Pool(), init_std=1e-4, weight_decay=0.0),
+        conv2=Conv(maps=64, kernel=5, pad=2, pool=Pool(), init_std=0.01, weight_decay=0.0),
+        local3=Conv(kind="local", maps=32, kernel=3, pad=1, init_std=0.04, weight_decay=0.004),
+        local4=Conv(kind="local", maps=32, kernel=3, pad=1, init_std=0.04, weight_decay=0.004),
+        fc5=Full(maps=None, activation=False, init_std=0.01, weight_decay=0.004),
+    )
+    return override(
+        _cifar_net(*layers, epochs=160, steps=(140, 150)),  # Methodology.md; its first 100 left out a fifth to watch
+        {
+            "augment": {"crop": 24, "random_crop": True, "mirror": True},  # --crop-border=4
+            "schedule.bias_steps": [],  # Methodology.md: "the epsW parameters"
+            "eval.views": ["center", "ten"],  # --multiview-test=1
+        },
+    )
+
+
+def cifar_13_lrn() -> Config:
+    """The 13% net with normalization and nothing else: layers-conv-local-11pct as commit 3878e8f had it for a minute.
+
+    Its header asks for some 470 epochs; here the pair differs in the normalization only.
+    """
+    norm = Norm(layers=("conv1", "conv2"), size=5, alpha=1e-3, k=1.0, over_n=True)  # between convolution and pool
+    return override(cifar_13(), {"model.norm": norm})
+
+
+def cifar_11() -> Config:
+    """layers-conv-local-11pct as released: normalized, twice the filters in local3, more decay, three times as long."""
+    return override(
+        cifar_13_lrn(),
+        {
+            "model.norm.size": 9,
+            "model.layers.conv1.order": ["activation", "pool", "norm"],  # rnorm1 reads pool1, rnorm2 reads conv2
+            "model.layers.local3.maps": 64,
+            "model.layers.fc5.weight_decay": 0.01,
+            "schedule.epochs": 520, "schedule.steps": [500, 510],  # its header: some 350 + 150, then 10 and 10
+        },
+    )  # fmt: skip
+
+
+def figure_1() -> Config:
+    """Figure 1: a four-layer net on CIFAR-10 without regularization, trained until 25% training error.
+
+    Which net it was is not known: no file with tanh units was released. The 19% net has four layers.
+    """
+    free = {f"model.layers.{name}.weight_decay": 0.0 for name in ("conv1", "conv2", "conv3", "fc4")}
+    return override(
+        cifar_19(),
+        {
+            **free,
+            "schedule": {"kind": "constant", "steps": [], "epochs": 60, "stop_train_error": 25.0},
+            "eval.every": 60,  # the figure shows training error only
+        },
+    )
 
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "paper": paper,
     "code-2012": code_2012,
     "tiny": tiny,
+    "code-2012-tiny": lambda: as_coded(tiny(), epochs=60),
     "cifar10": cifar10,
+    "code-2012-cifar10": lambda: as_coded(cifar10(), epochs=30),
     "smoke": smoke,
+    "code-2012-smoke": lambda: as_coded(smoke(), epochs=8),
+    "cuda-convnet2": cuda_convnet2,
+    "caffe-alexnet": caffe_alexnet,
+    "caffenet": caffenet,
+    "torchvision": torchvision,
     "cifar-26": cifar_26,
+    "cifar-19": cifar_19,
+    "cifar-18": cifar_18,
+    "cifar-13": cifar_13,
+    "cifar-13-lrn": cifar_13_lrn,
+    "cifar-11": cifar_11,
+    "figure-1": figure_1,
 }
 
 
