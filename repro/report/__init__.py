@@ -1,0 +1,72 @@
+"""Reports: tables, pictures, Markdown and one HTML page, made from results/ alone.
+
+    reports/index.md                    the scoreboard, a row a claim
+    reports/forest.png                  all effects, the paper's beside ours
+    reports/<experiment>.md             card, tables, pictures, cost, provenance
+    reports/<experiment>/<block>-*.png  its pictures (and tables, with `formats`)
+    reports/index.html                  everything on one page (with `html`)
+    reports/local/                      pictures that show pictures of a data set; never for git
+
+The same results give the same bytes, and a file is written only where its bytes change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro import store
+
+if TYPE_CHECKING:
+    from repro.ablation import Ablation
+
+FORMATS = ("latex", "csv")
+
+
+def build(
+    experiments: Sequence[Ablation],
+    names: Sequence[str] | None,
+    results: Path,
+    reports: Path,
+    *,
+    html: bool = False,
+    formats: Sequence[str] = (),
+) -> list[Path]:
+    """Write the pages of `names` (None: of every experiment that has blocks) and the index; return their paths.
+
+    With nothing in `results`, nothing is written and the list is empty. Raises ValueError for an unknown format.
+    """
+    from repro.report import pages
+    from repro.report.gather import gather
+
+    for name in formats:
+        if name not in FORMATS:
+            raise ValueError(f"--format {name}: known are {', '.join(FORMATS)}")
+    if not any((results / "experiments").glob("*/*.json")):
+        return []
+    gathered = gather(experiments, results)
+    files = pages.render(gathered, names, results, html=html, formats=formats)
+    for name, content in files.items():
+        path = reports / name
+        if not (path.is_file() and path.read_bytes() == content):
+            store.write_atomically(path, content)
+    return [reports / name for name in files]
+
+
+def verdict_table(experiment: Ablation, block: store.Block, results: Path) -> list[dict[str, str]]:
+    """The verdicts of one block for the terminal, a row a number of a claim: heading -> text."""
+    from repro import stats
+    from repro.report import contents, words
+
+    return [
+        {
+            "what": words.subject(one.arm, one.reference),
+            "metric": words.metric(one.metric),
+            "paper": words.NOTHING if one.claim is None else words.published(one.claim, one.metric),
+            "ours [95% interval]": words.with_interval(one.estimate, one.unit),
+            "n": str(one.seeds),
+            "verdict": words.NOTHING if one.claim is None else contents.verdict(one),
+        }
+        for one in stats.judge(experiment, block, results)
+    ]

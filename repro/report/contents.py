@@ -1,0 +1,395 @@
+"""What stands on the pages, as plain values that every format prints: tables, lists, marks."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from repro import config, paper, presets
+from repro.report import words
+from repro.report.gather import Gathered, Part, Record, Score
+from repro.report.pictures import Mark
+from repro.report.tables import Table
+from repro.stats import Interval, Judgement
+
+
+def n_of(part: Part, arm: str) -> str:
+    """`3 of 5`: finished runs of an arm among those asked for."""
+    return f"{len(part.runs[arm])} of {part.block.seeds}" if arm in part.runs else words.NOTHING
+
+
+def scale(part: Part) -> str:
+    """`cifar10: CIFAR crops of 24 pixels, 30 epochs`: what a verdict of this block holds for."""
+    data, schedule = part.config.data, part.config.schedule
+    pictures = f"{data.source}, {data.classes} classes, crops of {part.config.augment.crop} pixels"
+    return f"{pictures}, at most {schedule.epochs} epochs"
+
+
+def command(part: Part) -> str:
+    """The line that does the block again."""
+    words_of_it = [
+        "repro",
+        "run",
+        part.experiment.name,
+        "--preset",
+        part.block.preset,
+        "--seeds",
+        str(part.block.seeds),
+    ]
+    for key, value in part.block.changes.items():
+        words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join(words_of_it)
+
+
+def verdict(judgement: Judgement | None) -> str:
+    """The word, marked where it was not found in the setting of the claim."""
+    if judgement is None or judgement.word == "not evaluated":
+        return "not evaluated"
+    return judgement.word if judgement.same_setting or judgement.claim is None else f"{judgement.word} (at this scale)"
+
+
+def _of_arm(part: Part, arm: str) -> Judgement | None:
+    """What the table of arms shows for an arm: of a claim before any other, top-1 error before the rest."""
+    mine = [one for one in part.judgements if one.arm == arm]
+    mine.sort(key=lambda one: (one.claim is None, one.metric != "top1_error"))
+    return mine[0] if mine else None
+
+
+def arms_table(part: Part) -> Table:
+    """A row an arm: its runs, its errors, its effect beside the paper's, the verdict."""
+    rows = []
+    for row in part.summary.to_dict("records"):
+        arm = part.experiment.arm(row["arm"])
+        one = _of_arm(part, arm.name)
+        rows.append(
+            [
+                arm.name,
+                words.arm(arm, part.block.preset),
+                n_of(part, arm.name),
+                words.mean_and_spread(row.get("top1_error_mean"), row.get("top1_error_sd")),
+                words.mean_and_spread(row.get("top5_error_mean"), row.get("top5_error_sd")),
+                words.mean_and_spread(row.get("train_error_mean"), row.get("train_error_sd")),
+                words.NOTHING if one is None else words.with_interval(one.estimate, one.unit),
+                words.NOTHING if one is None or one.claim is None else words.published(one.claim, one.metric),
+                words.NOTHING if one is None or one.claim is None else verdict(one),
+            ]
+        )
+    columns = [
+        "arm", "what it changes", "runs", "top-1 error (%)", "top-5 error (%)", "training error (%)",
+        "effect [95% interval]", "paper", "verdict",
+    ]  # fmt: skip
+    caption = f"{part.experiment.question} Preset {part.block.preset}; mean ± standard deviation over n runs."
+    return Table(f"{part.block.name}-arms", caption, columns, rows, part.summary, frozenset({3, 4, 5, 6, 7}))
+
+
+def claims_table(part: Part) -> Table:
+    """A row a number of a claim, or an effect no claim names."""
+    rows = [
+        [
+            words.subject(one.arm, one.reference),
+            words.metric(one.metric),
+            words.NOTHING if one.claim is None else words.published(one.claim, one.metric),
+            words.with_interval(one.estimate, one.unit),
+            str(one.seeds),
+            words.NOTHING if one.claim is None else verdict(one),
+            words.probability(one.holm_p),
+            words.NOTHING if one.seeds_needed is None else str(one.seeds_needed),
+        ]
+        for one in part.judgements
+    ]
+    columns = ["what", "metric", "paper", "ours [95% interval]", "n", "verdict", "p (Holm)", "n needed"]
+    caption = f"{part.experiment.question} Preset {part.block.preset}; effects in points, arm minus reference."
+    return Table(
+        f"{part.block.name}-claims", caption, columns, rows, judgements_frame([part]), frozenset({2, 3, 4, 6, 7})
+    )
+
+
+def judgements_frame(parts: Iterable[Part]) -> Any:
+    """Raw numbers of judgements, a row each."""
+    import pandas as pd
+
+    columns = [
+        "experiment", "preset", "block", "arm", "reference", "metric", "unit", "published", "estimate", "low", "high",
+        "method", "n", "verdict", "same_setting", "p", "holm_p", "seeds_needed",
+    ]  # fmt: skip
+    rows = [
+        [
+            part.experiment.name, part.block.preset, part.block.name, one.arm, one.reference, one.metric, one.unit,
+            one.published, *_four(one.estimate), one.seeds, one.word if one.claim else None, one.same_setting,
+            one.effect.p if one.effect else None, one.holm_p, one.seeds_needed,
+        ]
+        for part in parts
+        for one in part.judgements
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _four(estimate: Interval | None) -> tuple[float | str | None, ...]:
+    return (estimate.mean, estimate.low, estimate.high, estimate.method) if estimate else (None,) * 4
+
+
+def cost_table(part: Part) -> Table:
+    """Time of the finished runs, an arm a row."""
+    import pandas as pd
+
+    rows, raw = [], []
+    for arm, runs in part.runs.items():
+        if not runs:
+            continue
+        seconds = [run["seconds"] for run in runs]
+        speed = [run["images_per_second"] for run in runs]
+        cores = sum(run["seconds"] * _threads(run) for run in runs) / 3600
+        epochs = sum(run["epochs"] for run in runs) / len(runs)
+        mean, rate = sum(seconds) / len(runs), sum(speed) / len(runs)
+        rows.append([arm, str(len(runs)), f"{epochs:.1f}", words.duration(mean), f"{rate:,.0f}", f"{cores:.2f}"])
+        raw.append([arm, len(runs), epochs, mean, rate, cores])
+    columns = ["arm", "runs", "epochs a run", "time a run", "images per second", "core-hours in all"]
+    names = ["arm", "runs", "epochs_mean", "seconds_mean", "images_per_second_mean", "core_hours"]
+    frame = pd.DataFrame(raw, columns=names)
+    caption = f"Cost of {part.experiment.name} at preset {part.block.preset}: training alone, without the tests."
+    return Table(f"{part.block.name}-cost", caption, columns, rows, frame, frozenset(range(1, 6)))
+
+
+def _threads(run: Record) -> int:
+    return int(run["provenance"].get("hardware", {}).get("threads") or 1)
+
+
+def setting_table(part: Part) -> Table:
+    """What differs from the paper's setting: keys of the Config, those of layers gathered in one row a key."""
+    import pandas as pd
+
+    changed = config.diff(presets.paper(), part.config)
+    changed = {key: pair for key, pair in changed.items() if not key.startswith("eval.")}
+    rows = [[key, _short(before), _short(here)] for key, (before, here) in condense(changed).items()]
+    frame = pd.DataFrame(rows, columns=["key", "paper", "here"])
+    caption = f"What differs from the paper's setting at preset {part.block.preset}, before any arm's own changes."
+    return Table(f"{part.block.name}-setting", caption, ["key", "paper", "here"], rows, frame)
+
+
+def condense(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """The same differences, gathered over layers: `{"maps of conv1, conv2": ("96, 256", "32, 64")}`.
+
+    What matters to a reader comes first: data and crop, then the layers, then the rest.
+    """
+    layers: dict[str, dict[str, tuple[Any, Any]]] = {}
+    rest: dict[str, tuple[Any, Any]] = {}
+    for key, pair in changed.items():
+        path = key.split(".")
+        if key.startswith("model.layers.") and len(path) > 3:
+            layers.setdefault(".".join(path[3:]), {})[path[2]] = pair
+        else:
+            rest[key] = pair
+    gathered = {
+        f"{key} of {', '.join(found)}": tuple(
+            ", ".join(_short(pair[side]) for pair in found.values()) for side in (0, 1)
+        )
+        for key, found in layers.items()
+    }
+    first = ("data.", "augment.", "schedule.", "optim.")
+    ordered = sorted(rest, key=lambda key: next((at for at, part in enumerate(first) if key.startswith(part)), 9))
+    return {
+        **{key: rest[key] for key in ordered if key.startswith(first)},
+        **gathered,  # type: ignore[dict-item]
+        **{key: rest[key] for key in ordered if not key.startswith(first)},
+    }
+
+
+def _short(value: Any) -> str:
+    """A value, or the name of a part that one side lacks."""
+    if isinstance(value, Mapping):
+        named = [
+            f"{key} {words.plain(value[key])}"
+            for key in ("kind", "maps", "kernel", "size", "stride")
+            if value.get(key) is not None
+        ]
+        return ", ".join(named) or "given"
+    return "none" if value is None else words.plain(value)
+
+
+def provenance(part: Part) -> list[tuple[str, str]]:
+    """Where the numbers came from; each value with the number of runs where they are not all alike."""
+    rows: dict[str, list[str]] = {}
+    for run in part.records:
+        source = run["provenance"]
+        git, hardware = source.get("git", {}), source.get("hardware", {})
+        commit = git.get("commit") or "not in a checkout"
+        accelerators = ", ".join(hardware.get("accelerators", [])) or "none"
+        found = {
+            "code": f"commit {commit[:12]}{', with changes not committed' if git.get('changed') else ''}",
+            "packages": ", ".join(f"{name} {number}" for name, number in source.get("packages", {}).items() if number),
+            "Python": source.get("python", "not recorded"),
+            "processor": f"{hardware.get('processor', 'not recorded')}, {_threads(run)} threads a run",
+            "accelerators": accelerators,
+            "placement": run["placement"],
+            "precision": run["config"]["precision"],
+            "data": f"{run['data']['name']}, digest {str(run['data'].get('digest', ''))[:16]}",
+        }
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value)
+    return [(name, _counted(values)) for name, values in rows.items()]
+
+
+def _counted(values: Sequence[str]) -> str:
+    counts = Counter(values)
+    if len(counts) == 1:
+        return values[0]
+    return "; ".join(f"{value} ({count} runs)" for value, count in sorted(counts.items()))
+
+
+def score_line(score: Score) -> str:
+    """What one row of the scoreboard is about."""
+    return words.subject(score.claim.arm, score.claim.reference)
+
+
+def score_mark(score: Score, label: str) -> Mark:
+    """One row of the forest plot."""
+    estimate = score.judgement.estimate if score.judgement else None
+    return Mark(
+        label, words.unit_of(score.claim.kind), estimate, score.published, score.noted, score.claim.kind == "at_least"
+    )
+
+
+def effect_marks(part: Part) -> list[Mark]:
+    """The rows of a block's effect plot: every judgement that has an estimate."""
+    return [
+        Mark(
+            f"{words.subject(one.arm, one.reference)}\n{words.metric(one.metric)} (n = {one.seeds})",
+            one.unit,
+            one.estimate,
+            one.published,
+            Score(part.experiment, one.claim, one.metric).noted if one.claim else None,
+            one.claim is not None and one.claim.kind == "at_least",
+        )
+        for one in part.judgements
+        if one.estimate is not None
+    ]
+
+
+def forest_marks(scores: Sequence[Score]) -> list[Mark]:
+    """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) and largest scale."""
+    rows: dict[int, Mark] = {}
+    for score in scores:
+        if score.block and score.judgement and score.judgement.estimate is not None:
+            about = (
+                f"{score_line(score)}\n{words.metric(score.metric)}, {score.block.name} (n = {score.judgement.seeds})"
+            )
+            rows.setdefault(id(score.claim), score_mark(score, about))
+    return list(rows.values())
+
+
+def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
+    """A row a claim and block, or one row where a claim has none; all metrics of a claim in one row."""
+    groups: dict[tuple[int, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((id(score.claim), score.block.name if score.block else ""), []).append(score)
+    rows = []
+    for group in groups.values():
+        first = group[0]
+        link = f"[{first.experiment.name}]({first.experiment.name}.md)" if first.block else first.experiment.name
+        verdicts = [verdict(score.judgement) for score in group]
+        seeds = dict.fromkeys(str(score.judgement.seeds) for score in group if score.judgement)
+        rows.append(
+            [
+                f"{first.experiment.section} {link}".removeprefix("- "),
+                score_line(first),
+                _lines(group, lambda score: words.published(score.claim, score.metric)),
+                _lines(group, lambda score: words.quantity(score.noted, words.unit_of(score.claim.kind))),
+                _lines(group, _estimate),
+                "\n".join(seeds) or words.NOTHING,
+                f"`{first.block.name}`" if first.block else words.NOTHING,
+                verdicts[0] if len(set(verdicts)) == 1 else _lines(group, lambda score: verdict(score.judgement)),
+            ]
+        )
+    columns = ["experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "scale", "verdict"]
+    return Table(name, caption, columns, rows, scores_frame(scores), frozenset({5}))
+
+
+def scores_frame(scores: Iterable[Score]) -> Any:
+    """Raw numbers of the scoreboard, a row a number of a claim and block."""
+    import pandas as pd
+
+    columns = [
+        "section", "experiment", "arm", "reference", "metric", "unit", "source", "measured_on", "published",
+        "run_notes_2012",
+        "block", "estimate", "low", "high", "method", "n", "verdict", "same_setting", "holm_p", "seeds_needed",
+    ]  # fmt: skip
+    rows = []
+    for score in scores:
+        claim, one = score.claim, score.judgement
+        judged = [one.seeds, one.word, one.same_setting, one.holm_p, one.seeds_needed] if one else [0, "not evaluated"]
+        rows.append(
+            [
+                score.experiment.section, score.experiment.name, claim.arm, claim.reference, score.metric,
+                words.unit_of(claim.kind), claim.source, claim.measured.text, score.published, score.noted,
+                score.block.name if score.block else None, *_four(one.estimate if one else None),
+                *judged, *[None] * (5 - len(judged)),
+            ]
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _estimate(score: Score) -> str:
+    if score.judgement is None:
+        return words.NOTHING
+    return words.with_interval(score.judgement.estimate, score.judgement.unit)
+
+
+def _lines(scores: Sequence[Score], text: Any) -> str:
+    """A line a metric, named where there are several; one dash where there is nothing at all."""
+    found = [text(score) for score in scores]
+    if set(found) == {words.NOTHING}:
+        return words.NOTHING
+    if len(scores) == 1:
+        return found[0] if scores[0].metric == "top1_error" else f"{words.metric(scores[0].metric)}: {found[0]}"
+    return "\n".join(
+        f"{words.metric(score.metric).removesuffix(' error')}: {line}"
+        for score, line in zip(scores, found, strict=True)
+    )
+
+
+def paper_table(gathered: Gathered) -> Table:
+    """The paper's Tables 1 and 2 with ours beside: a row for each block that asked for the same number."""
+    import pandas as pd
+
+    rows, raw = [], []
+    for row in paper.TABLES:
+        same = [
+            score
+            for score in gathered.scores
+            if score.claim.kind == "value"
+            and row.top1_error is not None
+            and score.claim.published == {"top1_error": row.top1_error, "top5_error": row.top5_error}
+        ]
+        by_block = {(score.experiment.name, score.block.name): score for score in same if score.block}
+        for score in by_block.values() or [None]:
+            mine = [one for one in same if score and one.block == score.block and one.experiment == score.experiment]
+            estimates = {one.metric: one.judgement.estimate for one in mine if one.judgement}
+            ours = [words.with_interval(estimates.get(metric), "percent") for metric in ("top1_error", "top5_error")]
+            where = f"{score.experiment.name}, `{score.block.name}`" if score and score.block else words.NOTHING
+            paper_says = [words.quantity(number, "percent", 1) for number in (row.top1_error, row.top5_error)]
+            rows.append([row.table, row.who, row.measured, *paper_says, *ours, where])
+            means = [
+                estimate.mean if (estimate := estimates.get(metric)) else None
+                for metric in ("top1_error", "top5_error")
+            ]
+            raw.append([row.table, row.who, row.measured, row.top1_error, row.top5_error, *means, where])
+    columns = [
+        "table",
+        "model",
+        "measured on",
+        "top-1, paper",
+        "top-5, paper",
+        "top-1, ours",
+        "top-5, ours",
+        "our runs",
+    ]
+    names = [
+        "table", "model", "measured_on", "paper_top1_error_percent", "paper_top5_error_percent", "top1_error_percent",
+        "top5_error_percent", "runs",
+    ]  # fmt: skip
+    frame = pd.DataFrame(raw, columns=names)
+    caption = "Tables 1 and 2 of the paper, ours beside them at the scale of our runs (errors in percent)."
+    return Table("paper-tables", caption, columns, rows, frame, frozenset({3, 4, 5, 6}))

@@ -1,0 +1,204 @@
+"""Everything a report shows, read once from results/: blocks with their runs, judgements and settings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro import config, paper, presets, store
+from repro.ablation import Ablation, Claim
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from repro.stats import Judgement
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One block with what came out of it."""
+
+    experiment: Ablation
+    block: store.Block
+    config: config.Config  # the preset with the block's changes, before any arm's own
+    runs: Mapping[str, Sequence[Record]]  # arm -> finished runs, by seed
+    begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
+    summary: pd.DataFrame  # stats.arm_summary
+    judgements: Sequence[Judgement]
+    damaged: Sequence[store.Damaged]
+
+    @property
+    def finished(self) -> int:
+        """Finished runs of all arms; a run that two arms share counts once."""
+        return len({(run["digest"], run["seed"]) for runs in self.runs.values() for run in runs})
+
+    @property
+    def asked(self) -> int:
+        """Runs that the block asks for."""
+        return len(set(self.block.arms.values())) * self.block.seeds
+
+    @property
+    def records(self) -> list[Record]:
+        """The finished runs, each once."""
+        return list({(run["digest"], run["seed"]): run for runs in self.runs.values() for run in runs}.values())
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one claim: the paper's number, and ours in one block, or none."""
+
+    experiment: Ablation
+    claim: Claim
+    metric: str
+    block: store.Block | None = None
+    judgement: Judgement | None = None
+
+    @property
+    def published(self) -> float | None:
+        """The paper's number."""
+        return self.claim.published[self.metric]
+
+    @property
+    def noted(self) -> float | None:
+        """The 2012 run notes' number for the same thing: an error, or the difference of two."""
+        notes = [getattr(paper.RUNS[run], self.metric, None) for run in self.claim.runs]
+        if not notes or None in notes:
+            return None
+        if self.claim.kind == "value":
+            return float(notes[0])
+        return float(notes[0] - notes[1]) if len(notes) == 2 else None
+
+    @property
+    def word(self) -> str:
+        """The verdict."""
+        return self.judgement.word if self.judgement else "not evaluated"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All of it. `damaged` names what was left out and why, with paths relative to results/."""
+
+    experiments: Sequence[Ablation]
+    parts: Sequence[Part]
+    scores: Sequence[Score]
+    damaged: Sequence[store.Damaged]
+
+    def of(self, name: str) -> list[Part]:
+        """The blocks of one experiment."""
+        return [part for part in self.parts if part.experiment.name == name]
+
+
+def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
+    """Read results/ once. What cannot be read is in `damaged`; nothing is raised for it."""
+    from repro import stats
+
+    blocks, damaged = store.read_blocks(results)
+    records, broken = store.finished_runs(results)
+    read = {(record["digest"], record["seed"]): record for record in records}
+    known = {experiment.name: experiment for experiment in experiments}
+    parts = []
+    for block in blocks:
+        path = results / "experiments" / block.experiment / f"{block.name}.json"
+        if block.experiment not in known:
+            damaged.append(store.Damaged(path, f"no experiment {block.experiment!r} is registered; give its --include"))
+            continue
+        try:
+            parts.append(_part(known[block.experiment], block, read, broken, results))
+        except ValueError as error:
+            damaged.append(store.Damaged(path, str(error)))
+    parts.sort(key=lambda part: _order(part.experiment, part.block))
+    adjusted = iter(stats.holm(judgement for part in parts for judgement in part.judgements))
+    parts = [replace(part, judgements=[next(adjusted) for _ in part.judgements]) for part in parts]
+    return Gathered(
+        experiments, parts, _scores(experiments, parts), [_relative(each, results) for each in damaged + broken]
+    )
+
+
+def _order(experiment: Ablation, block: store.Block) -> tuple[str, int, str]:
+    """Blocks of an experiment from the largest scale down, as the presets are listed."""
+    return (experiment.name, list(presets.PRESETS).index(block.preset), block.name)
+
+
+def _part(
+    experiment: Ablation,
+    block: store.Block,
+    read: Mapping[tuple[str, int], Record],
+    broken: Sequence[store.Damaged],
+    results: Path,
+) -> Part:
+    from repro import stats
+
+    base = config.override(presets.preset(block.preset), block.changes)
+    runs, begun = {}, {}
+    for arm, digest in block.arms.items():
+        runs[arm] = [read[digest, seed] for seed in range(block.seeds) if (digest, seed) in read]
+        missing = [seed for seed in range(block.seeds) if (digest, seed) not in read]
+        begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
+    ours = set(block.arms.values())
+    return Part(
+        experiment,
+        block,
+        base,
+        runs,
+        begun,
+        stats.arm_summary(experiment, block, results, read),
+        stats.judge(experiment, block, results, read),
+        [_relative(each, results) for each in broken if each.path.parent.parent.name in ours],
+    )
+
+
+def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Score]:
+    scores = []
+    of = defaultdict(list)
+    for part in parts:
+        of[part.experiment.name].append(part)
+    for experiment in sorted(experiments, key=lambda each: (_section(each.section), each.name)):
+        for claim in experiment.claims:
+            for metric in claim.published:
+                found = [
+                    Score(experiment, claim, metric, part.block, judgement)
+                    for part in of[experiment.name]
+                    for judgement in part.judgements
+                    if judgement.claim == claim and judgement.metric == metric
+                ]
+                scores += found or [Score(experiment, claim, metric)]
+    return scores
+
+
+def _section(section: str) -> tuple[int, ...]:
+    """Sections in the paper's order; readers' questions ("-") come last."""
+    return tuple(int(part) for part in section.split(".")) if section[0].isdigit() else (99,)
+
+
+def _relative(damaged: store.Damaged, results: Path) -> store.Damaged:
+    """Reports must not depend on where results/ is."""
+    path = damaged.path.relative_to(results)
+    reason = damaged.reason.removeprefix(f"{damaged.path}: ").replace(f"{results}/", "")
+    return store.Damaged(path, reason)
+
+
+def curves(part: Part, results: Path) -> pd.DataFrame:
+    """The epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), and the metrics in percent."""
+    import pandas as pd
+
+    first = {digest: arm for arm, digest in reversed(part.block.arms.items())}  # arms that read the same runs: one line
+    rows = [
+        {
+            "arm": arm,
+            "seed": run["seed"],
+            "epoch": epoch["epoch"],
+            **{name: epoch.get(name) for name in ("train_error", "test_top1_error", "test_top5_error", "train_loss")},
+        }
+        for arm in reversed(first.values())
+        for run in part.runs[arm]
+        for epoch in store.read_metrics(results, run["digest"], run["seed"])
+    ]
+    frame = pd.DataFrame(
+        rows, columns=["arm", "seed", "epoch", "train_error", "test_top1_error", "test_top5_error", "train_loss"]
+    )
+    return frame.astype(dict.fromkeys(frame.columns[3:], float))

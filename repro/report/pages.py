@@ -1,0 +1,221 @@
+"""Puts contents into templates: every file of a report as bytes, by its path below reports/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro import paper, store
+from repro.report import contents, pictures, tables, words
+from repro.report.gather import Gathered, Part, curves
+
+if TYPE_CHECKING:
+    import jinja2
+    import pandas as pd
+
+    from repro.ablation import Ablation
+
+OWN_PICTURES = ("photos",)  # data whose pictures may be published: those that ship with scikit-image and scikit-learn
+LOCAL = "local"  # below reports/: figures that show pictures of other data
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its place below reports/, what it shows (for those who cannot see it), and its caption."""
+
+    path: str
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def published(self) -> bool:
+        """Whether the picture may leave this machine."""
+        return not self.path.startswith(f"{LOCAL}/")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One block of an experiment's page."""
+
+    part: Part
+    arms: tables.Table
+    claims: tables.Table
+    setting: tables.Table
+    cost: tables.Table
+    pictures: Sequence[Picture]
+    curves: pd.DataFrame
+
+    @property
+    def tables(self) -> tuple[tables.Table, ...]:
+        """All of its tables."""
+        return (self.arms, self.claims, self.setting, self.cost)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates beside this file. HTML templates escape what they print; Markdown ones do not."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("repro.report"),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["markdown_table"] = tables.markdown
+    made.globals.update(words=words, contents=contents, title=paper.TITLE)
+    return made
+
+
+def render(
+    gathered: Gathered, names: Sequence[str] | None, results: Path, *, html: bool, formats: Sequence[str]
+) -> dict[str, bytes]:
+    """Path below reports/ -> bytes: the index, and a page for each of `names` (None: all that have blocks)."""
+    with_parts = [experiment for experiment in gathered.experiments if gathered.of(experiment.name)]
+    asked = with_parts if names is None else [each for each in gathered.experiments if each.name in names]
+    files: dict[str, bytes] = {}
+    sections = {
+        experiment.name: [section(part, results) for part in gathered.of(experiment.name)] for experiment in asked
+    }
+    for experiment in asked:
+        files |= _experiment(experiment, sections[experiment.name], gathered, formats)
+    files |= _index(gathered, formats)
+    if any(name.startswith(f"{LOCAL}/") for name in files):
+        files[f"{LOCAL}/.gitignore"] = b"*\n"
+    return files
+
+
+def _experiment(
+    experiment: Ablation, sections: Sequence[Section], gathered: Gathered, formats: Sequence[str]
+) -> dict[str, bytes]:
+    files = {picture.path: picture.png for one in sections for picture in one.pictures}
+    own = [contents.paper_table(gathered)] if experiment.name == "baseline" else []
+    text = _text("experiment.md.jinja", experiment=experiment, sections=sections, tables=own)
+    files[f"{experiment.name}.md"] = text
+    for table in [*own, *(table for one in sections for table in one.tables)]:
+        files |= _formatted(f"{experiment.name}/{table.name}", table, formats)
+    return files
+
+
+def _index(gathered: Gathered, formats: Sequence[str]) -> dict[str, bytes]:
+    ours = [score for score in gathered.scores if score.experiment.section != "-"]
+    others = [score for score in gathered.scores if score.experiment.section == "-"]
+    boards = [
+        contents.scoreboard(ours, "scoreboard", "The paper's claims, and what came out."),
+        contents.scoreboard(others, "scoreboard-others", "What others claimed about the same net, and what came out."),
+    ]
+    marks = contents.forest_marks(gathered.scores)
+    files = {"forest.png": pictures.effects(marks)} if marks else {}
+    files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks))
+    for board in boards:
+        files |= _formatted(board.name, board, formats)
+    return files
+
+
+def _formatted(path: str, table: tables.Table, formats: Sequence[str]) -> dict[str, bytes]:
+    """The table in each of `formats`."""
+    files = {}
+    if "csv" in formats:
+        files[f"{path}.csv"] = tables.csv(table).encode()
+    if "latex" in formats:
+        files[f"{path}.tex"] = tables.latex(table).encode()
+    return files
+
+
+def _text(template: str, **values: Any) -> bytes:
+    return environment().get_template(template).render(**values).encode()
+
+
+def section(part: Part, results: Path) -> Section:
+    """Tables and pictures of one block."""
+    frame = curves(part, results)
+    return Section(
+        part,
+        contents.arms_table(part),
+        contents.claims_table(part),
+        contents.setting_table(part),
+        contents.cost_table(part),
+        list(_pictures(part, frame, results)),
+        frame,
+    )
+
+
+def _pictures(part: Part, frame: pd.DataFrame, results: Path) -> list[Picture]:
+    name, block = part.experiment.name, part.block.name
+    stops = part.config.schedule.stop_train_error
+    drawn = []
+    arms = ", ".join(pictures.labels_with_n(frame).values())
+    ratios = [one for one in part.judgements if one.claim and one.claim.kind == "ratio" and one.reference in part.runs]
+    if len(frame) and stops is not None and ratios:
+        slow, fast = ratios[0].arm, str(ratios[0].reference)
+        drawn.append(
+            Picture(
+                f"{name}/{block}-figure1.png",
+                pictures.figure_1(frame, fast, slow, stops),
+                f"Training error rate against epochs: {fast} solid, {slow} dashed, with a line at {stops:g}%.",
+                "The paper's Figure 1 from our runs.",
+            )
+        )
+    if len(frame):
+        drawn.append(
+            Picture(
+                f"{name}/{block}-curves.png",
+                pictures.curves(frame, stops=stops is not None),
+                f"Learning curves of {arms}: training error and test error in percent against epochs.",
+                "Training error (of the batches as they were trained on) and test error (center view).",
+            )
+        )
+    if marks := contents.effect_marks(part):
+        drawn.append(
+            Picture(
+                f"{name}/{block}-effects.png",
+                pictures.effects(marks),
+                f"{len(marks)} numbers with their 95% intervals beside the paper's; the table has them all.",
+                "Our numbers with 95% intervals, the paper's beside them.",
+            )
+        )
+    if "kernels" in part.experiment.products:
+        drawn += _kernels(part, results)
+    if "neighbors" in part.experiment.products:
+        drawn += _neighbors(part, results)
+    return drawn
+
+
+def _first_run_with(part: Part, results: Path, file: str) -> tuple[str, Mapping[str, Any], Path] | None:
+    """Arm, record and path of the first finished run that has `file`."""
+    for arm, runs in part.runs.items():
+        for run in runs:
+            path = store.run_directory(results, run["digest"], run["seed"]) / file
+            if path.is_file():
+                return arm, run, path
+    return None
+
+
+def _kernels(part: Part, results: Path) -> list[Picture]:
+    import numpy as np
+
+    drawn = []
+    for arm, runs in part.runs.items():
+        for run in runs[:1]:
+            path = store.run_directory(results, run["digest"], run["seed"]) / "kernels.npy"
+            if path.is_file():
+                kernels = np.load(path)
+                drawn.append(
+                    Picture(
+                        f"{part.experiment.name}/{part.block.name}-{arm}-figure3.png",
+                        pictures.figure_3(kernels),
+                        f"The {len(kernels)} first-layer kernels of {arm}, tower 1 above tower 2.",
+                        f"The paper's Figure 3 from {arm}, seed {run['seed']}.",
+                    )
+                )
+    return drawn
+
+
+def _neighbors(part: Part, results: Path) -> list[Picture]:
+    return []

@@ -1,0 +1,134 @@
+"""Results that nobody trained, written through repro.store, for the tests of the desk half.
+
+Errors are drawn from a fixed generator around a level for each arm, so that a test knows what a report must say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repro import config, presets, store
+from repro.ablation import Ablation
+
+PROVENANCE = {
+    "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
+    "packages": {"torch": "2.14.1", "numpy": "2.4.6", "ffcv": None},
+    "python": "3.11.7",
+    "hardware": {"processor": "Made Up 3000", "capability": "AVX2", "cores": 2, "threads": 2, "accelerators": []},
+}
+
+
+def write_block(
+    results: Path,
+    ablation: Ablation,
+    preset: str,
+    levels: Mapping[str, float],
+    *,
+    seeds: int = 3,
+    finished: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    epochs: int = 6,
+    spread: float = 0.3,
+    pictures: int = 400,
+    predictions: bool = True,
+    target_epochs: Mapping[str, float] | None = None,
+) -> store.Block:
+    """Write a block and its runs: arm -> level, the top-1 error in percent of the ten views around which runs scatter.
+
+    `finished` runs of each arm are written, all by default. `target_epochs` makes every run stop there.
+    """
+    base = config.override(presets.preset(preset), changes or {})
+    digests = {
+        arm: config.digest(config.override(base, ablation.arm(arm).changes_at(preset)), "made-up") for arm in levels
+    }
+    block = store.Block(ablation.name, preset, changes or {}, seeds, digests, data_digest="made-up")
+    store.write_block(results, block)
+    for place, (arm, level) in enumerate(levels.items()):
+        settings = config.override(base, ablation.arm(arm).changes_at(preset))
+        for seed in range(seeds if finished is None else finished):
+            write_run(
+                results, settings, digests[arm], seed, level, place=place, epochs=epochs, spread=spread,
+                pictures=pictures, predictions=predictions, target=(target_epochs or {}).get(arm),
+            )  # fmt: skip
+    return block
+
+
+def write_run(
+    results: Path,
+    settings: config.Config,
+    digest: str,
+    seed: int,
+    level: float,
+    *,
+    place: int = 0,
+    epochs: int = 6,
+    spread: float = 0.3,
+    pictures: int = 400,
+    predictions: bool = True,
+    target: float | None = None,
+) -> None:
+    """One finished run: metrics, predictions of center and ten views, kernels, record."""
+    noise = np.random.default_rng([seed, place])
+    top1 = level + spread * float(noise.standard_normal())
+    top5 = top1 * 0.4
+    directory = store.run_directory(results, digest, seed)
+    last = epochs if target is None else max(2, round(target))
+    lines = []
+    for epoch in range(1, last + 1):
+        fall = float(np.exp(-3 * (epoch - 1) / last))
+        train = top1 - 5 + 50 * fall if target is None else 25 + 60 * fall - 60 * float(np.exp(-3 * (last - 1) / last))
+        lines.append(
+            {
+                "epoch": epoch,
+                "train_loss": 2.3 * fall + 0.5,
+                "train_error": train,
+                "test_top1_error": top1 + 1.5 + 40 * fall,
+                "test_top5_error": top5 + 0.7 + 20 * fall,
+                "learning_rate": 0.01,
+                "bias_learning_rate": 0.02,
+                "seconds": 20.0,
+                "images_per_second": 2500.0,
+            }
+        )
+    store.write_atomically(directory / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    errors = {"center": top1 + 1.5, "ten": top1}
+    if predictions:
+        for view, error in errors.items():
+            store.write_predictions(results, digest, seed, view, made_up_predictions(pictures, error, noise))
+    maps = settings.model.layers[0].maps
+    kernel = getattr(settings.model.layers[0], "kernel", 5)
+    np.save(directory / "kernels.npy", noise.standard_normal((maps, 3, kernel, kernel)).astype(np.float32))
+    store.write_run(
+        results,
+        {
+            "digest": digest,
+            "seed": seed,
+            "config": config.to_dict(settings),
+            "data": {"name": settings.data.source, "digest": "made-up"},
+            "epochs": last,
+            "epochs_to_target": target,
+            "censored": False,
+            "seconds": 20.0 * last,
+            "images_per_second": 2500.0,
+            "train_error": top1 - 5,
+            "diverged": False,
+            "errors": {view: {"top1_error": error, "top5_error": error * 0.4} for view, error in errors.items()},
+            "provenance": PROVENANCE,
+            "placement": "cpu",
+        },
+    )
+
+
+def made_up_predictions(pictures: int, error: float, noise: np.random.Generator, classes: int = 10) -> dict[str, Any]:
+    """Softmax outputs whose top-1 error is `error` percent up to rounding."""
+    label = np.arange(pictures) % classes
+    probability = np.full((pictures, classes), 0.05, dtype=np.float16)
+    wrong = noise.permutation(pictures) < round(pictures * error / 100)
+    said = np.where(wrong, (label + 1) % classes, label)
+    probability[np.arange(pictures), said] = 0.5
+    return {"index": np.arange(pictures), "label": label, "probability": probability}
