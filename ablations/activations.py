@@ -1,6 +1,6 @@
 """Which nonlinearity suits this net?  A reader's question on section 3.1, which names ReLU, tanh and |tanh|.
 
-    repro run activations --preset cifar10 --seeds 3
+repro run activations --preset cifar10 --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -26,7 +26,8 @@ ablation = Ablation(
     ],
     confounds=[
         "every other key is as the paper tuned it for ReLUs: initial biases of 1, initial weights, learning rate",
-        "the published numbers are from nets half as wide at half the resolution, with other initial weights, one run each",
+        "the published numbers are from nets half as wide at half the resolution, with other initial weights, one "
+        "run each",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

@@ -1,6 +1,6 @@
 """What do crops, mirrors and color noise each bring?  Paper, section 4.1.
 
-    repro run augmentation-ablation --preset cifar10 --seeds 5
+repro run augmentation-ablation --preset cifar10 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -20,7 +20,10 @@ ablation = Ablation(
         Arm("none", {"augment.random_crop": False, "augment.mirror": False, "augment.color": None}),
         Arm("no-mirrors", {"augment.mirror": False}),
         Arm("no-crops", {"augment.random_crop": False}),
-        Arm("color-stddev", {"augment.color.kind": "stddev"}, presets=TEXT, note="root of the eigenvalue, as convdata.py"),
+        Arm(
+            "color-stddev", {"augment.color.kind": "stddev"}, presets=TEXT,
+            note="root of the eigenvalue, as convdata.py",
+        ),
         Arm(
             "color-code", {"augment.color.kind": "stddev", "augment.color.divide": True}, presets=TEXT,
             note="convdata.py to the end: root of the eigenvalue, then training pictures divided by 1.1",
@@ -29,7 +32,10 @@ ablation = Ablation(
             "color-text", {"augment.color.kind": "eigenvalue", "augment.color.divide": False}, presets=CODE,
             note="the text's eigenvalue",
         ),
-        Arm("color-lighting", {"augment.color.kind": "lighting"}, note="the constants that most re-implementations copy"),
+        Arm(
+            "color-lighting", {"augment.color.kind": "lighting"},
+            note="the constants that most re-implementations copy",
+        ),
     ],
     claims=[
         Claim.overfits("color-only", "all", source=paper.section("4.1"), measured=paper.NOT_SAID),
@@ -37,8 +43,9 @@ ablation = Ablation(
         Claim.at_least("crops-mirrors-only", "all", top1=1.0, source=paper.section("4.1"), measured=paper.NOT_SAID),
     ],
     confounds=[
-        "the text multiplies the noise by the eigenvalue, the code by its root; the text's reading is in units of pixels in "
-        "[0, 1], where it is 2 to 17 times weaker than the code's (in 0-255 it would be noise of a thousand gray levels)",
+        "the text multiplies the noise by the eigenvalue, the code by its root; the text's reading is in units of "
+        "pixels in [0, 1], where it is 2 to 17 times weaker than the code's (in 0-255 it would be noise of a "
+        "thousand gray levels)",
         "2012: no run note without color noise was released; all long runs switched it off at two thirds",
         "without random crops the net sees only the center of each picture, so ten views show it places it never saw",
     ],

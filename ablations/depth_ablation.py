@@ -1,6 +1,6 @@
 """Does every convolution matter?  Paper, sections 1 and 7.
 
-    repro run depth-ablation --preset cifar10 --seeds 5
+repro run depth-ablation --preset cifar10 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -34,7 +34,8 @@ ablation = Ablation(
         for arm in ("no-conv2", "no-conv3", "no-conv4", "no-conv5")
     ],
     confounds=[
-        "the paper does not say what took over the pool and the normalization of the layer removed; each note says what does here",
+        "the paper does not say what took over the pool and the normalization of the layer removed; each note says "
+        "what does here",
         "no-conv5: conv4 has more maps than conv5, so fc6 grows by half",
         "2012: no definition with four convolutions was released",
     ],

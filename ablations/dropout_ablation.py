@@ -1,6 +1,6 @@
 """Does dropout keep the net from overfitting, and at what cost in time?  Paper, section 4.2.
 
-    repro run dropout-ablation --preset cifar10 --seeds 5
+repro run dropout-ablation --preset cifar10 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -19,12 +19,13 @@ ablation = Ablation(
         Claim.overfits("no-dropout", "dropout", source=paper.section("4.2"), measured=paper.NOT_SAID),
         Claim.worse("no-dropout", "dropout", source=paper.section("4.2"), measured=paper.NOT_SAID),
         Claim.ratio(
-            "dropout", "no-dropout", times=2.0, metric=EPOCHS_TO_BEST, source=paper.section("4.2"), measured=paper.NOT_SAID
+            "dropout", "no-dropout", times=2.0, metric=EPOCHS_TO_BEST,
+            source=paper.section("4.2"), measured=paper.NOT_SAID,
         ),
     ],
     confounds=[
-        "the paper says 'iterations to converge' without a measure; ours is the epoch of the lowest test error, under a "
-        "schedule that ends at the same epoch for both arms",
+        "the paper says 'iterations to converge' without a measure; ours is the epoch of the lowest test error, "
+        "under a schedule that ends at the same epoch for both arms",
         "2012: no definition or run note without dropout was released",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],

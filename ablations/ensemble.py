@@ -1,6 +1,6 @@
 """What does averaging the predictions of several nets bring?  Paper, section 6, Table 2.
 
-    repro run ensemble --preset cifar10 --seeds 5    # five runs of the baseline, which others share
+repro run ensemble --preset cifar10 --seeds 5    # five runs of the baseline, which others share
 """
 
 from repro import Ablation, Arm, Claim, Ensemble, paper
@@ -41,8 +41,8 @@ ablation = Ablation(
         for arm in ("five", "five-mixed")
     ],
     confounds=[
-        "2012: the five 'similar' nets are not named; the run notes of that time hold five of about that error, which differ "
-        "in architecture, not in seed (120-2012, 131, 135, 137, 145)",
+        "2012: the five 'similar' nets are not named; the run notes of that time hold five of about that error, "
+        "which differ in architecture, not in seed (120-2012, 131, 135, 137, 145)",
         "2012: whether their weights were equal is not recorded",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],

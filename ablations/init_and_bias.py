@@ -1,11 +1,12 @@
 """Do the initial weights and biases matter?  A reader's question on section 5.
 
-    repro run init-and-bias --preset cifar10 --seeds 3
+repro run init-and-bias --preset cifar10 --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
 from repro.presets import preset
 
+TEXT, CODE = ("smoke", "tiny", "cifar10", "paper"), ("code-2012",)
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # the layers whose biases start at 1
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -18,10 +19,11 @@ def bias(value: float) -> dict[str, float]:
 
 def spread(times: float, *layers: str) -> dict[str, dict[str, float]]:
     """Each scale's own initial weights of the named layers, times `times`."""
-    return {
-        scale: {f"model.layers.{layer}.init_std": preset(scale).model.layer(layer).init_std * times for layer in layers}
-        for scale in SCALES
-    }
+    at = {}
+    for scale in SCALES:
+        own = {layer: preset(scale).model.layer(layer).init_std for layer in layers}
+        at[scale] = {f"model.layers.{layer}.init_std": round(own[layer] * times, 6) for layer in layers}
+    return at
 
 
 ablation = Ablation(
@@ -30,12 +32,30 @@ ablation = Ablation(
     factor="model.layers.*.init_std, model.layers.*.init_bias",
     section="-",
     arms=[
-        Arm("as-preset", note="weights of 0.01 (the code: 0.03 in conv3 to conv5), biases of 1 in conv2, 4, 5, fc6, fc7"),
+        Arm(
+            "as-preset",
+            note="weights of 0.01 (the code: 0.03 in conv3 to conv5), biases of 1 in conv2, 4, 5, fc6, fc7",
+        ),
         Arm("biases-0", bias(0.0)),
         Arm("biases-tenth", bias(0.1)),
-        Arm("conv-weights-3x", at=spread(3, "conv3", "conv4", "conv5"), note="the step from the text to the code"),
-        Arm("conv-weights-third", at=spread(1 / 3, "conv3", "conv4", "conv5"), note="the step from the code to the text"),
-        Arm("caffe", bias(0.1), at=spread(0.5, "fc6", "fc7"), note="bvlc_alexnet: weights of 0.005 in the full layers"),
+        Arm(
+            "conv-weights-3x",
+            at=spread(3, "conv3", "conv4", "conv5"),
+            presets=TEXT,
+            note="0.03 at full size: the step from the text to the code",
+        ),
+        Arm(
+            "conv-weights-third",
+            at=spread(1 / 3, "conv3", "conv4", "conv5"),
+            presets=CODE,
+            note="0.01 at full size: the step from the code to the text",
+        ),
+        Arm(
+            "caffe",
+            bias(0.1),
+            at=spread(0.5, "fc6", "fc7"),
+            note="bvlc_alexnet: weights of 0.005 in the full layers",
+        ),
         Arm("caffe-biases-1", at=spread(0.5, "fc6", "fc7"), note="the same with biases of 1: 'flat loss' to them"),
         Arm("kaiming", {f"model.layers.{layer}.init_std": "kaiming" for layer in LAYERS}),
         Arm(
@@ -45,10 +65,13 @@ ablation = Ablation(
         ),
     ],
     claims=[Claim.worse("caffe-biases-1", "caffe", source=paper.CAFFE_ALEXNET, measured=paper.VALIDATION_2012_CENTER)],
-    confounds=["reduced scales start from wider weights than 0.01, so that each layer multiplies its input's spread as at full size"],
+    confounds=[
+        "reduced scales start from wider weights than 0.01, so that each layer multiplies its input's spread as at "
+        "full size",
+    ],
     discussion=(
-        "Caffe's readme says that biases of 1 gave a flat loss, and the same project's CaffeNet trains with biases of 1 and the "
-        "same full layers; the original also started conv3 to conv5 from 0.03."
+        "Caffe's readme says that biases of 1 gave a flat loss, and the same project's CaffeNet trains with biases "
+        "of 1 and the same full layers; the original also started conv3 to conv5 from 0.03."
     ),
     presets=SCALES,
 )

@@ -1,13 +1,13 @@
 """Do the kernels of the two towers specialize, one in color and one not?  Paper, section 6.1, Figure 3.
 
-    repro run kernels --preset tiny --seeds 3
+repro run kernels --preset tiny --seeds 3
 """
 
 from repro import Ablation, Arm
 
 ablation = Ablation(
     name="kernels",
-    question="Are the first-layer kernels of one tower largely without color and those of the other of color, in every run?",
+    question="Does one tower's first layer learn kernels without color and the other's kernels of color, in every run?",
     factor="model.layers.conv2.connect, model.layers.conv4.connect, model.layers.conv5.connect",
     section="6.1",
     arms=[
@@ -21,9 +21,9 @@ ablation = Ablation(
     confounds=["unrestricted: conv2, conv4 and conv5 have twice the weights"],
     products=["kernels"],
     discussion=(
-        "The paper says that the specialization occurs during every run, independent of the initial weights, up to which GPU "
-        "is which. It gives no number. Ours is how color-selective the kernels of each tower are, and the difference "
-        "between the towers, for each seed."
+        "The paper says that the specialization occurs during every run, independent of the initial weights, up to "
+        "which GPU is which. It gives no number. Ours is how color-selective the kernels of each tower are, and the "
+        "difference between the towers, for each seed."
     ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

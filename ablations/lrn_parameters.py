@@ -1,13 +1,13 @@
 """Do the constants of the normalization matter, and are they one too many?  A reader's question on section 3.3.
 
-    repro run lrn-parameters --preset cifar10 --seeds 3
+repro run lrn-parameters --preset cifar10 --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
 
 ablation = Ablation(
     name="lrn-parameters",
-    question="Do the constants n, alpha, beta and k of local response normalization matter, and is one of them redundant?",
+    question="Do the constants of local response normalization matter, and is one of them redundant?",
     factor="model.norm.size, model.norm.alpha, model.norm.beta, model.norm.k",
     section="-",
     arms=[
@@ -19,7 +19,10 @@ ablation = Ablation(
         Arm("beta-half", {"model.norm.beta": 0.5}),
         Arm("beta-one", {"model.norm.beta": 1.0}),
         Arm("k-1", {"model.norm.k": 1.0}, note="what Caffe and cuda-convnet 1 use"),
-        Arm("no-alpha", {"model.norm.alpha": 0.0}, note="only the constant k^-beta is left: scale without competition"),
+        Arm(
+            "no-alpha", {"model.norm.alpha": 0.0},
+            note="only the constant k^-beta is left: scale without competition",
+        ),
         Arm(
             "same-alpha-beta", {"model.norm.alpha": 3e-4, "model.norm.beta": 0.25},
             note="same product alpha beta: if only the product matters (small sums), the error is the baseline's",
@@ -32,11 +35,12 @@ ablation = Ablation(
     claims=[
         Claim.effect(
             "k-1", "as-published", top1=-0.14, top5=0.15,
-            source="2012 run notes 131 and 135", measured=paper.VALIDATION_2012, runs=paper.runs("131", "135"),
+            source=paper.notes("131", "135"), measured=paper.VALIDATION_2012, runs=paper.runs("131", "135"),
         ),
     ],
     confounds=[
-        "k and beta also scale the layer's output by k^-beta (0.59 as published), which changes the learning rate that fits above it",
+        "k and beta also scale the layer's output by k^-beta (0.59 as published), which changes the learning rate "
+        "that fits above it",
         "2012: runs 131 and 135 are of a net with a low-resolution path beside conv1, one run each",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],

@@ -1,6 +1,6 @@
 """In which order do ReLU, normalization and pool belong?  A reader's question on sections 3.3 and 3.5.
 
-    repro run norm-order --preset cifar10 --seeds 3
+repro run norm-order --preset cifar10 --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -24,23 +24,30 @@ ablation = Ablation(
             "as-145", at={scale: {FIRST: NORM_POOL_RELU} for scale in TEXT},
             note="the code: layer 1 normalizes the linear outputs, layer 2 as the text",
         ),
-        Arm("relu-pool-norm", {FIRST: RELU_POOL_NORM, SECOND: RELU_POOL_NORM}, note="both layers: run 120-2012, CaffeNet"),
-        Arm("norm-relu-pool", {FIRST: NORM_RELU_POOL, SECOND: NORM_RELU_POOL}, note="both layers: squares of negative outputs count"),
+        Arm(
+            "relu-pool-norm", {FIRST: RELU_POOL_NORM, SECOND: RELU_POOL_NORM},
+            note="both layers: run 120-2012, CaffeNet",
+        ),
+        Arm(
+            "norm-relu-pool", {FIRST: NORM_RELU_POOL, SECOND: NORM_RELU_POOL},
+            note="both layers: squares of negative outputs count",
+        ),
         Arm("pool-norm-relu", {FIRST: POOL_NORM_RELU, SECOND: POOL_NORM_RELU}, note="both layers"),
         Arm("as-166", {SECOND: NORM_RELU_POOL}, note="run 166: the normalization of layer 2 below its ReLU"),
     ],
     claims=[
         Claim.effect(
             "as-145", "relu-pool-norm", top1=-0.11, top5=-0.14,
-            source="2012 run notes 131 and 120-2012", measured=paper.VALIDATION_2012, runs=paper.runs("131", "120-2012"),
+            source=paper.notes("131", "120-2012"), measured=paper.VALIDATION_2012,
+            runs=paper.runs("131", "120-2012"),
         ),
     ],
     confounds=[
         "2012: runs 131 and 120-2012 are of a net with a low-resolution path beside conv1 and k = 1, one run each",
     ],
     discussion=(
-        "Max pooling and ReLU commute, so the six orders make four different functions: ReLU, pool, norm is pool, ReLU, norm; "
-        "and norm, pool, ReLU is norm, ReLU, pool."
+        "Max pooling and ReLU commute, so the six orders make four different functions: ReLU, pool, norm is pool, "
+        "ReLU, norm; and norm, pool, ReLU is norm, ReLU, pool."
     ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

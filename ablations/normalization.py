@@ -1,6 +1,6 @@
 """Does a normalization of today do better than that of 2012?  A reader's question on section 3.3.
 
-    repro run normalization --preset cifar10 --seeds 3
+repro run normalization --preset cifar10 --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -24,13 +24,15 @@ ablation = Ablation(
     ],
     claims=[
         Claim.effect(
-            "batch-everywhere", "lrn", top1=-0.8, top5=-0.4, source=paper.MATCONVNET, measured=paper.VALIDATION_2012_CENTER
+            "batch-everywhere", "lrn", top1=-0.8, top5=-0.4,
+            source=paper.MATCONVNET, measured=paper.VALIDATION_2012_CENTER,
         ),
         Claim.effect("none", "lrn", top1=-0.1, source=paper.CAFFENET128, measured=paper.SMALL_2012),
     ],
     confounds=[
         "learning rate, initial weights and dropout are those that the paper tuned without batch normalization",
-        "published: MatConvNet's batch-normalized net against Caffe's, trained with another program and other settings",
+        "published: MatConvNet's batch-normalized net against Caffe's, trained with another program and other "
+        "settings",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Which pooling suits this net?  A reader's question on section 3.4.
 
-    repro run pooling --preset cifar10 --seeds 3
+repro run pooling --preset cifar10 --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -20,12 +20,17 @@ ablation = Ablation(
         Arm("strided", {"model.pool.size": 1}, note="every second position: a strided convolution instead of a pool"),
     ],
     claims=[
-        Claim.effect("max-2-stride-2", "max-3-stride-2", top1=-1.3, source=paper.CAFFENET128, measured=paper.SMALL_2012),
-        Claim.effect("average-3-stride-2", "max-3-stride-2", top1=3.6, source=paper.CAFFENET128, measured=paper.SMALL_2012),
+        Claim.effect(
+            "max-2-stride-2", "max-3-stride-2", top1=-1.3, source=paper.CAFFENET128, measured=paper.SMALL_2012
+        ),
+        Claim.effect(
+            "average-3-stride-2", "max-3-stride-2", top1=3.6, source=paper.CAFFENET128, measured=paper.SMALL_2012
+        ),
     ],
     confounds=[
         "size and stride change how large the last map is, and with it layer fc6",
-        "the published numbers are from nets half as wide at half the resolution, with other initial weights, one run each",
+        "the published numbers are from nets half as wide at half the resolution, with other initial weights, one "
+        "run each",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

@@ -1,12 +1,16 @@
 """Does it help to train on many classes first, and then on few?  Paper, section 6, starred rows of Table 2.
 
-    repro run pretrain --preset tiny --seeds 3
+repro run pretrain --preset tiny --seeds 3
 """
 
 from repro import Ablation, Arm, Claim, paper
 from repro.presets import preset
 
-FEW = {"smoke": 4, "tiny": 40, "cifar10": 4}  # classes that the net is tested on; the others are those it is trained on first
+FEW = {
+    "smoke": 4,
+    "tiny": 40,
+    "cifar10": 4,
+}  # classes that the net is tested on; the others are those it is trained on first
 
 
 def few(scale: str) -> dict[str, object]:
@@ -37,7 +41,10 @@ ablation = Ablation(
         Arm("from-scratch", at={scale: few(scale) for scale in FEW}),
         Arm("six-convolutions", at={scale: few(scale) | sixth(scale) for scale in FEW}),
         Arm("pretrained", at={scale: few(scale) | first_others(scale) for scale in FEW}),
-        Arm("pretrained-six", at={scale: few(scale) | sixth(scale) | first_others(scale) for scale in FEW}, note="'1 CNN*'"),
+        Arm(
+            "pretrained-six", at={scale: few(scale) | sixth(scale) | first_others(scale) for scale in FEW},
+            note="'1 CNN*'",
+        ),
     ],
     claims=[
         Claim.effect(
@@ -46,8 +53,8 @@ ablation = Ablation(
         ),
     ],
     confounds=[
-        "the paper trained first on all of ImageNet Fall 2011, 15 million pictures of 22,000 classes that hold the 1,000 tested; "
-        "here the classes trained on first and those tested have nothing in common",
+        "the paper trained first on all of ImageNet Fall 2011, 15 million pictures of 22,000 classes that hold the "
+        "1,000 tested; here the classes trained on first and those tested have nothing in common",
         "pretrained arms take twice the epochs",
     ],
     presets=["smoke", "tiny", "cifar10"],

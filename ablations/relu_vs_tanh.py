@@ -1,6 +1,6 @@
 """How much sooner does a net of ReLUs reach 25% training error than one of tanh units?  Paper, section 3.1, Figure 1.
 
-    repro run relu-vs-tanh --preset figure-1 --seeds 5
+repro run relu-vs-tanh --preset figure-1 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, Search, paper

@@ -1,6 +1,6 @@
 """What does averaging over ten views of a picture bring?  Paper, section 4.1 and footnote 5.
 
-    repro run ten-view --preset cifar10 --seeds 3    # trains nothing that `baseline` has trained
+repro run ten-view --preset cifar10 --seeds 3    # trains nothing that `baseline` has trained
 """
 
 from repro import Ablation, Arm, Claim, paper

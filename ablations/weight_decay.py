@@ -1,6 +1,6 @@
 """Does weight decay lower even the training error?  Paper, section 5.
 
-    repro run weight-decay --preset cifar10 --seeds 5
+repro run weight-decay --preset cifar10 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, paper
@@ -19,6 +19,9 @@ ablation = Ablation(
     claims=[
         Claim.worse("no-decay", "decay", metric="train_error", source=paper.section("5"), measured=paper.NOT_SAID),
     ],
-    confounds=["training error here is that of the finished net in test mode, without dropout and augmentation; the paper does not say"],
+    confounds=[
+        "training error here is that of the finished net in test mode, without dropout and augmentation; the paper "
+        "does not say",
+    ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

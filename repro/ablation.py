@@ -23,7 +23,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 class Measured:
     """What a published number was measured on."""
 
-    data: str  # a Data.source: "imagenet-2012"
+    data: str  # a Data.source: "imagenet"
     view: View
     text: str  # for people: "ILSVRC-2012 validation, ten views"
 
@@ -110,7 +110,7 @@ class Ensemble:
 
     of: tuple[str, ...]
     seeds: int = 1
-    weights: Literal["uniform", "tuned"] = "uniform"  # tuned: chosen on one half of the test pictures, tested on the other
+    weights: Literal["uniform", "tuned"] = "uniform"  # tuned: chosen on half of the test pictures, tested on the other
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Arm:
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     presets: tuple[str, ...] | None = None  # None: wherever the ablation runs
-    at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # preset -> more changes, where a value depends on it
+    at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # preset -> more changes
     view: View | None = None  # None: the claim's view
     ensemble: Ensemble | None = None
     note: str = ""

@@ -37,10 +37,11 @@ CIFAR_TRAIN = Measured("cifar10", "center", "CIFAR-10, training error")
 CIFAR_TEST = Measured("cifar10", "center", "CIFAR-10 test, center view")
 CIFAR_TEST_VIEWS = Measured("cifar10", "ten", "CIFAR-10 test, several views")
 VALIDATION_2012_CENTER = Measured("imagenet", "center", "ILSVRC-2012 validation, center view")
-SMALL_2012 = Measured("imagenet", "center", "ILSVRC-2012 validation, short side 128, one run each, no LRN in the baseline")
+SMALL_2012 = Measured("imagenet", "center", "ILSVRC-2012 validation, short side 128, a net without LRN, one run each")
 
 # Others' published numbers, for the questions that the paper's readers asked.
 CUDA_CONVNET = "cuda-convnet project page, 'Fast results' (code.google.com/p/cuda-convnet)"
+EXAMPLE_LAYERS = "cuda-convnet, example-layers/layers-18pct.cfg and layers-19pct.cfg"
 CUDA_CONVNET2 = "cuda-convnet2 wiki, TrainingExample.md"
 CAFFE_ALEXNET = "BVLC/caffe, models/bvlc_alexnet/readme.md"
 CAFFENET = "BVLC/caffe, models/bvlc_reference_caffenet/readme.md"
@@ -98,8 +99,8 @@ RUNS = {
         RunNote("169", "all norms, dexp[500]", 40.60, 18.11, VALIDATION_2012),
         RunNote("170", "all norms, dexp[250]", 40.53, 18.05, VALIDATION_2012),
         RunNote("166", "norms of conv2 below the ReLU", 41.10, 18.67, VALIDATION_2012),
-        RunNote("120-2012", "norms after pool and ReLU, k = 1, with the low-resolution path", 41.04, 18.71, VALIDATION_2012),
-        RunNote("131", "norm on the linear conv1 before its pool, k = 1, same path", 40.93, 18.57, VALIDATION_2012),
+        RunNote("120-2012", "low-resolution path, norms after pool and ReLU, k = 1", 41.04, 18.71, VALIDATION_2012),
+        RunNote("131", "same path, norm on the linear conv1 before its pool, k = 1", 40.93, 18.57, VALIDATION_2012),
         RunNote("135", "as 131, k = 2", 41.07, 18.42, VALIDATION_2012),
     )
 }
@@ -127,6 +128,11 @@ TABLES = (
     Row("Table 2", "1 CNN*", 39.0, 16.6, "ILSVRC-2012 validation"),
     Row("Table 2", "7 CNNs*", 36.7, 15.4, "ILSVRC-2012 validation"),
 )
+
+
+def notes(*names: str) -> str:
+    """`"2012 run notes 131 and 135"`, for a number that is in the notes but not in the paper."""
+    return f"2012 run notes {' and '.join(runs(*names))}"
 
 
 def runs(*names: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pytest
 
 from repro.ablation import Ablation, Arm
 from repro.config import Config, diff, override
-from repro.presets import PRESETS, preset
+from repro.presets import preset
 from repro.registry import load
 
 REGISTRY = load()
@@ -42,7 +42,9 @@ def test_arms_change_what_they_declare(ablation: Ablation, name: str) -> None:
         for key in changed:
             assert any(under(key, whole) for whole in declared), f"{arm.name} changes {key}, which it does not declare"
         for key in declared:
-            assert any(under(one, key) for one in changed), f"{arm.name} declares {key}, which is {name}'s value already"
+            assert any(under(one, key) for one in changed), (
+                f"{arm.name} declares {key}, which is {name}'s value already"
+            )
 
 
 @pytest.mark.parametrize(("ablation", "name"), AT)
@@ -64,3 +66,23 @@ def test_something_is_asked_at_every_preset(ablation: Ablation, name: str) -> No
             assert member in names, f"{arm.name} averages {member}, which does not run at {name}"
     if ablation.claims:
         assert ablation.claims_at(name), f"no claim can be asked at {name}"
+
+
+def test_fidelity_rows_hold_every_difference_between_the_readings_once() -> None:
+    fidelity = REGISTRY.get("fidelity")
+    for name, other in (("paper", "code-2012"), ("code-2012", "paper"), ("smoke", "code-2012-smoke")):
+        rows = [
+            key for arm in fidelity.arms_at(name) if arm.at and arm.name != "all-rows" for key in arm.changes_at(name)
+        ]
+        differ = {key.removesuffix(".kind").removesuffix(".divide") for key in diff(preset(name), preset(other))}
+        assert len(rows) == len(set(rows))
+        assert differ == {key.removesuffix(".kind").removesuffix(".divide") for key in rows}
+        assert config_of(fidelity.arm("all-rows"), name) == preset(other)
+
+
+def test_the_released_cifar_nets_are_the_presets_of_that_name() -> None:
+    """So that the runs of one are those of the other."""
+    lrn_cifar = REGISTRY.get("lrn-cifar")
+    for arm, name in (("clean", "cifar-13-lrn"), ("as-released", "cifar-11")):
+        assert config_of(lrn_cifar.arm(arm), "cifar-13") == preset(name)
+    assert config_of(lrn_cifar.arm("as-19pct"), "cifar-18") == preset("cifar-19")
