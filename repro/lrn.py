@@ -23,7 +23,7 @@ from torch import Tensor
 from repro import lrn_loops
 
 NUMBERS_PER_TASK = 2**17  # below this a second thread costs more than it brings
-LINES = 4  # positions that one pass of the CPU loop takes together; 4 was fastest of 1, 4, 16 (bench/README.md)
+LINES = 16  # positions that one pass of the CPU loop takes together; see bench/README.md
 
 
 class _Rule(NamedTuple):

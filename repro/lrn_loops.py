@@ -1,8 +1,8 @@
 """The CPU loops of lrn.py, compiled by numba at the first call and kept in its cache on disk.
 
 Arrays are (blocks, lines, line), in float32, float64, or bfloat16 held as uint16. A block's working values stay in the
-core's cache, in lines that end in zeros so that a window may reach past an end. Loops run over slices, because numba
-checks an index such as i + shift for being negative, and then does not vectorize.
+core's cache, in lines that end in zeros so that a window may reach past an end. No index is a sum such as i + shift:
+numba would check it for being negative, and then not vectorize.
 """
 
 # mypy: ignore-errors
@@ -21,22 +21,23 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contrac
 def forward(x, out, numbers, size, step, same_map, first, last):
     """Normalize blocks first .. last - 1 of x into out. numbers: a, beta, k; step: from a number to its neighbor."""
     scale, beta, k = numbers
-    t, u, d, top, stride = _scratch(x, numbers, size, step, same_map)
+    padded, between, flat, terms, sums = _scratch(x, numbers, size, step, same_map)
+    lines, length = x.shape[1:]
     for block in range(first, last):
-        for line in range(x.shape[1]):
-            v, squares = x[block, line], t[top + line * stride :]
-            for i in range(len(v)):
-                squares[i] = _wide(v[i]) * _wide(v[i])
-        _sum_windows(t, u, d, stride, step, size, same_map)
-        for line in range(x.shape[1]):
-            v, y, sums = x[block, line], out[block, line], d[line * stride :]
+        for line in range(lines):
+            for i in range(length):
+                terms[line, i] = _wide(x[block, line, i]) * _wide(x[block, line, i])
+        _sum_windows(padded, between, flat, terms.shape[1], step, size, same_map)
+        for line in range(lines):
             if beta == 0.75:  # every published net; square roots run in the vector unit, powers do not
-                for i in range(len(v)):
-                    root = np.sqrt(np.float32(1) / (k + scale * sums[i]))
-                    y[i] = _narrow(_wide(v[i]) * root * np.sqrt(root), v[i])
+                for i in range(length):
+                    root = np.sqrt(np.float32(1) / (k + scale * sums[line, i]))
+                    y = _wide(x[block, line, i]) * root * np.sqrt(root)
+                    out[block, line, i] = _narrow(y, x[block, line, i])
             else:
-                for i in range(len(v)):
-                    y[i] = _narrow(_wide(v[i]) * (k + scale * sums[i]) ** -beta, v[i])
+                for i in range(length):
+                    y = _wide(x[block, line, i]) * (k + scale * sums[line, i]) ** -beta
+                    out[block, line, i] = _narrow(y, x[block, line, i])
 
 
 @_compiled
@@ -44,52 +45,53 @@ def backward(x, g, out, numbers, size, step, same_map, first, last):
     """As `forward`, but out becomes the gradient of x, given g, that of the result."""
     scale, beta, k = numbers
     factor = numbers.dtype.type(2) * scale * beta
-    t, u, d, top, stride = _scratch(x, numbers, size, step, same_map)
-    f = np.empty_like(d)
+    padded, between, flat, terms, sums = _scratch(x, numbers, size, step, same_map)
+    lines, length = x.shape[1:]
+    f = np.empty((lines, length), numbers.dtype)
     for block in range(first, last):
-        for line in range(x.shape[1]):
-            v, squares = x[block, line], t[top + line * stride :]
-            for i in range(len(v)):
-                squares[i] = _wide(v[i]) * _wide(v[i])
-        _sum_windows(t, u, d, stride, step, size, same_map)
-        for line in range(x.shape[1]):
-            v, w, terms = x[block, line], g[block, line], t[top + line * stride :]
-            kept, sums = f[line * stride :], d[line * stride :]
+        for line in range(lines):
+            for i in range(length):
+                terms[line, i] = _wide(x[block, line, i]) * _wide(x[block, line, i])
+        _sum_windows(padded, between, flat, terms.shape[1], step, size, same_map)
+        for line in range(lines):
             if beta == 0.75:
-                for i in range(len(v)):
-                    inverse = np.float32(1) / (k + scale * sums[i])
+                for i in range(length):
+                    inverse = np.float32(1) / (k + scale * sums[line, i])
                     root = np.sqrt(inverse)
-                    kept[i] = _wide(w[i]) * root * np.sqrt(root)
-                    terms[i] = kept[i] * _wide(v[i]) * inverse
+                    f[line, i] = _wide(g[block, line, i]) * root * np.sqrt(root)
+                    terms[line, i] = f[line, i] * _wide(x[block, line, i]) * inverse
             else:
-                for i in range(len(v)):
-                    kept[i] = _wide(w[i]) * (k + scale * sums[i]) ** -beta
-                    terms[i] = kept[i] * _wide(v[i]) / (k + scale * sums[i])
-        _sum_windows(t, u, d, stride, step, size, same_map)
-        for line in range(x.shape[1]):
-            v, gx, kept, sums = x[block, line], out[block, line], f[line * stride :], d[line * stride :]
-            for i in range(len(v)):
-                gx[i] = _narrow(kept[i] - factor * _wide(v[i]) * sums[i], v[i])
+                for i in range(length):
+                    d = k + scale * sums[line, i]
+                    f[line, i] = _wide(g[block, line, i]) * d**-beta
+                    terms[line, i] = f[line, i] * _wide(x[block, line, i]) / d
+        _sum_windows(padded, between, flat, terms.shape[1], step, size, same_map)
+        for line in range(lines):
+            for i in range(length):
+                gx = f[line, i] - factor * _wide(x[block, line, i]) * sums[line, i]
+                out[block, line, i] = _narrow(gx, x[block, line, i])
 
 
 @_compiled
 def _scratch(x, numbers, size, step, same_map):
-    """Working arrays; line l of the first, which is padded, starts at top + l * stride, of the last at l * stride."""
+    """Working arrays of one block. `terms` and `sums` show `padded` and `flat` line by line."""
+    lines, length = x.shape[1:]
     gap = size // 2 * step
-    stride = x.shape[2] + gap
-    total = x.shape[1] * stride
+    stride = length + gap
+    total = lines * stride
     top = gap + size // 2 * stride if same_map else gap
-    padded = np.zeros(total + 2 * top, numbers.dtype)
-    return padded, np.empty(total + 2 * gap, numbers.dtype), np.empty(total, numbers.dtype), top, stride
+    padded, between = np.zeros(total + 2 * top, numbers.dtype), np.empty(total + 2 * gap, numbers.dtype)
+    flat = np.empty(total, numbers.dtype)
+    return padded, between, flat, padded[top : top + total].reshape(lines, stride), flat.reshape(lines, stride)
 
 
 @_compiled
-def _sum_windows(t, u, total, stride, step, size, same_map):
+def _sum_windows(padded, between, flat, stride, step, size, same_map):
     if same_map:
-        _add_shifted(t, u, stride, size)
-        _add_shifted(u, total, step, size)
+        _add_shifted(padded, between, stride, size)
+        _add_shifted(between, flat, step, size)
     else:
-        _add_shifted(t, total, step, size)
+        _add_shifted(padded, flat, step, size)
 
 
 @_compiled
