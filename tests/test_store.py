@@ -1,0 +1,142 @@
+"""results/: finished means the record is there, damage is listed, the table has units."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repro import store
+from repro.store import Block
+
+
+def record(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[str, Any]:
+    made = {
+        "digest": digest, "seed": seed, "config": {"precision": "float32"},
+        "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": None,
+        "censored": False, "seconds": 1.5, "images_per_second": 13.3, "diverged": False, "train_error": 20.0,
+        "errors": {"center": {"top1_error": 50.0, "top5_error": 10.0}, "ten": {"top1_error": 45.0, "top5_error": 9.0}},
+        "provenance": {}, "placement": "cpu",
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def test_a_run_is_finished_when_its_record_is_there(tmp_path: Path) -> None:
+    assert not store.is_finished(tmp_path, "aaaaaaaaaaaa", 0)
+    store.write_run(tmp_path, record())
+    assert store.is_finished(tmp_path, "aaaaaaaaaaaa", 0)
+    read = store.read_run(tmp_path, "aaaaaaaaaaaa", 0)
+    assert read["errors"]["ten"]["top1_error"] == 45.0 and read["schema"] == store.SCHEMA
+
+
+def test_a_record_with_other_fields_is_a_programming_error(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError):
+        store.write_run(tmp_path, {**record(), "extra": 1})
+
+
+def test_finishing_clears_an_earlier_failure(tmp_path: Path) -> None:
+    failed = store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "failed.json"
+    store.write_json(failed, {"reason": "out of memory"})
+    store.write_run(tmp_path, record())
+    assert not failed.exists()
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "value.json"
+    store.write_json(path, {"a": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["value.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "cannot be read"),
+        ('{"schema": 0}', "schema 0"),
+        ("[]", "schema None"),
+        ('{"schema": 1, "digest": "a"}', "lacks seed"),
+    ],
+)
+def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_path: Path) -> None:
+    store.write_run(tmp_path, record())
+    bad = store.run_directory(tmp_path, "bbbbbbbbbbbb", 3) / "run.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text(content)
+    records, damaged = store.finished_runs(tmp_path)
+    assert [one["digest"] for one in records] == ["aaaaaaaaaaaa"]
+    assert [one.path for one in damaged] == [bad] and reason in damaged[0].reason
+
+
+def test_collect_has_a_row_a_run_and_view_with_units(tmp_path: Path) -> None:
+    for seed in (1, 0):
+        store.write_run(tmp_path, record(seed=seed))
+    frame = store.collect(tmp_path)
+    assert list(zip(frame["seed"], frame["view"], strict=True)) == [(0, "center"), (0, "ten"), (1, "center"), (1, "ten")]
+    center = frame[frame["view"] == "center"].iloc[0]
+    assert center["top1_error_percent"] == 50.0 and center["gap_points"] == 30.0
+
+
+def test_collect_of_nothing_is_an_empty_table_with_its_columns(tmp_path: Path) -> None:
+    frame = store.collect(tmp_path)
+    assert frame.empty and "top5_error_percent" in frame.columns
+
+
+def test_published_tables_are_the_same_bytes_twice(tmp_path: Path) -> None:
+    import pandas as pd
+
+    store.write_run(tmp_path, record())
+    csv, parquet = store.publish(tmp_path)
+    before = csv.read_bytes()
+    store.publish(tmp_path)
+    assert csv.read_bytes() == before
+    pd.testing.assert_frame_equal(pd.read_parquet(parquet), store.collect(tmp_path))
+
+
+def test_predictions_come_back_exactly(tmp_path: Path) -> None:
+    arrays = {
+        "index": np.arange(3), "label": np.array([1, 0, 2]),
+        "probability": np.array([[0.1, 0.9, 0], [1, 0, 0], [0.2, 0.2, 0.6]], np.float16),
+    }  # fmt: skip
+    store.write_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten", arrays)
+    read = store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten")
+    assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+    assert store.has_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten")
+    with pytest.raises(ValueError, match="predictions-center"):
+        store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "center")
+
+
+def test_a_line_cut_short_is_left_out_of_the_metrics(tmp_path: Path) -> None:
+    path = store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "metrics.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+    assert [metrics["epoch"] for metrics in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
+
+
+def test_fewer_seeds_never_replace_more(tmp_path: Path) -> None:
+    arms = {"with-lrn": "aaaaaaaaaaaa"}
+    store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 5, arms))
+    path = store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 2, arms))
+    assert store.read_block(path).seeds == 5
+    store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 2, {"with-lrn": "bbbbbbbbbbbb"}))
+    assert store.read_block(path).seeds == 2
+
+
+def test_changes_make_another_block(tmp_path: Path) -> None:
+    plain = Block("lrn-ablation", "smoke", {}, 1, {})
+    changed = Block("lrn-ablation", "smoke", {"optim.batch_size": 64}, 1, {})
+    assert plain.name == "smoke" and changed.name.startswith("smoke+")
+    for block in (plain, changed):
+        store.write_block(tmp_path, block)
+    (tmp_path / "experiments" / "lrn-ablation" / "broken.json").write_text("{")
+    blocks, damaged = store.read_blocks(tmp_path)
+    assert {block.name for block in blocks} == {plain.name, changed.name} and len(damaged) == 1
