@@ -82,12 +82,13 @@ def write_run(
     for epoch in range(1, last + 1):
         fall = float(np.exp(-3 * (epoch - 1) / last))
         train = top1 - 5 + 50 * fall if target is None else 25 + 60 * fall - 60 * float(np.exp(-3 * (last - 1) / last))
+        train += spread * float(noise.standard_normal()) * 3 * fall
         lines.append(
             {
                 "epoch": epoch,
                 "train_loss": 2.3 * fall + 0.5,
                 "train_error": train,
-                "test_top1_error": top1 + 1.5 + 40 * fall,
+                "test_top1_error": top1 + 1.5 + (40 + 5 * spread * float(noise.standard_normal())) * fall,
                 "test_top5_error": top5 + 0.7 + 20 * fall,
                 "learning_rate": 0.01,
                 "bias_learning_rate": 0.02,

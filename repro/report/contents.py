@@ -192,7 +192,7 @@ def condense(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
     ordered = sorted(rest, key=lambda key: next((at for at, part in enumerate(first) if key.startswith(part)), 9))
     return {
         **{key: rest[key] for key in ordered if key.startswith(first)},
-        **gathered,  # type: ignore[dict-item]
+        **gathered,
         **{key: rest[key] for key in ordered if not key.startswith(first)},
     }
 
@@ -240,16 +240,9 @@ def _counted(values: Sequence[str]) -> str:
 
 
 def score_line(score: Score) -> str:
-    """What one row of the scoreboard is about."""
-    return words.subject(score.claim.arm, score.claim.reference)
-
-
-def score_mark(score: Score, label: str) -> Mark:
-    """One row of the forest plot."""
-    estimate = score.judgement.estimate if score.judgement else None
-    return Mark(
-        label, words.unit_of(score.claim.kind), estimate, score.published, score.noted, score.claim.kind == "at_least"
-    )
+    """What one row of the scoreboard is about; for an error, where the published one was measured."""
+    about = words.subject(score.claim.arm, score.claim.reference)
+    return f"{about} ({score.claim.measured.text})" if score.claim.kind == "value" else about
 
 
 def effect_marks(part: Part) -> list[Mark]:
@@ -262,6 +255,7 @@ def effect_marks(part: Part) -> list[Mark]:
             one.published,
             Score(part.experiment, one.claim, one.metric).noted if one.claim else None,
             one.claim is not None and one.claim.kind == "at_least",
+            one.claim is None or one.same_setting,
         )
         for one in part.judgements
         if one.estimate is not None
@@ -272,11 +266,16 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
     """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) and largest scale."""
     rows: dict[int, Mark] = {}
     for score in scores:
-        if score.block and score.judgement and score.judgement.estimate is not None:
-            about = (
-                f"{score_line(score)}\n{words.metric(score.metric)}, {score.block.name} (n = {score.judgement.seeds})"
-            )
-            rows.setdefault(id(score.claim), score_mark(score, about))
+        one, claim = score.judgement, score.claim
+        if score.block is None or one is None or one.estimate is None:
+            continue
+        if claim.kind == "value" and not one.same_setting:
+            continue  # an error on other data lies nowhere near; the table shows it with what differs
+        label = f"{score_line(score)}\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})"
+        mark = Mark(
+            label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
+        )
+        rows.setdefault(id(claim), mark)
     return list(rows.values())
 
 

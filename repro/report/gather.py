@@ -66,12 +66,13 @@ class Score:
     @property
     def noted(self) -> float | None:
         """The 2012 run notes' number for the same thing: an error, or the difference of two."""
-        notes = [getattr(paper.RUNS[run], self.metric, None) for run in self.claim.runs]
-        if not notes or None in notes:
+        notes: list[float | None] = [getattr(paper.RUNS[run], self.metric, None) for run in self.claim.runs]
+        known = [note for note in notes if note is not None]
+        if len(known) < len(notes):
             return None
         if self.claim.kind == "value":
-            return float(notes[0])
-        return float(notes[0] - notes[1]) if len(notes) == 2 else None
+            return known[0] if known else None
+        return known[0] - known[1] if len(known) == 2 else None
 
     @property
     def word(self) -> str:
@@ -186,7 +187,9 @@ def curves(part: Part, results: Path) -> pd.DataFrame:
     """The epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), and the metrics in percent."""
     import pandas as pd
 
-    first = {digest: arm for arm, digest in reversed(part.block.arms.items())}  # arms that read the same runs: one line
+    first: dict[str, str] = {}  # arms that read the same runs, by another view, are one line
+    for arm, digest in part.block.arms.items():
+        first.setdefault(digest, arm)
     rows = [
         {
             "arm": arm,
@@ -194,7 +197,7 @@ def curves(part: Part, results: Path) -> pd.DataFrame:
             "epoch": epoch["epoch"],
             **{name: epoch.get(name) for name in ("train_error", "test_top1_error", "test_top5_error", "train_loss")},
         }
-        for arm in reversed(first.values())
+        for arm in first.values()
         for run in part.runs[arm]
         for epoch in store.read_metrics(results, run["digest"], run["seed"])
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -187,35 +187,54 @@ def _pictures(part: Part, frame: pd.DataFrame, results: Path) -> list[Picture]:
     return drawn
 
 
-def _first_run_with(part: Part, results: Path, file: str) -> tuple[str, Mapping[str, Any], Path] | None:
-    """Arm, record and path of the first finished run that has `file`."""
-    for arm, runs in part.runs.items():
-        for run in runs:
-            path = store.run_directory(results, run["digest"], run["seed"]) / file
-            if path.is_file():
-                return arm, run, path
-    return None
-
-
 def _kernels(part: Part, results: Path) -> list[Picture]:
-    import numpy as np
-
+    """Figure 3 of each arm's first run."""
     drawn = []
-    for arm, runs in part.runs.items():
-        for run in runs[:1]:
-            path = store.run_directory(results, run["digest"], run["seed"]) / "kernels.npy"
-            if path.is_file():
-                kernels = np.load(path)
-                drawn.append(
-                    Picture(
-                        f"{part.experiment.name}/{part.block.name}-{arm}-figure3.png",
-                        pictures.figure_3(kernels),
-                        f"The {len(kernels)} first-layer kernels of {arm}, tower 1 above tower 2.",
-                        f"The paper's Figure 3 from {arm}, seed {run['seed']}.",
-                    )
-                )
+    for arm, run, path in _first_with("kernels.npy", part, results):
+        kernels = _read(path)
+        if kernels is not None:
+            towers = int(run["config"]["model"]["towers"])
+            above = ", tower 1 above tower 2" if towers == 2 else ""
+            text = f"The {len(kernels)} first-layer kernels of {arm}{above}."
+            caption = (
+                f"The paper's Figure 3 from {arm}, seed {run['seed']}: first-layer kernels, each stretched on its own."
+            )
+            name = f"{part.experiment.name}/{part.block.name}-{arm}-figure3.png"
+            drawn.append(Picture(name, pictures.figure_3(kernels, towers), text, caption))
     return drawn
 
 
 def _neighbors(part: Part, results: Path) -> list[Picture]:
-    return []
+    """Figure 4 of each arm's first run; below reports/local/ where the pictures are not ours to publish."""
+    drawn = []
+    for arm, run, path in _first_with("neighbors.npz", part, results):
+        found = _read(path)
+        if found is not None:
+            name = f"{part.experiment.name}/{part.block.name}-{arm}-figure4.png"
+            place = name if run["data"]["name"] in OWN_PICTURES else f"{LOCAL}/{name}"
+            text = f"Test pictures with the five likeliest classes of {arm}, and their nearest training pictures."
+            caption = f"The paper's Figure 4 from {arm}, seed {run['seed']}."
+            drawn.append(Picture(place, pictures.figure_4(found), text, caption))
+    return drawn
+
+
+def _first_with(file: str, part: Part, results: Path) -> Iterator[tuple[str, Mapping[str, Any], Path]]:
+    """Arm, record and path of the first finished run of each arm that has `file`; runs that arms share come once."""
+    seen = set()
+    for arm, runs in part.runs.items():
+        for run in runs:
+            path = store.run_directory(results, run["digest"], run["seed"]) / file
+            if path.is_file() and run["digest"] not in seen:
+                seen.add(run["digest"])
+                yield arm, run, path
+
+
+def _read(path: Path) -> Any:
+    """An array, or the arrays of a .npz; None where the file is damaged: the picture is left out, the page is not."""
+    import numpy as np
+
+    try:
+        found = np.load(path)
+        return {name: found[name] for name in found.files} if path.suffix == ".npz" else found
+    except Exception:  # zip, header, value and OS errors all mean the same here
+        return None

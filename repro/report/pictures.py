@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from repro.report import words
 
@@ -32,6 +32,7 @@ DASHES = ("-", "--", "-.", ":")
 HOLLOW: dict[str, Any] = {
     "markerfacecolor": "none", "markeredgecolor": PAPER, "markersize": 9, "markeredgewidth": 2.2,
 }  # fmt: skip
+NOTE: dict[str, Any] = {"linestyle": "", "marker": "x", "color": NOTED, "markersize": 8, "markeredgewidth": 2.2}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -51,7 +52,7 @@ def _style() -> Iterator[None]:
         "axes.spines.right": False,
         "svg.hashsalt": "repro",
     }
-    with matplotlib.rc_context({**seaborn.axes_style("whitegrid"), **extra}):
+    with matplotlib.rc_context(cast("Any", {**seaborn.axes_style("whitegrid"), **extra})):
         yield
 
 
@@ -69,7 +70,7 @@ def _png(figure: Figure) -> bytes:
 
 def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
     """`{"no-lrn": "no-lrn (n = 5)"}` for every arm that has runs, in order."""
-    return {arm: f"{arm} (n = {group['seed'].nunique()})" for arm, group in frame.groupby("arm", sort=False)}
+    return {str(arm): f"{arm} (n = {group['seed'].nunique()})" for arm, group in frame.groupby("arm", sort=False)}
 
 
 def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
@@ -91,9 +92,15 @@ def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
             axes.set_title(title, loc="left")
             axes.set(xlabel="epochs", ylabel="error (%)")
         handles, texts = panels[0].get_legend_handles_labels()
+        once = dict(zip(texts, handles, strict=True))
         note = "a line a seed" if stops else "line: mean over n seeds; band: lowest to highest seed"
         figure.legend(
-            handles, texts, loc="outside upper center", ncols=min(len(arms), 4), title=note, title_fontsize=10
+            once.values(),
+            once.keys(),
+            loc="outside upper center",
+            ncols=min(len(arms), 4),
+            title=note,
+            title_fontsize=10,
         )
         return _png(figure)
 
@@ -112,8 +119,14 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str]
             seaborn.lineplot(mine, units="seed", estimator=None, linewidth=1.2, label=label, legend=False, **style)
         else:
             seaborn.lineplot(mine, errorbar=("pi", 100), linewidth=2, label=label, legend=False, **style)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _whole_epochs(axes)
     axes.set_ylim(bottom=0)
+
+
+def _whole_epochs(axes: Axes, most: int = 8) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
 def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
@@ -136,7 +149,7 @@ def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
                 )
             axes.set_title(arms[arm], fontsize=9)
             axes.set(xlabel="", ylabel="")
-            axes.xaxis.get_major_locator().set_params(integer=True, nbins=4)
+            _whole_epochs(axes, 4)
             axes.tick_params(labelsize=9)
         for axes in list(grid.flat)[len(others) :]:
             axes.set_visible(False)
@@ -156,24 +169,31 @@ class Mark:
     published: float | None
     noted: float | None = None
     at_least: bool = False
+    same_setting: bool = True  # False: ours was measured at another scale, or on other data
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
+    """A row a mark: ours above, the paper's below, so that neither hides the other."""
     for row, mark in enumerate(marks):
         if row % 2 == 0:
             axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
         if mark.noted is not None:
-            axes.plot(mark.noted, row, "x", color=NOTED, markersize=8, markeredgewidth=2.2, zorder=2)
+            axes.plot(mark.noted, row + 0.2, **NOTE, zorder=2)
         if mark.published is not None:
-            axes.plot(mark.published, row, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
+            axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
         if mark.estimate is not None:
             low, high = mark.estimate.low, mark.estimate.high
-            axes.plot([low, high], [row, row], color=OURS, linewidth=2.4, zorder=4)
-            axes.plot(mark.estimate.mean, row, "o", color=OURS, markersize=8, zorder=5)
+            axes.plot([low, high], [row - 0.17] * 2, color=OURS, linewidth=2.4, zorder=4)
+            axes.plot(mark.estimate.mean, row - 0.17, "o", **_ours(mark.same_setting), zorder=5)
     axes.set_ylim(len(marks) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     if unit != "percent":
         axes.axvline(0 if unit == "points" else 1, color="0.25", linewidth=1.2, zorder=1)
+
+
+def _ours(same_setting: bool) -> dict[str, Any]:
+    """Filled where the setting is the claim's own."""
+    return {"color": OURS, "markersize": 8, "markeredgewidth": 2, "markerfacecolor": OURS if same_setting else "white"}
 
 
 TITLES: dict[Unit, str] = {
@@ -198,15 +218,17 @@ def effects(marks: Sequence[Mark]) -> bytes:
             axes.set_yticks(range(len(group)), [mark.label for mark in group])
             axes.set_xlabel(TITLES[unit])
             axes.margins(x=0.08)
-        none: dict[str, Any] = {"linestyle": ""}
-        legend = [Line2D([], [], color=OURS, marker="o", linewidth=2.4, markersize=8, label="ours, 95% interval")]
+        legend = [
+            Line2D([], [], linewidth=2.4, marker="o", label=f"ours, {where}; 95% interval", **_ours(same))
+            for same, where in ((True, "the claim's setting"), (False, "another scale or data"))
+            if any(mark.estimate and mark.same_setting == same for mark in marks)
+        ]
         if any(mark.published is not None and not mark.at_least for mark in marks):
-            legend.append(Line2D([], [], marker="D", label="paper", **none, **HOLLOW))
+            legend.append(Line2D([], [], linestyle="", marker="D", label="paper", **HOLLOW))
         if any(mark.at_least for mark in marks):
-            legend.append(Line2D([], [], marker=">", label="paper: at least", **none, **HOLLOW))
+            legend.append(Line2D([], [], linestyle="", marker=">", label="paper: at least", **HOLLOW))
         if any(mark.noted is not None for mark in marks):
-            noted = {"marker": "x", "color": NOTED, "markersize": 8, "markeredgewidth": 2.2}
-            legend.append(Line2D([], [], label="2012 run notes", **none, **noted))
+            legend.append(Line2D([], [], label="2012 run notes", **NOTE))
         figure.legend(handles=legend, loc="outside upper center", ncols=len(legend))
         return _png(figure)
 
@@ -236,82 +258,103 @@ def figure_1(frame: pd.DataFrame, fast: str, slow: str, target: float) -> bytes:
                 )  # fmt: skip
         axes.axhline(target, color="0.25", linewidth=1.2, linestyle=":")
         axes.annotate(
-            f"{words.number(target, 0)}%", (1.0, target), xycoords=("axes fraction", "data"), xytext=(-4, 4),
-            textcoords="offset points", ha="right",
+            f"{words.number(target, 0)}%", (0.0, target), xycoords=("axes fraction", "data"), xytext=(5, 4),
+            textcoords="offset points",
         )  # fmt: skip
         axes.set(xlabel="epochs", ylabel="training error rate (%)", xlim=(0, None), ylim=(0, None))
         axes.legend(loc="upper right")
         return _png(figure)
 
 
-def figure_3(kernels: np.ndarray) -> bytes:
+def figure_3(kernels: np.ndarray, towers: int = 2) -> bytes:
     """The paper's Figure 3: first-layer kernels (maps, 3, k, k), tower 1 above tower 2, 16 a row at 96 kernels.
 
-    Each kernel is stretched on its own to the full range, gray at its middle.
+    Each kernel is stretched on its own to the full range.
     """
     import numpy as np
 
     maps, _, side, _ = kernels.shape
-    columns = 16 if maps % 16 == 0 and maps >= 64 else 8
-    rows = math.ceil(maps / columns)
+    columns = 16 if maps >= 64 else 8
     lowest = kernels.min(axis=(1, 2, 3), keepdims=True)
     highest = kernels.max(axis=(1, 2, 3), keepdims=True)
-    scaled = (kernels - lowest) / np.maximum(highest - lowest, 1e-12)
+    scaled = ((kernels - lowest) / np.maximum(highest - lowest, 1e-12)).transpose(0, 2, 3, 1)
+    enlarged = scaled.repeat(max(1, 72 // side), axis=1).repeat(max(1, 72 // side), axis=2)
     with _style():
-        figure = _figure(WIDTH * rows / columns + 0.5)
-        grid = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04})
-        for axes in grid.flat:
+        rows = math.ceil(maps / towers / columns)
+        figure = _figure(WIDTH * towers * rows / columns + 0.45 * towers)
+        panels = figure.subplots(towers, 1, squeeze=False)[:, 0]
+        for tower, axes in enumerate(panels):
+            axes.imshow(_mosaic(enlarged[tower * maps // towers : (tower + 1) * maps // towers], columns))
+            of = f"tower {tower + 1}: " if towers > 1 else ""
+            count = maps // towers
+            axes.set_title(f"{of}{count} kernels of {side}{words.TIMES}{side}{words.TIMES}3", loc="left", fontsize=11)
             axes.set_axis_off()
-        for axes, kernel in zip(grid.flat, scaled, strict=False):
-            axes.imshow(kernel.transpose(1, 2, 0), interpolation="nearest")
-        half = rows // 2
-        text = f"{maps} kernels of {side}{words.TIMES}{side}{words.TIMES}3 of the first layer"
-        figure.suptitle(f"{text}; upper {half} rows: tower 1, lower {rows - half}: tower 2", fontsize=11)
         return _png(figure)
 
 
-def figure_4(
-    pictures: np.ndarray, labels: Sequence[str], names: Sequence[Sequence[str]], probability: np.ndarray
-) -> bytes:
-    """The paper's Figure 4. Left: eight test pictures with their five likeliest labels. Right: five test pictures,
-    each followed by the six training pictures with the nearest features.
+def _mosaic(tiles: np.ndarray, columns: int, gap: int = 6) -> np.ndarray:
+    """Tiles (n, s, s, 3) of [0, 1] in rows of `columns`, on black."""
+    import numpy as np
 
-    `pictures` is (R, C, S, S, 3) of bytes, a test picture and its C - 1 neighbors a row; `probability` is (R, 5).
+    side = tiles.shape[1] + gap
+    rows = math.ceil(len(tiles) / columns)
+    board = np.zeros((rows * side + gap, columns * side + gap, 3))
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, columns)
+        top, left = gap + row * side, gap + column * side
+        board[top : top + side - gap, left : left + side - gap] = tile
+    return board
+
+
+def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
+    """The paper's Figure 4, its halves one above the other: test pictures with their likeliest classes, and test
+    pictures each followed by the training pictures with the nearest features.
+
+    `found` holds the arrays of neighbors.npz (repro.neighbors).
     """
-    left, right = min(8, len(pictures)), min(5, len(pictures))
-    columns = min(4, left)
-    rows = math.ceil(left / columns)
+    names = [str(name).replace("_", " ") for name in found["class_name"]]
+    guesses, queries = len(found["guess_picture"]), len(found["query_picture"])
+    columns = min(4, guesses)
+    rows = math.ceil(guesses / columns)
+    heights = [rows * 3.2, queries * 1.28 + 0.5]
     with _style():
-        figure = _figure(rows * 2.9 + right * 1.3 + 0.6)
-        upper, lower = figure.subfigures(2, 1, height_ratios=[rows * 2.9, right * 1.3 + 0.4])
-        grid = upper.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.5, 1.0] * rows)
+        figure = _figure(sum(heights))
+        upper, lower = cast("Sequence[Figure]", figure.subfigures(2, 1, height_ratios=heights))
+        grid = upper.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.0, 1.0] * rows)
         for axes in grid.flat:
             axes.set_axis_off()
-        for place in range(left):
+        for place in range(guesses):
             row, column = divmod(place, columns)
-            axes, bars = grid[2 * row, column], grid[2 * row + 1, column]
-            axes.imshow(pictures[place, 0])
-            axes.set_title(labels[place], fontsize=10, fontweight="bold")
-            _bars(bars, labels[place], names[place], probability[place])
-        panels = lower.subplots(right, pictures.shape[1], squeeze=False)
-        for row in range(right):
-            for column in range(pictures.shape[1]):
-                panels[row, column].imshow(pictures[row, column])
-                panels[row, column].set_axis_off()
+            right = int(found["guess_label"][place])
+            grid[2 * row, column].imshow(found["guess_picture"][place])
+            grid[2 * row, column].set_title(_shortened(names[right]), fontsize=11, fontweight="bold")
+            classes = [int(number) for number in found["guess_class"][place]]
+            guessed = [(_shortened(names[number]), number == right) for number in classes]
+            _bars(grid[2 * row + 1, column], guessed, found["guess_probability"][place])
+        panels = lower.subplots(queries, 1 + found["near_picture"].shape[1], squeeze=False)
+        for line, query, near in zip(panels, found["query_picture"], found["near_picture"], strict=True):
+            for axes, picture in zip(line, [query, *near], strict=True):
+                axes.imshow(picture)
+                axes.set_axis_off()
         lower.suptitle(
-            "first column: test pictures; the others: training pictures with the nearest features", fontsize=11
+            "left: test pictures; the rest of a row: the training pictures with the nearest features", fontsize=11
         )
         return _png(figure)
 
 
-def _bars(axes: Axes, label: str, names: Sequence[str], probability: np.ndarray) -> None:
-    """Five likeliest labels; the right one hatched as well as colored."""
+def _shortened(name: str, most: int = 22) -> str:
+    """A class name that fits its bar: the first of several synonyms, cut where it is still too long."""
+    first = name.split(",")[0]
+    return first if len(first) <= most else f"{first[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _bars(axes: Axes, guessed: Sequence[tuple[str, bool]], probability: np.ndarray) -> None:
+    """The likeliest classes, the most probable on top; the right one in orange and hatched."""
     axes.set_axis_on()
-    for place, (name, value) in enumerate(zip(names, probability, strict=True)):
-        right = name == label
-        axes.barh(place, value, color=PAPER if right else "#9ecae1", hatch="//" if right else None, edgecolor="white")
-        axes.text(0.02, place, name, va="center", fontsize=9)
-    axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5), yticks=[], xticks=[])
+    for place, ((name, right), value) in enumerate(zip(guessed, probability, strict=True)):
+        color, hatch = ("#f5c98a", "///") if right else ("#bcd9ee", None)
+        axes.barh(place, float(value), color=color, hatch=hatch, edgecolor="white", height=0.9)
+        axes.text(0.02, place, name, va="center", fontsize=10, fontweight="bold" if right else "normal")
+    axes.set(xlim=(0, 1), ylim=(len(guessed) - 0.5, -0.5), yticks=[], xticks=[0, 1])
+    axes.set_xticklabels(["0", "1"], fontsize=9)
     axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
