@@ -1,9 +1,10 @@
 """Effects, intervals, paired tests, power and verdicts. The rules are written down in docs/verdicts.md."""
 
 from repro.stats.judge import arm_summary, holm, judge
-from repro.stats.sequential import seeds_needed, settled
+from repro.stats.sequential import most_seeds, peeking_level, seeds_needed, settled
 from repro.stats.values import Decision, Effect, Interval, Judgement, Word
 
 __all__ = [
-    "Decision", "Effect", "Interval", "Judgement", "Word", "arm_summary", "holm", "judge", "seeds_needed", "settled",
+    "Decision", "Effect", "Interval", "Judgement", "Word", "arm_summary", "holm", "judge", "most_seeds",
+    "peeking_level", "seeds_needed", "settled",
 ]  # fmt: skip

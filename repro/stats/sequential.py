@@ -4,42 +4,116 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
-from repro.stats.values import Decision, Interval, Word
+from repro.stats.values import Decision
+
+ALPHA = 0.05
+POWER = 0.8
+FIRST_LOOK = 3  # seeds; repro.stats.intervals.FEWEST_SEEDS
+MOST_SEEDS = 10_000  # beyond, "no number of seeds" is the better answer
+PATHS = 40_000  # simulated sequences behind the boundary: its error rate is known to 0.1%
 
 
-def seeds_needed(spread: float, claimed: float, power: float = 0.8, alpha: float = 0.05) -> int:
+def seeds_needed(
+    spread: float, claimed: float, power: float = POWER, alpha: float = ALPHA, *, images: float = 0.0
+) -> int | None:
     """Pairs of runs at which a two-sided t-test tells an effect of `claimed` points from none with `power`.
 
-    `spread` is the standard deviation of the per-seed effects, points. At least 3, the fewest that a verdict takes.
+    `spread` is the standard deviation of the per-seed effects, points; `images` the variance (points squared) that the
+    test images add to their mean and that more seeds do not lower. At least 3, the fewest that a verdict takes; None
+    where no number of seeds is enough, because the test set is too small. A spread seen over few seeds is itself
+    uncertain (from three seeds by a factor of 0.5 to 6), and so is this number.
     """
+    if claimed == 0:
+        raise ValueError("seeds_needed: the claimed effect is 0, and no number of seeds tells 0 from 0; give its size")
+    if spread < 0 or images < 0:
+        raise ValueError(f"seeds_needed: spread {spread} and images {images} must be zero or more")
+    if _power(MOST_SEEDS, spread, claimed, alpha, images) < power:
+        return None
+    few, enough = FIRST_LOOK - 1, FIRST_LOOK
+    while _power(enough, spread, claimed, alpha, images) < power:
+        few, enough = enough, 2 * enough
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if _power(middle, spread, claimed, alpha, images) >= power else (middle, enough)
+    return enough
+
+
+def _power(seeds: int, spread: float, claimed: float, alpha: float, images: float) -> float:
+    """Power of the t-test of `hierarchical`'s variance, with Satterthwaite's degrees of freedom."""
     from statsmodels.stats.power import TTestPower
 
-    if claimed == 0:
-        raise ValueError("seeds_needed: the claimed effect is 0, and no number of seeds tells 0 from 0")
-    if spread <= 0:
-        return 3
-    seeds = 3
-    while TTestPower().power(abs(claimed) / spread, seeds, alpha) < power:
-        seeds += max(1, seeds // 50)
-    return seeds
+    of_seeds = spread**2 / seeds
+    variance = of_seeds + images
+    if variance == 0:
+        return 1.0
+    freedom = min((seeds - 1) * (variance / of_seeds) ** 2, 1e6) if of_seeds else 1e6
+    size = abs(claimed) / math.sqrt(variance)
+    if size > 30:  # beyond what the noncentral t of scipy resolves, and certain
+        return 1.0
+    return float(TTestPower().power(size / math.sqrt(seeds), seeds, alpha, df=freedom))
 
 
-def settled(effects_so_far: Sequence[float], claimed: float | None, max_seeds: int) -> Decision:
-    """Whether the verdict has settled. `effects_so_far` are the per-seed effects in seed order, points."""
-    from scipy import stats
+@lru_cache(maxsize=64)
+def peeking_level(max_seeds: int, alpha: float = ALPHA) -> float:
+    """The level at which each look must test, so that looking after every seed from 3 to `max_seeds` errs in `alpha`.
 
-    n = len(effects_so_far)
-    if n < 3:
-        return Decision(n >= max_seeds, "inconclusive", None, f"{n} of at least 3 seeds")
-    level = 0.05 / max(1, max_seeds - 2)
-    mean = math.fsum(effects_so_far) / n
-    spread = math.sqrt(math.fsum((effect - mean) ** 2 for effect in effects_so_far) / (n - 1))
-    half = float(stats.t.ppf(1 - level / 2, n - 1)) * spread / math.sqrt(n)
-    interval = Interval(mean, mean - half, mean + half, "t over seeds, at every look")
-    word: Word = "inconclusive"
-    if interval.low > 0 or interval.high < 0:
-        word = "same direction" if claimed is None or mean * claimed > 0 else "contradicted"
-    elif claimed is not None and not interval.low <= claimed <= interval.high:
-        word = "not seen"
-    return Decision(word != "inconclusive" or n >= max_seeds, word, interval, f"{n} seeds")
+    One level for every look (Pocock's boundary) of the t-test. It is the `alpha` quantile of the smallest p that a
+    sequence of effects with mean zero shows along its way; the t-test does not depend on their spread, so that one
+    simulation of normal sequences, with a fixed generator, serves all.
+    """
+    import numpy as np
+    from scipy.special import ndtri, stdtr
+
+    if max_seeds < FIRST_LOOK:
+        raise ValueError(f"--max-seeds {max_seeds}: a verdict takes {FIRST_LOOK} seeds; give at least {FIRST_LOOK}")
+    effects = np.random.default_rng(2012).standard_normal((PATHS, max_seeds))
+    seeds = np.arange(1, max_seeds + 1)
+    mean = effects.cumsum(axis=1) / seeds
+    squares = (effects**2).cumsum(axis=1)
+    looks = slice(FIRST_LOOK - 1, None)
+    spread = np.sqrt((squares - seeds * mean**2)[:, looks] / (seeds - 1)[looks])
+    size = np.abs(mean[:, looks]) / spread * np.sqrt(seeds[looks])
+    # a t below the normal quantile has p > alpha at any degrees of freedom, and the answer is at most alpha
+    path, look = np.nonzero(size > -ndtri(alpha / 2))
+    p = np.ones(PATHS)
+    np.minimum.at(p, path, 2 * stdtr(look + FIRST_LOOK - 1.0, -size[path, look]))
+    return float(np.quantile(p, alpha))
+
+
+def settled(
+    effects_so_far: Sequence[float], claimed: float | None, max_seeds: int, *, alpha: float = ALPHA
+) -> Decision:
+    """Whether the verdict on an effect has settled: the interval no longer holds both 0 and the claimed points.
+
+    Look after every seed from the third to `max_seeds`, with the per-seed effects in the order of their seeds, points.
+    The interval is a t-interval over seeds at `peeking_level`, so that all looks together miss the true effect in at
+    most `alpha` of cases, whenever they stop. At `max_seeds` it stops whatever it has.
+    """
+    from repro.stats.intervals import over_seeds
+    from repro.stats.verdict import of_effect
+
+    seeds = len(effects_so_far)
+    level = peeking_level(max_seeds, alpha)
+    if seeds < FIRST_LOOK:
+        return Decision(False, "inconclusive", None, f"{seeds} of at least {FIRST_LOOK} seeds")
+    interval = over_seeds(effects_so_far, confidence=1 - level)
+    word, rule = of_effect(interval, claimed, seeds)
+    last = seeds >= max_seeds
+    reason = f"{seeds} of at most {max_seeds} seeds: {rule}"
+    return Decision(last or word != "inconclusive", word, interval, reason)
+
+
+def most_seeds(spread: float, claimed: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
+    """The `max_seeds` with which `settled` tells an effect of `claimed` points from none with `power`.
+
+    At the last look alone the boundary is a t-test at `peeking_level`, and looks before it only add to its power, so
+    this is the number for that test: safe, and a seed or two more than a simulation of the looks would ask for.
+    None where it would be over 100 seeds.
+    """
+    fewest = seeds_needed(spread, claimed, power, alpha)
+    for seeds in range(fewest or MOST_SEEDS, 101):
+        if _power(seeds, spread, claimed, peeking_level(seeds, alpha), 0.0) >= power:
+            return seeds
+    return None

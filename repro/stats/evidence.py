@@ -1,0 +1,226 @@
+"""What the finished runs of a block say, one number a replicate; reads no more of results/ than it is asked for.
+
+A replicate is a seed; where an ensemble of `k` seeds an arm takes part it is a group of `k` seeds, disjoint from the
+next group, and an arm that is no ensemble counts with its mean over the group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro import store
+from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, Ablation, Arm, View
+from repro.stats.intervals import Count
+from repro.stats.topk import topk_errors
+from repro.stats.values import GAP
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Records = Mapping[tuple[str, int], Mapping[str, Any]]  # (digest, seed) -> a finished run's record
+
+PLACES = {"top1_error": 1, "top5_error": 5, GAP: 1}  # metrics that have an answer for each image: k
+COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST)
+IMAGE_REPLICATES = 5  # predictions of so many replicates are read: they tell the images' part well enough
+
+
+class Runs:
+    """The finished runs of one block, read when first asked for. A damaged run counts as not finished."""
+
+    def __init__(self, ablation: Ablation, block: store.Block, results: Path, records: Records | None = None) -> None:
+        self.ablation, self.block, self.results = ablation, block, results
+        self._given = records
+        self._records: dict[tuple[str, int], Mapping[str, Any] | None] = {}
+        self._wrong: dict[tuple[Any, ...], tuple[np.ndarray, dict[int, np.ndarray]] | None] = {}
+
+    def record(self, arm: str, seed: int) -> Mapping[str, Any] | None:
+        """The record of a finished run of an arm, or None."""
+        key = (self.block.arms.get(arm, ""), seed)
+        if self._given is not None:
+            return self._given.get(key)
+        if key not in self._records:
+            self._records[key] = None
+            if store.is_finished(self.results, *key):
+                with suppress(ValueError):  # the report lists it among the damaged
+                    self._records[key] = store.read_run(self.results, *key)
+        return self._records[key]
+
+    def records(self, arm: Arm) -> list[Mapping[str, Any]]:
+        """Records of the finished runs of an arm, or of an ensemble's members, by arm and seed."""
+        names = arm.ensemble.of if arm.ensemble else (arm.name,)
+        every = (self.record(name, seed) for name in names for seed in range(self.block.seeds))
+        return [record for record in every if record is not None]
+
+    def has_view(self, arms: Iterable[Arm], view: View) -> bool:
+        """Whether every finished run of the arms was tested with `view`."""
+        return all(view in record["errors"] for arm in arms for record in self.records(arm))
+
+    def numbers(self, arm: Arm, metric: str, view: View, *, group: int = 1, half: bool = False) -> dict[int, float]:
+        """Replicate -> percent (points for the gap), of the replicates that are there in full.
+
+        `view` is for arms that name none. `half` takes the odd half of the test images, where tuned ensembles are tested.
+        """
+        found = {}
+        for replicate in range(self.block.seeds // group):
+            if arm.ensemble or half:
+                tested = self.wrong(arm, metric, view, replicate, group=group, half=half) if metric != GAP else None
+                number = None if tested is None else 100 * float(tested[1].mean())
+            else:
+                seeds = _seeds(replicate, group)
+                number = _mean(self._number(arm.name, seed, metric, arm.view or view) for seed in seeds)
+            if number is not None:
+                found[replicate] = number
+        return found
+
+    def counts(self, arm: Arm, metric: str) -> dict[int, Count]:
+        """Seed -> epochs to the target, or to the lowest test error; censored where the run ended before."""
+        found = {}
+        for seed in range(self.block.seeds):
+            record = None if arm.ensemble else self.record(arm.name, seed)
+            count = None if record is None else _count(record, metric, self.results)
+            if count is not None:
+                found[seed] = count
+        return found
+
+    def wrong(
+        self, arm: Arm, metric: str, view: View, replicate: int, *, group: int = 1, half: bool = False
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Image index (P,) and how wrong each is (P,) in [0, 1], mean over a group's runs; None where not stored."""
+        import numpy as np
+
+        if metric not in PLACES:
+            return None
+        seeds, view = _seeds(replicate, group), arm.view or view
+        if arm.ensemble:
+            members = tuple((name, seed) for name in arm.ensemble.of for seed in seeds[: arm.ensemble.seeds])
+            tuned = arm.ensemble.weights == "tuned"
+            parts = [self._errors(members, view, tuned=tuned)]
+        else:
+            parts = [self._errors(((arm.name, seed),), view, tuned=False) for seed in seeds]
+        whole = [part for part in parts if part is not None]
+        if len(whole) < len(parts):
+            return None
+        index = whole[0][0]
+        if any(len(index) != len(part[0]) or (index != part[0]).any() for part in whole):
+            return None
+        wrong = np.mean([part[1][PLACES[metric]] for part in whole], axis=0)
+        if half:
+            index, wrong = index[index % 2 == 1], wrong[index % 2 == 1]
+        return index, wrong
+
+    def _number(self, arm: str, seed: int, metric: str, view: View) -> float | None:
+        record = self.record(arm, seed)
+        if record is None:
+            return None
+        if metric == "train_error":
+            return _finite(record["train_error"])
+        errors = record["errors"].get("center" if metric == GAP else view, {})
+        error, train = _finite(errors.get("top1_error" if metric == GAP else metric)), _finite(record["train_error"])
+        if metric == GAP:  # the training error is that of the center view too
+            return None if error is None or train is None else error - train
+        return error
+
+    def _errors(
+        self, members: tuple[tuple[str, int], ...], view: View, *, tuned: bool
+    ) -> tuple[np.ndarray, dict[int, np.ndarray]] | None:
+        """Image index and per-image errors by k, of a run or of the average of several; kept once read."""
+        key = (members, view, tuned)
+        if key not in self._wrong:
+            self._wrong[key] = self._read_errors(members, view, tuned)
+        return self._wrong[key]
+
+    def _read_errors(
+        self, members: tuple[tuple[str, int], ...], view: View, tuned: bool
+    ) -> tuple[np.ndarray, dict[int, np.ndarray]] | None:
+        stored = []
+        for arm, seed in members:
+            digest = self.block.arms.get(arm, "")
+            if self.record(arm, seed) is None or not store.has_predictions(self.results, digest, seed, view):
+                return None
+            try:
+                stored.append(store.read_predictions(self.results, digest, seed, view))
+            except ValueError:
+                return None
+        index, label = stored[0]["index"], stored[0]["label"]
+        shape = stored[0]["probability"].shape
+        for one in stored:
+            if one["probability"].shape != shape or (one["index"] != index).any() or (one["label"] != label).any():
+                return None  # members that were tested on other images or classes cannot be averaged
+        probability = stored[0]["probability"] if len(stored) == 1 else average([one["probability"] for one in stored])
+        if tuned:
+            even = index % 2 == 0
+            weights = tuned_weights([one["probability"][even] for one in stored], label[even])
+            probability = average([one["probability"][~even] for one in stored], weights)
+            index, label = index[~even], label[~even]
+        return index, {k: topk_errors(probability, label, k) for k in (1, 5)}
+
+
+def average(probabilities: list[np.ndarray], weights: list[float] | None = None) -> np.ndarray:
+    """Weighted mean (P, classes) float32 of softmax outputs; equal weights unless given."""
+    import numpy as np
+
+    weights = weights or [1.0] * len(probabilities)
+    total = np.zeros(probabilities[0].shape, dtype=np.float32)
+    for probability, weight in zip(probabilities, weights, strict=True):
+        total += np.float32(weight) * probability
+    return total / np.float32(math.fsum(weights))
+
+
+def tuned_weights(probabilities: list[np.ndarray], label: np.ndarray) -> list[float]:
+    """Weights of the members that lower the top-5 error on these images, which avg-valid.py of 2012 could search for.
+
+    Equal weights, then one weight at a time times 0, 1/2 or 2, kept where the error falls, for three rounds. The rule
+    is ours: which search the authors made, if any, is not recorded.
+    """
+    weights = [1.0] * len(probabilities)
+
+    def error(tried: list[float]) -> float:
+        return float(topk_errors(average(probabilities, tried), label, 5).sum())
+
+    best = error(weights)
+    for _ in range(3):
+        before = list(weights)
+        for member in range(len(weights)):
+            for factor in (0.0, 0.5, 2.0):
+                tried = [*weights[:member], weights[member] * factor, *weights[member + 1 :]]
+                if sum(tried) > 0 and (found := error(tried)) < best - 1e-9:
+                    best, weights = found, tried
+        if weights == before:
+            break
+    return weights
+
+
+def _seeds(replicate: int, group: int) -> range:
+    return range(replicate * group, (replicate + 1) * group)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return math.fsum(known) / len(known) if found and len(known) == len(found) else None
+
+
+def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | None:
+    if metric == EPOCHS_TO_TARGET:
+        if record["censored"]:
+            return Count(float(record["epochs"]), censored=True)
+        reached = record["epochs_to_target"]
+        return None if reached is None else Count(float(reached))
+    tested = [
+        (epoch["test_top1_error"], epoch["epoch"])
+        for epoch in store.read_metrics(results, record["digest"], record["seed"])
+        if epoch.get("test_top1_error") is not None
+    ]
+    if not tested:
+        return None
+    _, best = min(tested)
+    # lowest at the very end: a longer run might have gone lower still, later
+    return Count(float(best), censored=best == tested[-1][1])

@@ -1,0 +1,247 @@
+"""Intervals and tests on plain arrays. What each assumes, and how well it covers, is in docs/verdicts.md.
+
+A per-seed effect varies for two reasons: another seed would train another network, and other test images would favor
+the other arm. The layout is crossed (every seed sees the same images):
+
+    effect[s, i] = effect + seed[s] + image[i] + rest[s, i]
+
+The seed means carry `seed + rest / images`, which their own spread measures. What they share, `image`, does not show in
+that spread and does not shrink with more seeds; the analysis of variance has it as the mean square of images less
+that of the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from repro.stats.values import Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+GENERATOR_SEED = 2012  # fixed: the same runs give the same interval
+FEWEST_SEEDS = 3  # below, a spread over seeds says next to nothing (a t-interval of two is 13 standard errors wide)
+RUNS_IN_WORDS = {1: "one run per arm", 2: "two runs per arm"}
+
+OVER_BOTH = "hierarchical bootstrap over seeds and images"
+OVER_SEEDS = "t over seeds"
+
+
+@dataclass(frozen=True)
+class Images:
+    """How the test images, shared by all seeds, move the mean effect."""
+
+    variance: float  # of the mean effect, points squared
+    values: np.ndarray  # (K,) the different effects on an image, points, centered
+    share: np.ndarray  # (K,) how many of the images have each
+    count: int
+
+
+def images_part(effects: np.ndarray) -> Images | None:
+    """From effects (seeds, images) in points: the part that seeds share, or everything where there is one seed.
+
+    None where there are fewer than two images.
+    """
+    seeds, images = effects.shape
+    if images < 2:
+        return None
+    by_image = effects.mean(axis=0)
+    of_images = seeds * by_image.var(ddof=1)
+    rest = 0.0
+    if seeds > 1:
+        left = effects - by_image
+        left -= left.mean(axis=1, keepdims=True)
+        rest = float((left**2).sum() / ((images - 1) * (seeds - 1)))
+    shared = max(of_images - rest, 0.0)
+    shrink = math.sqrt(shared / of_images) if of_images > 0 else 0.0
+    # One hundredth of an image is as fine as ties matter; few different values make the resampling below cheap.
+    values, share = np.unique(np.round(by_image - by_image.mean()), return_counts=True)
+    values = values - np.average(values, weights=share)
+    return Images(shared / (seeds * images), values * shrink, share, images)
+
+
+def _resampled(images: Images, resamples: int) -> np.ndarray:
+    """Shift of the mean effect in each resample of the images with replacement, (resamples,) points.
+
+    Images of one value are exchangeable, so drawing how many of each value come back is drawing the images.
+    """
+    generator = np.random.default_rng(GENERATOR_SEED)
+    drawn = generator.multinomial(images.count, images.share / images.count, size=resamples)
+    return np.asarray(drawn @ images.values / images.count)
+
+
+def hierarchical(
+    effects: Sequence[float],
+    images: Images | None,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> tuple[Interval, float]:
+    """Interval for the effect of the recipe, and the two-sided p of no effect, from per-seed effects in points.
+
+    Images are resampled with replacement. Seeds are not: three to ten values have no tail to resample (and resampling
+    seeds and images together counts their interaction three times; McCullagh 2000, Owen 2007). A replicate redraws the
+    mean over seeds from what their spread allows, as Student's t does; the share of replicates that takes two more
+    degrees of freedom is the share of images in the variance, which keeps the coverage at its nominal value when the
+    images' part is known and the seeds' is not (the matching prior of the Behrens-Fisher problem; Ghosh and Kim 2001).
+    Without `images` this is the t-interval.
+    """
+    seeds = len(effects)
+    assert seeds >= FEWEST_SEEDS, seeds
+    if images is None or images.variance <= 0:
+        return over_seeds(effects, confidence=confidence), t_p(effects)
+    mean, error = _mean_and_error(effects)
+    of_seeds = error * _seed_part(seeds - 1, error**2, images.variance, resamples)
+    replicates = mean + of_seeds + _resampled(images, resamples)
+    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), OVER_BOTH), _two_sided(replicates)
+
+
+def _seed_part(freedom: int, of_seeds: float, of_images: float, resamples: int) -> np.ndarray:
+    """Draws (resamples,) of the seeds' mean, in standard errors; evenly spread over the distribution, not random."""
+    plain = round(resamples * of_seeds / (of_seeds + of_images))
+    narrow = _student(resamples - plain, freedom + 2) * math.sqrt(freedom / (freedom + 2))
+    return np.concatenate([_student(plain, freedom), narrow])
+
+
+@lru_cache(maxsize=64)
+def _student(count: int, freedom: int) -> np.ndarray:
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(float(freedom), (np.arange(count) + 0.5) / max(count, 1)))
+
+
+def images_only(effects: Sequence[float], images: Images, *, confidence: float = CONFIDENCE) -> Interval:
+    """Interval for these very networks: what other test images would have said. Nothing about other seeds."""
+    mean = math.fsum(effects) / len(effects)
+    low, high = np.quantile(mean + _resampled(images, RESAMPLES), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean, float(low), float(high), f"images only, {RUNS_IN_WORDS[len(effects)]}")
+
+
+def over_seeds(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:
+    """The t-interval for the mean over seeds, on these test images."""
+    mean, error = _mean_and_error(values)
+    half = _t_quantile(confidence, len(values) - 1) * error
+    return Interval(mean, mean - half, mean + half, OVER_SEEDS)
+
+
+def one_more(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interval:
+    """The prediction interval: where one more run, or pair of runs, on these images would fall."""
+    mean, error = _mean_and_error(values)
+    half = _t_quantile(confidence, len(values) - 1) * error * math.sqrt(len(values) + 1)
+    return Interval(mean, mean - half, mean + half, "t prediction of one more")
+
+
+def t_p(values: Sequence[float]) -> float:
+    """Two-sided p of a mean of zero, by the t-test over seeds."""
+    from scipy import stats
+
+    mean, error = _mean_and_error(values)
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and its standard error."""
+    mean = math.fsum(values) / len(values)
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values))
+
+
+@lru_cache(maxsize=1024)
+def _t_quantile(confidence: float, freedom: int) -> float:
+    """Half the width of the t-interval, in standard errors."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(float(freedom), (1 + confidence) / 2))
+
+
+def _two_sided(replicates: np.ndarray) -> float:
+    below, above = int((replicates <= 0).sum()), int((replicates >= 0).sum())
+    return min(1.0, 2 * (min(below, above) + 1) / (len(replicates) + 1))
+
+
+def sign_flips(effects: Sequence[float]) -> tuple[float, float]:
+    """Two-sided p of the sign-flip permutation test over seeds, and the smallest p that so many seeds can give.
+
+    Exact up to 12 seeds, then 9,999 random flips.
+    """
+    from scipy import stats
+
+    values = np.asarray(effects, dtype=float)
+    result = stats.permutation_test(
+        (values, np.zeros_like(values)),
+        lambda one, two, axis: np.mean(one - two, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(GENERATOR_SEED),
+    )
+    exact = 2 ** len(values) <= RESAMPLES
+    return float(result.pvalue), 2 / 2 ** len(values) if exact else 2 / (RESAMPLES + 1)
+
+
+def mcnemar(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Exact McNemar test of per-image errors (P,) of an arm and its reference, for each pair of runs.
+
+    It asks whether these two networks differ, not whether the recipes do. Over several pairs, which see the same
+    images and so are not independent, the answer is twice the median p: valid whatever the dependence (Rueschendorf
+    1982; Meinshausen, Meier and Buehlmann 2009). A tied image counts as its likelier side.
+    """
+    from statsmodels.stats.contingency_tables import mcnemar as exact
+
+    found = []
+    for arm, reference in pairs:
+        one, two = arm > 0.5, reference > 0.5
+        table = [[int((one & two).sum()), int((one & ~two).sum())], [int((~one & two).sum()), int((~one & ~two).sum())]]
+        found.append(float(exact(table, exact=True).pvalue))
+    return found[0] if len(found) == 1 else min(1.0, 2 * float(np.median(found)))
+
+
+def improvement(arm: ArrayLike, reference: ArrayLike) -> float:
+    """The chance that a run of the arm has the lower number, over all pairs of runs; ties count half (Mann-Whitney)."""
+    from scipy import stats
+
+    one, two = np.asarray(arm, dtype=float), np.asarray(reference, dtype=float)
+    return float(stats.mannwhitneyu(two, one, method="asymptotic").statistic / (one.size * two.size))
+
+
+@dataclass(frozen=True)
+class Count:
+    """How long a run took, in epochs; `censored` where it was not there yet when it ended."""
+
+    epochs: float
+    censored: bool = False
+
+
+def ratio(pairs: Sequence[tuple[Count, Count]], *, confidence: float = CONFIDENCE) -> tuple[Interval, float | None]:
+    """Interval for how many times the epochs of the reference an arm needs, and the two-sided p of equal times.
+
+    A t-interval on the paired log-ratios. A censored arm makes its pair's ratio a lower bound, a censored reference an
+    upper bound: the lower end is then taken over the lower bounds and the upper end over the upper ones, which can
+    only widen it; an end that some pair leaves open is open. The mean is that of the lower bounds where arms are
+    censored, and p is then of the direction that censoring cannot make up, or None. Needs three pairs; fewer give the
+    mean and no ends.
+    """
+    n = len(pairs)
+    logs = [math.log(arm.epochs / reference.epochs) for arm, reference in pairs]
+    mean = math.fsum(logs) / n
+    low_open = any(reference.censored for _, reference in pairs)
+    high_open = any(arm.censored for arm, _ in pairs)
+    note = f", {sum(arm.censored or reference.censored for arm, reference in pairs)} of {n} pairs censored"
+    note = note if low_open or high_open else ""
+    if n < FEWEST_SEEDS:
+        return Interval(math.exp(mean), 0.0, math.inf, f"no interval, {RUNS_IN_WORDS[n]}{note}"), None
+    half = _t_quantile(confidence, n - 1) * _mean_and_error(logs)[1]
+    low = 0.0 if low_open else math.exp(mean - half)
+    high = math.inf if high_open else math.exp(mean + half)
+    made_up = (low_open and mean > 0) or (high_open and mean < 0) or (low_open and high_open)
+    return Interval(math.exp(mean), low, high, f"t over seeds of log-ratios{note}"), None if made_up else t_p(logs)

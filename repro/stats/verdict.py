@@ -1,0 +1,107 @@
+"""The written rule that turns an interval and a published number into a word. docs/verdicts.md says the same at length.
+
+Each function returns the word and the clause that explains it. Every case ends in exactly one word.
+"""
+
+from __future__ import annotations
+
+import math
+
+from repro.stats.intervals import FEWEST_SEEDS, RUNS_IN_WORDS
+from repro.stats.values import Interval, Word
+
+NEGLIGIBLE = 0.5  # points: what two runs of one recipe differ by (2012 run notes: 0.3 to 0.5 of top-1 error)
+TOLERANCE = {"top1_error": 1.0, "top5_error": 0.6}  # points: twice that spread (0.5; 0.3 of top-5), one for each side
+
+
+def too_few(seeds: int) -> tuple[Word, str] | None:
+    """Below three seeds nothing is known about other runs, whatever the images say."""
+    if seeds >= FEWEST_SEEDS:
+        return None
+    return "inconclusive", f"{RUNS_IN_WORDS[seeds]}, and a verdict takes {FEWEST_SEEDS}"
+
+
+def of_effect(interval: Interval, published: float | None, seeds: int) -> tuple[Word, str]:
+    """An effect in points against a published one, or against a direction (above zero) where `published` is None."""
+    return too_few(seeds) or _of_line(interval.mean, interval.low, interval.high, published, NEGLIGIBLE, "0")
+
+
+def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
+    """An effect in points against "at least so many points"; a negative bound means "at least so many below"."""
+    if few := too_few(seeds):
+        return few
+    _, low, high = _turned(interval.mean, interval.low, interval.high, bound)
+    if low >= abs(bound) and low > 0:
+        return "reproduced", "the whole interval is at least the published bound"
+    if low > 0:
+        how = "ends" if high < abs(bound) else "begins"
+        return "same direction", f"the interval excludes 0 but {how} below the published bound"
+    if high < 0:
+        return "contradicted", "the interval excludes 0 in the other direction"
+    if high < abs(bound):
+        return "not seen", "the interval holds 0 and ends below the published bound"
+    return "inconclusive", "the interval holds 0 and reaches the published bound"
+
+
+def of_ratio(interval: Interval, published: float, seeds: int) -> tuple[Word, str]:
+    """A ratio against a published one, on the log scale, where 1 is no effect."""
+    if few := too_few(seeds):
+        return few
+    low = math.log(interval.low) if interval.low > 0 else -math.inf
+    return _of_line(math.log(interval.mean), low, math.log(interval.high), math.log(published), 0.0, "1")
+
+
+def of_value(interval: Interval, published: float, metric: str, seeds: int) -> tuple[Word, str]:
+    """An error in percent against a published one: equivalence within TOLERANCE."""
+    if few := too_few(seeds):
+        return few
+    tolerance = TOLERANCE.get(metric, TOLERANCE["top1_error"])
+    low, high = interval.low - published, interval.high - published
+    if -tolerance <= low and high <= tolerance:
+        return "reproduced", f"the whole interval is within {tolerance} points of the published error"
+    if high < -tolerance or low > tolerance:
+        side = "lower" if high < 0 else "higher"
+        return "not seen", f"the whole interval is {side} than the published error by more than {tolerance} points"
+    return "inconclusive", f"the interval lies only partly within {tolerance} points of the published error"
+
+
+def _turned(mean: float, low: float, high: float, published: float | None) -> tuple[float, float, float]:
+    """Mirrored where the published number is negative, so that the claimed direction is up."""
+    return (mean, low, high) if published is None or published >= 0 else (-mean, -high, -low)
+
+
+def _of_line(
+    mean: float, low: float, high: float, published: float | None, negligible: float, zero: str
+) -> tuple[Word, str]:
+    if published == 0:
+        return _of_none(low, high, negligible)
+    mean, low, high = _turned(mean, low, high, published)
+    if high < 0:
+        return "contradicted", f"the interval excludes {zero} in the other direction"
+    if published is None:
+        if low > 0:
+            return "same direction", f"the interval excludes {zero}; the paper gives no size"
+        if high < negligible:
+            return "not seen", f"the interval holds {zero} and nothing of {negligible} points or more"
+        return "inconclusive", f"the interval holds {zero} and more than {negligible} points"
+    size = abs(published)
+    if low > 0:
+        if not low <= size <= high:
+            return "same direction", f"the interval excludes {zero} and the published number"
+        if math.isinf(high):
+            return "same direction", f"the interval excludes {zero} but has no upper end"
+        if mean > 2 * size:
+            return "same direction", f"the interval excludes {zero} but its middle is over twice the published number"
+        return "reproduced", f"the interval excludes {zero} and holds the published number"
+    if high < size:
+        return "not seen", f"the interval holds {zero} and excludes the published number"
+    return "inconclusive", f"the interval holds both {zero} and the published number"
+
+
+def _of_none(low: float, high: float, negligible: float) -> tuple[Word, str]:
+    """A claim of no effect: equivalence within what two runs of one recipe differ by."""
+    if -negligible <= low and high <= negligible:
+        return "reproduced", f"the whole interval is within {negligible} points of none"
+    if low > 0 or high < 0:
+        return "contradicted", "the interval excludes 0"
+    return "inconclusive", f"the interval holds 0 and more than {negligible} points"
