@@ -7,10 +7,11 @@ setup:
 	@scripts/setup.sh
 
 demo: setup
-	@scripts/demo.sh
+	.venv/bin/repro run lrn-ablation --preset smoke
+	.venv/bin/repro report lrn-ablation
 
 test: setup
-	.venv/bin/python -m pytest -q -n $(PYTEST_WORKERS)
+	.venv/bin/python -m pytest -n $(PYTEST_WORKERS)
 
 lint: setup
 	.venv/bin/ruff check .
