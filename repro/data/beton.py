@@ -52,7 +52,7 @@ class Writer:
         self.metadata = np.zeros(capacity, self.record)
         self.allocations = np.zeros(capacity, ALLOCATION)
         self.count = 0
-        self.file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115 (closed by `finish` or `close`)
+        self.file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")
 
     def resume(self, end: int, count: int) -> None:
         """Go back to a state that was saved; what was written after it is cut off."""

@@ -10,31 +10,26 @@ calls `render` and when. So their batches are bitwise equal.
 from __future__ import annotations
 
 import importlib.util
-import io
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from repro import config
 from repro.data import augment, manifest
 from repro.data.beton import Beton, open_beton
 from repro.data.contrast import normalize_contrast
 from repro.data.manifest import Manifest
+from repro.data.render import Bytes, Floats, Ints, Pass, decode_with_pillow
+from repro.data.torch_loader import TorchImages
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-Decode = Callable[[Bytes, Bytes], None]
 SplitName = Literal["train", "test"]
 Kind = Literal["ffcv", "torch"]
 
@@ -141,92 +136,6 @@ def _split(path: Path, found: Manifest, data: config.Data, per_class: int | None
     return Split(beton, indices, labels[indices], data.first_class)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One way through a split: the batches, and what happens to each picture. Plain values, so it can be pickled.
-
-    `batches` are stored positions; `keys` maps a stored position to the key of its crop and mirror draws.
-    """
-
-    batches: list[Ints]
-    seed: int
-    epoch: int
-    keys: Ints | None  # (stored,) or None: the position itself
-    choices: int  # crop offsets an axis
-    random_crop: bool
-    mirror: bool
-    axes: npt.NDArray[np.float64] | None  # (3, 3) color noise
-    views: Ints | None  # (V, 3): fixed views instead of draws
-    mean: Floats  # (crop, crop, 3)
-    factor: np.float32
-
-    def shape(self, count: int) -> tuple[int, ...]:
-        """Of the images of `count` pictures, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
-        crop = self.mean.shape[0]
-        return (count, crop, crop, 3) if self.views is None else (count, len(self.views), crop, crop, 3)
-
-    def places(self, indices: Ints) -> Ints:
-        """(B * V, 3): row offset, column offset, mirrored."""
-        if self.views is not None:
-            return np.tile(self.views, (len(indices), 1))
-        keys = indices if self.keys is None else self.keys[indices]
-        drawn: Ints = augment.place_draws(self.seed, self.epoch, keys, self.choices, self.random_crop, self.mirror)
-        return drawn
-
-    def colors(self, indices: Ints) -> Floats:
-        """(B * V, 3) float32 to add."""
-        if self.axes is None:
-            return np.zeros((len(indices) * (1 if self.views is None else len(self.views)), 3), np.float32)
-        drawn: Floats = augment.color_draws(self.seed, self.epoch, indices, self.axes)
-        return drawn
-
-
-def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
-    """Fill `out`, shaped `run.shape(len(indices))`, with the pictures stored at `indices`."""
-    places, colors = run.places(indices), run.colors(indices)
-    crop, views = run.mean.shape[0], 1 if run.views is None else len(run.views)
-    target = out.reshape(-1, crop, crop, 3)
-    if beton.storage == "raw":
-        starts = np.repeat(beton.pointers[indices], views)
-        augment.fused(beton.mapped, starts, side, places, run.mean, colors, run.factor, target)
-        return
-    scratch = np.empty((side, side, 3), np.uint8)
-    starts = np.zeros(views, np.int64)
-    for number, index in enumerate(indices):
-        decode(beton.encoded(index), scratch)
-        rows = slice(number * views, (number + 1) * views)
-        augment.fused(scratch.reshape(-1), starts, side, places[rows], run.mean, colors[rows], run.factor, target[rows])
-
-
-def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
-    """A stored JPEG or PNG into `out` (size, size, 3)."""
-    with Image.open(io.BytesIO(encoded)) as image:
-        out[:] = np.asarray(image)
-
-
-class Buffers:
-    """Float32 memory that is used again once nobody holds the batch that was made in it.
-
-    Fresh pages of the system cost more than filling them, and views of a ring would change under whoever keeps them.
-    """
-
-    def __init__(self) -> None:
-        self.free: list[Floats] = []
-
-    def take(self, shape: tuple[int, ...]) -> Floats:
-        """An array of `shape`, contents arbitrary; its memory comes back when the array (or a tensor on it) is gone."""
-        count = int(np.prod(shape))
-        while self.free:
-            memory = self.free.pop()
-            if memory.size >= count:
-                break
-        else:
-            memory = np.empty(count, np.float32)
-        array = memory[:count].reshape(shape)
-        weakref.finalize(array, self.free.append, memory).atexit = False
-        return array
-
-
 class Batches:
     """An iterator of `Batch` that is closed at the end, by `close`, by `with`, or when it is dropped."""
 
@@ -260,7 +169,7 @@ class Loader:
         self.prepared, self.config, self.name = prepared, cfg, split
         self.seed, self.kind, self.workers, self.rank, self.world = seed, kind, workers, rank, world
         self.source = prepared.split(split)
-        self._buffers = Buffers()
+        self._images = image_maker(kind)(self.source.beton, prepared.manifest.size, workers)
 
     @property
     def pictures(self) -> int:
@@ -326,12 +235,7 @@ class Loader:
         choices = self.prepared.manifest.size - crop + 1
         inner = np.float32(1.0 if later else factor)
         run = Pass(batches, self.seed, epoch, keys, choices, random_crop, mirror, axes, views, mean, inner)
-        side = self.prepared.manifest.size
-        if self.kind == "ffcv":
-            from repro.data.ffcv_loader import images
-        else:
-            from repro.data.torch_loader import images
-        made = images(self.source.beton, side, run, self._buffers, self.workers)
+        made = self._images.images(run)
 
         def finished() -> Iterator[Batch]:
             for indices, image in zip(batches, made, strict=True):
@@ -376,6 +280,15 @@ def make_loader(
     if kind == "ffcv" and not ffcv_installed():
         raise ValueError("FFCV is not installed; `repro doctor` says how to install it, or use the torch loader")
     return Loader(prepared, cfg, split, seed, kind, workers, rank, world)
+
+
+def image_maker(kind: Kind) -> Any:
+    """The class that makes images: (beton, side, workers), with `images(run)`. FFCV is imported only when it is used."""
+    if kind == "torch":
+        return TorchImages
+    from repro.data.ffcv_loader import FfcvImages
+
+    return FfcvImages
 
 
 def ffcv_installed() -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from repro.data.beton import Beton, open_beton
-from repro.data.loading import Buffers, Pass, decode_with_pillow, render
+from repro.data.render import Buffers, Pass, decode_with_pillow, render
 
 
 class RenderedBatches(Dataset[torch.Tensor]):
@@ -26,20 +26,25 @@ class RenderedBatches(Dataset[torch.Tensor]):
         render(self.beton, self.side, self.run, indices, out, decode_with_pillow)
         return torch.from_numpy(out).movedim(-1, -3)
 
-    def __getstate__(self) -> dict[str, object]:
-        """For worker processes that are spawned: the file is mapped anew there."""
-        return {"path": self.beton.path, "storage": self.beton.storage, "side": self.side, "run": self.run}
+    def __getstate__(self) -> tuple[object, ...]:  # for worker processes that are spawned: they map the file anew
+        return (self.beton.path, self.beton.storage, self.side, self.run)
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(open_beton(state["path"], state["storage"]), state["side"], state["run"], Buffers())  # type: ignore
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        path, storage, self.side, self.run = state  # type: ignore[assignment]
+        self.beton, self.buffers = open_beton(path, storage), Buffers()  # type: ignore[arg-type]
 
 
-def images(beton: Beton, side: int, run: Pass, buffers: Buffers, workers: int) -> Generator[torch.Tensor]:
-    """The images of every batch of `run`, in order."""
-    loader = DataLoader(
-        RenderedBatches(beton, side, run, buffers),
-        batch_size=None,
-        num_workers=workers if workers > 1 else 0,
-        generator=torch.Generator(),  # else DataLoader draws from torch's global generator, and dropout would depend on it
-    )
-    yield from loader
+class TorchImages:
+    """Makes the images of a pass in place (workers 0 or 1), or in `workers` processes."""
+
+    def __init__(self, beton: Beton, side: int, workers: int) -> None:
+        self.beton, self.side, self.workers, self.buffers = beton, side, workers if workers > 1 else 0, Buffers()
+
+    def images(self, run: Pass) -> Generator[torch.Tensor]:
+        """The images of every batch of `run`, in order."""
+        yield from DataLoader(
+            RenderedBatches(self.beton, self.side, run, self.buffers),
+            batch_size=None,
+            num_workers=self.workers,
+            generator=torch.Generator(),  # else DataLoader draws from torch's own, and dropout would depend on it
+        )

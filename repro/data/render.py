@@ -1,0 +1,106 @@
+"""One way through a split, made into images: what both loaders call."""
+
+from __future__ import annotations
+
+import io
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from repro.data import augment
+from repro.data.beton import Beton
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Decode = Callable[[Bytes, Bytes], None]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through a split: the batches, and what happens to each picture. Plain values, so it can be pickled.
+
+    `batches` are stored positions; `keys` maps a stored position to the key of its crop and mirror draws.
+    """
+
+    batches: list[Ints]
+    seed: int
+    epoch: int
+    keys: Ints | None  # (stored,) or None: the position itself
+    choices: int  # crop offsets an axis
+    random_crop: bool
+    mirror: bool
+    axes: npt.NDArray[np.float64] | None  # (3, 3) color noise
+    views: Ints | None  # (V, 3): fixed views instead of draws
+    mean: Floats  # (crop, crop, 3)
+    factor: np.float32
+
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Of the images of `count` pictures, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
+        crop = self.mean.shape[0]
+        return (count, crop, crop, 3) if self.views is None else (count, len(self.views), crop, crop, 3)
+
+    def places(self, indices: Ints) -> Ints:
+        """(B * V, 3): row offset, column offset, mirrored."""
+        if self.views is not None:
+            return np.tile(self.views, (len(indices), 1))
+        keys = indices if self.keys is None else self.keys[indices]
+        drawn: Ints = augment.place_draws(self.seed, self.epoch, keys, self.choices, self.random_crop, self.mirror)
+        return drawn
+
+    def colors(self, indices: Ints) -> Floats:
+        """(B * V, 3) float32 to add."""
+        if self.axes is None:
+            return np.zeros((len(indices) * (1 if self.views is None else len(self.views)), 3), np.float32)
+        drawn: Floats = augment.color_draws(self.seed, self.epoch, indices, self.axes)
+        return drawn
+
+
+def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
+    """Fill `out`, shaped `run.shape(len(indices))`, with the pictures stored at `indices`."""
+    places, colors = run.places(indices), run.colors(indices)
+    crop, views = run.mean.shape[0], 1 if run.views is None else len(run.views)
+    target = out.reshape(-1, crop, crop, 3)
+    if beton.storage == "raw":
+        starts = np.repeat(beton.pointers[indices], views)
+        augment.fused(beton.mapped, starts, side, places, run.mean, colors, run.factor, target)
+        return
+    scratch = np.empty((side, side, 3), np.uint8)
+    starts = np.zeros(views, np.int64)
+    for number, index in enumerate(indices):
+        decode(beton.encoded(index), scratch)
+        rows = slice(number * views, (number + 1) * views)
+        augment.fused(scratch.reshape(-1), starts, side, places[rows], run.mean, colors[rows], run.factor, target[rows])
+
+
+def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
+    """A stored JPEG or PNG into `out` (size, size, 3)."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        out[:] = np.asarray(image)
+
+
+class Buffers:
+    """Float32 memory that is used again once nobody holds the batch that was made in it.
+
+    Fresh pages of the system cost more than filling them, and views of a ring would change under whoever keeps them.
+    """
+
+    def __init__(self) -> None:
+        self.free: list[Floats] = []
+
+    def take(self, shape: tuple[int, ...]) -> Floats:
+        """An array of `shape`, contents arbitrary; its memory comes back when the array (or a tensor on it) is gone."""
+        count = int(np.prod(shape))
+        while self.free:
+            memory = self.free.pop()
+            if memory.size >= count:
+                break
+        else:
+            memory = np.empty(count, np.float32)
+        array = memory[:count].reshape(shape)
+        weakref.finalize(array, self.free.append, memory).atexit = False
+        return array
