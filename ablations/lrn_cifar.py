@@ -40,7 +40,7 @@ ablation = Ablation(
     ],
     confounds=[
         "2011: the 13% and 11% files also differ in filters, decay, epochs (some 160 and 520) and perhaps views",
-        "the clean pair stood in the code's history for a minute (commit 3878e8f, March 2012); its error is not recorded",
+        "the clean pair stood in the code's history for a minute (commit 3878e8f); its error is not recorded",
         "constants here (alpha 0.001 over n, k 1) are the CIFAR files', not those that section 3.3 gives",
     ],
     presets=["smoke", "cifar-13", "cifar-18"],

@@ -174,9 +174,9 @@ class Ablation:
             if names.count(name) > 1 or not NAME.fullmatch(name):
                 raise ValueError(f"arm {name!r}: names are unique, of lower-case letters, digits and hyphens")
         for claim in self.claims:
-            for name in (claim.arm, claim.reference):
-                if name is not None and name not in names:
-                    raise ValueError(f"claim: there is no arm {name!r}{did_you_mean(name, names)}")
+            for side in (claim.arm, claim.reference):
+                if side is not None and side not in names:
+                    raise ValueError(f"claim: there is no arm {side!r}{did_you_mean(side, names)}")
             if not claim.published:
                 raise ValueError(f"claim on {claim.arm!r}: gives no number and no metric")
         for arm in self.arms:

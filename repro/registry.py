@@ -1,4 +1,4 @@
-"""Finds the registered experiments: `ablations/`, the entry points `repro.ablations`, and files given by `--include`."""
+"""Finds the registered experiments: `ablations/`, entry points `repro.ablations`, and files given by `--include`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import importlib.util
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from repro.ablation import Ablation
+from repro.config import override
+from repro.presets import preset
 from repro.suggest import did_you_mean
 
 GROUP = "repro.ablations"
@@ -52,31 +54,25 @@ def load(include: Sequence[Path] = ()) -> Registry:
     places: dict[str, str] = {}
     refused: list[Refused] = []
 
-    def add(found: Ablation | Refused, place: str) -> None:
+    def add(found: Ablation | Refused, path: Path) -> None:
         if isinstance(found, Refused):
             refused.append(found)
         elif found.name in experiments:
-            refused.append(Refused(place, f"the name {found.name!r} is taken by {places[found.name]}; choose another"))
+            reason = f"the name {found.name!r} is taken by {places[found.name]}; choose another"
+            refused.append(Refused(f"{path}:{line_of(path, found.name)}", reason))
         else:
-            experiments[found.name], places[found.name] = found, place
+            experiments[found.name], places[found.name] = found, str(path)
 
     for path in sorted(shipped().glob("[!_]*.py")):
-        add(from_file(path), str(path))
+        add(from_file(path), path)  # not checked: the contract test does so before they are shipped
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        place = f"entry point {point.name} = {point.value}"
-        try:
-            found = point.load()
-        except Exception as error:  # whatever a third party's module raises must not stop the others
-            add(Refused(place, one_line(error)), place)
-            continue
-        for value in found if isinstance(found, (list, tuple)) else [getattr(found, "ablation", found)]:
-            is_one = isinstance(value, Ablation)
-            add(value if is_one else Refused(place, f"gives {type(value).__name__}, not an Ablation"), place)
+        for found, path in from_entry_point(point):
+            add(checked(found, path), path)
     for path in include:
         if not path.exists():
             raise ValueError(f"--include {path}: there is no such file or folder")
         for file in sorted(path.glob("[!_]*.py")) if path.is_dir() else [path]:
-            add(from_file(file), str(file))
+            add(checked(from_file(file), file), file)
     return Registry(experiments, tuple(refused))
 
 
@@ -89,15 +85,70 @@ def from_file(path: Path) -> Ablation | Refused:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        return Refused(f"{path}:{error.lineno}", f"{error.msg}")
     except Exception as error:  # a broken declaration must not stop the others
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        return Refused(f"{path}:{lines[-1] if lines else 1}", one_line(error))
+        return refusal(error, path)
     found = getattr(module, "ablation", None)
     if not isinstance(found, Ablation):
         return Refused(f"{path}:1", "defines no `ablation = Ablation(...)`")
     return found
+
+
+def from_entry_point(point: EntryPoint) -> list[tuple[Ablation | Refused, Path]]:
+    """The declarations that an entry point names (a module with `ablation`, an Ablation, or a list of them), each with
+    its file."""
+    named = f"entry point {point.name} = {point.value}"
+    try:
+        spec = importlib.util.find_spec(point.module)
+        path = Path(spec.origin) if spec and spec.origin else Path(point.module)
+    except Exception as error:  # the package around the module runs here
+        return [(Refused(named, one_line(error)), Path(point.module))]
+    try:
+        found = point.load()
+    except Exception as error:  # whatever a third party's module raises must not stop the others
+        return [(Refused(named, one_line(error)) if spec is None else refusal(error, path), path)]
+    values = found if isinstance(found, (list, tuple)) else [getattr(found, "ablation", found)]
+    wrong = "gives {}, not an Ablation"
+    return [
+        (value if isinstance(value, Ablation) else Refused(named, wrong.format(type(value).__name__)), path)
+        for value in values
+    ]
+
+
+def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
+    """`found`, or why it cannot be used: a preset that does not exist, or an arm that makes no valid Config of one."""
+    if isinstance(found, Refused):
+        return found
+    for name in found.presets:
+        try:
+            base = preset(name)
+        except ValueError as error:
+            return Refused(f"{path}:{line_of(path, name)}", str(error))
+        for arm in found.arms_at(name):
+            changes = arm.changes_at(name)
+            try:
+                override(base, changes)
+            except ValueError as error:
+                culprit = next((key for key in changes if key in str(error)), arm.name)
+                return Refused(f"{path}:{line_of(path, culprit)}", f"arm {arm.name!r} at {name}: {error}")
+    return found
+
+
+def refusal(error: Exception, path: Path) -> Refused:
+    """Where in the file the error arose, and what it says."""
+    if isinstance(error, SyntaxError):
+        return Refused(f"{error.filename}:{error.lineno}", f"{error.msg}")
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return Refused(f"{path}:{lines[-1] if lines else 1}", one_line(error))
+
+
+def line_of(path: Path, word: str) -> int:
+    """The first line of the file where `word` is the key of a mapping, else any string, or 1."""
+    lines = path.read_text().splitlines()
+    for written in (f'"{word}":', f"'{word}':", f'"{word}"', f"'{word}'"):
+        for number, line in enumerate(lines, start=1):
+            if written in line:
+                return number
+    return 1
 
 
 def one_line(error: BaseException) -> str:

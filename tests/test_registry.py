@@ -1,0 +1,148 @@
+"""Finding declarations: ours, those of `--include`, and other packages'; what is said of ill-formed ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from repro.registry import load, select
+
+THIRD_PARTY = Path(__file__).parent / "third_party"
+
+WELL_FORMED = '''
+"""Is it found?"""
+
+from repro import Ablation, Arm
+
+ablation = Ablation(
+    name="mine",
+    question="Is it found?",
+    factor="optim.momentum",
+    section="-",
+    arms=[Arm("as-preset"), Arm("slow", {"optim.momentum": 0.5})],
+    presets=["smoke"],
+)
+'''.lstrip()
+
+
+def write(folder: Path, text: str, name: str = "mine.py") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_included_file_and_folder_are_found(tmp_path: Path) -> None:
+    path = write(tmp_path, WELL_FORMED)
+    write(tmp_path, "this is not read", "_notes.py")
+    for include in (path, tmp_path):
+        registry = load([include])
+        assert registry.get("mine").arm("slow").changes == {"optim.momentum": 0.5}
+        assert registry.refused == ()
+        assert "lrn-ablation" in registry.experiments
+
+
+def test_included_path_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file or folder"):
+        load([tmp_path / "missing.py"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "reason"),
+    [
+        ('section="-"', 'section="-', 9, "unterminated string literal"),
+        ('"Is it found?",', '"It is found",', 5, "question: must be a question that ends in '?'"),
+        ('name="mine"', 'name="My Ablation"', 5, "use lower-case letters"),
+        ("import Ablation, Arm", "import Ablation, Arn", 3, "cannot import name 'Arn'"),
+        ("ablation = ", "experiment = ", 1, "defines no `ablation = Ablation(...)`"),
+        ('"optim.momentum": 0.5', '"optim.momentun": 0.5', 10, "did you mean 'momentum'"),
+        ('"optim.momentum": 0.5', '"optim.momentum": 1.5', 10, "optim.momentum: input should be less than 1"),
+        ('presets=["smoke"]', 'presets=["smoek"]', 11, "no preset 'smoek'; did you mean 'smoke'"),
+        ('name="mine"', 'name="lrn-ablation"', 6, "is taken by"),
+        ("section=", "sektion=", 5, "unexpected keyword argument 'sektion'"),
+        ("presets=", "claims=[1 / 0],\n    presets=", 11, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_ill_formed_is_refused_with_file_line_and_reason(
+    tmp_path: Path, before: str, after: str, line: int, reason: str
+) -> None:
+    assert before in WELL_FORMED
+    path = write(tmp_path, WELL_FORMED.replace(before, after))
+    registry = load([path])
+    (refused,) = registry.refused
+    assert refused.place == f"{path}:{line}"
+    assert reason in refused.reason
+    assert "\n" not in refused.reason
+    assert len(registry.experiments) == len(load().experiments), "the others still work"
+
+
+def test_a_refused_experiment_says_why_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, WELL_FORMED.replace("0.5", '"much"'))
+    with pytest.raises(ValueError, match=r"'mine' was refused: .*mine\.py:10: arm 'slow' at smoke: optim\.momentum"):
+        load([path]).get("mine")
+
+
+def test_unknown_names_bring_a_suggestion() -> None:
+    with pytest.raises(ValueError, match="did you mean 'lrn-ablation'"):
+        load().get("lrn-abaltion")
+    with pytest.raises(ValueError, match="name an experiment"):
+        select(load(), [])
+
+
+def test_select_names_each_once_and_all_in_order() -> None:
+    registry = load()
+    assert [one.name for one in select(registry, ["pooling", "baseline", "pooling"])] == ["pooling", "baseline"]
+    assert [one.name for one in select(registry, [], everything=True)] == list(registry.experiments)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in which the package in tests/third_party is installed."""
+    work = tmp_path_factory.mktemp("third-party")
+    source = work / "source"
+    shutil.copytree(THIRD_PARTY, source)
+    target = work / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*install, "--no-build-isolation", "--target", str(target), str(source)], check=True)
+    places = {f"REPRO_{name}_DIR": str(work / name.lower()) for name in ("DATA", "RESULTS", "REPORTS")}
+    return {**os.environ, **places, "PYTHONPATH": str(target)}
+
+
+def repro(environment: dict[str, str], *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-m", "repro", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_another_package_is_listed_and_its_broken_part_refused(installed: dict[str, str]) -> None:
+    done = repro(installed, "list", "--json")
+    names = [row["name"] for row in json.loads(done.stdout)]
+    assert "width" in names
+    assert "lrn-ablation" in names
+    assert "broken" not in names
+    assert re.search(r"repro_width/broken\.py:12: .*did you mean 'norm'", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_asking_for_the_broken_one_is_one_line_with_the_reason(installed: dict[str, str]) -> None:
+    done = repro(installed, "plan", "broken", code=2)
+    assert re.fullmatch(r"error: experiment 'broken' was refused: \S+broken\.py:12: .*\n", done.stderr)
+
+
+def test_another_package_is_planned_run_and_reported(installed: dict[str, str]) -> None:
+    assert "are the full layers wider" in " ".join(repro(installed, "show", "width").stdout.lower().split())
+    repro(installed, "run", "width", "--seeds", "1", "--set", "schedule.epochs=1", "--set", "data.per_class=16")
+    plan = json.loads(repro(installed, "plan", "width", "--seeds", "1", "--set", "schedule.epochs=1", "--set",
+                            "data.per_class=16", "--json").stdout)  # fmt: skip
+    assert [run["finished"] for run in plan["runs"]] == [True, True]
+    assert {name for run in plan["runs"] for name in run["used_by"]} == {"width/full-width", "width/narrow"}
+    page = Path(installed["REPRO_REPORTS_DIR"]) / "width.md"
+    assert "Are the full layers wider than they need to be?" in page.read_text()
