@@ -6,6 +6,9 @@ PYTEST_WORKERS ?= 2
 setup:
 	@scripts/setup.sh
 
+# in folders of its own: what is published in results/ and reports/ stays as it is, and the demo really trains
+demo: export REPRO_RESULTS_DIR = demo/results
+demo: export REPRO_REPORTS_DIR = demo/reports
 demo: setup
 	.venv/bin/repro run lrn-ablation --preset smoke
 	.venv/bin/repro report lrn-ablation
@@ -19,4 +22,4 @@ lint: setup
 	.venv/bin/mypy
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
