@@ -4,7 +4,7 @@
         run.json             written last and in one move: its presence means finished. Fields: RUN_FIELDS below
         failed.json          the last attempt failed; the run is to be done again
         metrics.jsonl        a line an epoch
-        predictions-<view>.npz   index (P,), label (P,), probability (P, classes) float16, softmax averaged over the views
+        predictions-<view>.npz   index (P,), label (P,), probability (P, classes) float16: softmax, mean over the views
         kernels.npy          weights of the first layer, (maps, 3, k, k) float32, tower 1 first
         checkpoint.pt        exact state; not for git
     results/experiments/<name>/<block>.json   what `repro run` was asked: preset, changes, seeds, and each arm's digest
@@ -19,7 +19,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class Block:
     arms: Mapping[str, str]  # arm -> digest of its runs; an ensemble arm is not among them
     searches: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # arm -> tried value -> digest
     data_digest: str = ""
+    max_seeds: int | None = None  # of --until-decided: intervals are widened for having looked after every seed
     schema: int = SCHEMA
 
     @property
@@ -138,7 +139,7 @@ def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: 
 
 
 def read_predictions(results: Path, digest: str, seed: int, view: str) -> dict[str, np.ndarray]:
-    """`index` (P,), `label` (P,), `probability` (P, classes). Raises ValueError where the file is missing or damaged."""
+    """`index` (P,), `label` (P,), `probability` (P, classes). Raises ValueError where the file cannot be read."""
     import numpy as np
 
     path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
@@ -167,15 +168,17 @@ def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
 
 
 def write_block(results: Path, block: Block) -> Path:
-    """Remember what was asked. More seeds replace fewer; never fewer more."""
+    """Remember what was asked. More seeds replace fewer; never fewer more; looks once taken stay on record."""
     path = results / "experiments" / block.experiment / f"{block.name}.json"
     if path.is_file():
         try:
             before = read_block(path)
         except ValueError:
             before = None
-        if before and before.seeds > block.seeds and dict(before.arms) == dict(block.arms):
-            return path
+        if before and dict(before.arms) == dict(block.arms):
+            if before.seeds > block.seeds:
+                return path
+            block = replace(block, max_seeds=block.max_seeds or before.max_seeds)
     write_json(path, asdict(block))
     return path
 

@@ -1,8 +1,9 @@
-"""From a question to finished runs: plan, launch, and plan again while a search or an undecided verdict asks for more."""
+"""From a question to finished runs: plan, launch, and again while a search or an open verdict asks for more."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from repro import plan, store, terminal
@@ -39,7 +40,7 @@ def sweep(
         if made.unprepared:
             raise ValueError("; ".join(made.unprepared))
         for block in made.blocks:
-            store.write_block(machine.results, block)
+            store.write_block(machine.results, replace(block, max_seeds=max_seeds))
         todo = [run for run in made.todo if run.name not in failed]
         if todo:
             jobs = [Job(run.config, run.seed, run.digest, run.views, run.products) for run in todo]
@@ -51,20 +52,21 @@ def sweep(
             continue
         if max_seeds is None or failed:
             return list(failed.values())
-        undecided = [one.name for one in experiments if counts[one.name] < max_seeds and not decided(one, made, machine, max_seeds)]
+        undecided = [
+            one.name
+            for one in experiments
+            if counts[one.name] < max_seeds and undecided_claims(one, made, machine, max_seeds)
+        ]
         if not undecided:
             return []
         for name in undecided:
             counts[name] += 1
 
 
-def decided(ablation: Ablation, made: plan.Plan, machine: Machine, max_seeds: int) -> bool:
-    """Whether every effect claim of the experiment has settled, by the rule that holds its error under peeking."""
-    from repro.stats import judge, settled
+def undecided_claims(ablation: Ablation, made: plan.Plan, machine: Machine, max_seeds: int) -> bool:
+    """Whether a claim of the experiment is still inconclusive, by intervals that hold at every look."""
+    from repro.stats import judge
 
     block = next(block for block in made.blocks if block.experiment == ablation.name)
-    return all(
-        settled([points for _, points in found.effect.by_seed], found.published, max_seeds).stop
-        for found in judge(ablation, block, machine.results)
-        if found.effect is not None and found.claim is not None
-    )
+    judgements = judge(ablation, replace(block, max_seeds=max_seeds), machine.results)
+    return any(found.word == "inconclusive" for found in judgements)

@@ -62,7 +62,8 @@ class Runs:
     def numbers(self, arm: Arm, metric: str, view: View, *, group: int = 1, half: bool = False) -> dict[int, float]:
         """Replicate -> percent (points for the gap), of the replicates that are there in full.
 
-        `view` is for arms that name none. `half` takes the odd half of the test images, where tuned ensembles are tested.
+        `view` is for arms that name none. `half` is the odd half of the test images, on which tuned ensembles are
+        tested.
         """
         found = {}
         for replicate in range(self.block.seeds // group):

@@ -39,23 +39,16 @@ class _Found:
     of_images: float  # variance of the mean effect that the test images add, points squared
 
 
-def judge(
-    ablation: Ablation,
-    block: Block,
-    results: Path,
-    records: Records | None = None,
-    *,
-    max_seeds: int | None = None,
-) -> list[Judgement]:
+def judge(ablation: Ablation, block: Block, results: Path, records: Records | None = None) -> list[Judgement]:
     """A judgement for each number of each claim that makes sense at the block's preset, in order; then the top-1
     effect of every other arm against the first, which no claim names.
 
     Reads the finished runs of the block; `records` saves reading their records again where the caller has them.
-    Partial blocks are fine: seeds count that both arms have. `max_seeds` is that of `--until-decided`: intervals are
-    then wide enough to hold after every seed up to it.
+    Partial blocks are fine: seeds count that both arms have. Where the block was run with `--until-decided`, intervals
+    are wide enough to hold after every seed up to its `max_seeds`.
     """
     runs = Runs(ablation, block, results, records)
-    confidence = 0.95 if max_seeds is None else 1 - peeking_level(max_seeds)
+    confidence = 0.95 if block.max_seeds is None else 1 - peeking_level(block.max_seeds)
     claims = ablation.claims_at(block.preset)
     return [
         _judge_claim(runs, claim, metric, published, confidence)
