@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -279,3 +279,10 @@ class Drop(nn.Module):
 def seed_of(*keys: int | str) -> int:
     """63 bits that depend on all of `keys`."""
     return int.from_bytes(hashlib.sha256(repr(keys).encode()).digest()[:8]) >> 1
+
+
+def torchvision_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of torchvision.models.alexnet under this network's names, for the preset `torchvision`."""
+    layers = [f"conv{number}" for number in range(1, 6)] + ["fc6", "fc7", "fc8"]
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    return dict(zip(names, state.values(), strict=True))
