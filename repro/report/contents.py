@@ -28,6 +28,14 @@ def scale(part: Part) -> str:
     return f"{pictures}, at most {schedule.epochs} epochs"
 
 
+def views(part: Part) -> str:
+    """The views that the table of arms shows errors of: `ten views`, or each arm's where they differ."""
+    of = dict(zip(part.summary["arm"], part.summary["view"], strict=True))
+    if len(set(of.values())) == 1:
+        return words.view(next(iter(of.values())))
+    return ", ".join(f"{words.view(view)} ({arm})" for arm, view in of.items())
+
+
 def command(part: Part) -> str:
     """The line that does the block again."""
     words_of_it = [

@@ -77,25 +77,28 @@ def render(
     gathered: Gathered, names: Sequence[str] | None, results: Path, *, html: bool, formats: Sequence[str]
 ) -> dict[str, bytes]:
     """Path below reports/ -> bytes: the index, and a page for each of `names` (None: all that have blocks)."""
-    with_parts = [experiment for experiment in gathered.experiments if gathered.of(experiment.name)]
-    asked = with_parts if names is None else [each for each in gathered.experiments if each.name in names]
+    shown = [one for one in gathered.experiments if gathered.of(one.name)]
+    asked = shown if names is None else [one for one in gathered.experiments if one.name in names]
+    drawn = {one.name for one in [*asked, *(shown if html else [])]}
+    sections = {name: [section(part, results) for part in gathered.of(name)] for name in sorted(drawn)}
+    own = {"baseline": [contents.paper_table(gathered)]} if "baseline" in drawn else {}
     files: dict[str, bytes] = {}
-    sections = {
-        experiment.name: [section(part, results) for part in gathered.of(experiment.name)] for experiment in asked
-    }
     for experiment in asked:
-        files |= _experiment(experiment, sections[experiment.name], gathered, formats)
+        files |= _experiment(experiment, sections[experiment.name], own.get(experiment.name, []), formats)
     files |= _index(gathered, formats)
+    if html:
+        from repro.report.html import render as render_html
+
+        files["index.html"] = render_html(gathered, sections, files.get("forest.png"), own)
     if any(name.startswith(f"{LOCAL}/") for name in files):
         files[f"{LOCAL}/.gitignore"] = b"*\n"
     return files
 
 
 def _experiment(
-    experiment: Ablation, sections: Sequence[Section], gathered: Gathered, formats: Sequence[str]
+    experiment: Ablation, sections: Sequence[Section], own: Sequence[tables.Table], formats: Sequence[str]
 ) -> dict[str, bytes]:
     files = {picture.path: picture.png for one in sections for picture in one.pictures}
-    own = [contents.paper_table(gathered)] if experiment.name == "baseline" else []
     text = _text("experiment.md.jinja", experiment=experiment, sections=sections, tables=own)
     files[f"{experiment.name}.md"] = text
     for table in [*own, *(table for one in sections for table in one.tables)]:
@@ -107,8 +110,8 @@ def _index(gathered: Gathered, formats: Sequence[str]) -> dict[str, bytes]:
     ours = [score for score in gathered.scores if score.experiment.section != "-"]
     others = [score for score in gathered.scores if score.experiment.section == "-"]
     boards = [
-        contents.scoreboard(ours, "scoreboard", "The paper's claims, and what came out."),
-        contents.scoreboard(others, "scoreboard-others", "What others claimed about the same net, and what came out."),
+        contents.scoreboard(ours, "scoreboard", "The paper's claims."),
+        contents.scoreboard(others, "scoreboard-others", "What others claim about the same net."),
     ]
     marks = contents.forest_marks(gathered.scores)
     files = {"forest.png": pictures.effects(marks)} if marks else {}

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 
 WIDTH = 9.0  # inches
 DOTS = 150  # an inch
-OURS, PAPER, NOTED = "#0173b2", "#de8f05", "#029e73"  # seaborn "colorblind": blue, orange, green
+PALETTE = (
+    "#0173b2",
+    "#de8f05",
+    "#029e73",
+    "#d55e00",
+    "#cc78bc",
+    "#ca9161",
+    "#949494",
+    "#56b4e9",
+)  # seaborn "colorblind"
+OURS, PAPER, NOTED = PALETTE[:3]
 MANY = 8  # arms that one panel can tell apart
 DASHES = ("-", "--", "-.", ":")
 HOLLOW: dict[str, Any] = {
@@ -109,10 +119,9 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str]
     import seaborn
 
     some = frame.dropna(subset=[column])
-    colors = seaborn.color_palette("colorblind", MANY)
     for place, (arm, label) in enumerate(arms.items()):
         mine = some[some["arm"] == arm]
-        style = {"color": colors[place], "linestyle": DASHES[place % 4], "ax": axes, "x": "epoch", "y": column}
+        style = {"color": PALETTE[place], "linestyle": DASHES[place % 4], "ax": axes, "x": "epoch", "y": column}
         if len(mine) and mine["epoch"].nunique() == 1:  # one epoch is a point, not a line
             style |= {"marker": MARKERS[place], "linestyle": ""}
         if stops:

@@ -23,6 +23,7 @@ METRICS = {
     "train_error": "training error",
     EPOCHS_TO_TARGET: "epochs to target",
     EPOCHS_TO_BEST: "epochs to the lowest test error",
+    "seconds": "time",
     "gap": "test minus training error",
 }
 
@@ -94,9 +95,8 @@ def published(claim: Claim, name: str) -> str:
     value, unit = claim.published[name], unit_of(claim.kind)
     if value is None:
         return "larger" if claim.kind == "overfits" else "worse"
-    if claim.kind == "at_least":
-        return f"over {quantity(value, unit, 1)}"
-    return quantity(value, unit, 1)
+    digits = 1 if round(value, 1) == round(value, 6) else 2  # as printed: 1.4, and -0.04 of the run notes
+    return f"{'over ' if claim.kind == 'at_least' else ''}{quantity(value, unit, digits)}"
 
 
 def changes(values: Mapping[str, Any]) -> str:

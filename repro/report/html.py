@@ -1,0 +1,196 @@
+"""The one-page report: everything inline, so that it opens from a file and asks the network for nothing.
+
+Curves are drawn by plotly.js from plain dicts; what they show also stands in a table below each, for those who do not
+see them. A content security policy in the page forbids every request.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from repro.report import contents, pictures, words
+from repro.report.gather import Gathered, Score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from repro.report.pages import Section
+    from repro.report.tables import Table
+
+PLOTTED = {"train_error": "training error", "test_top1_error": "test top-1 error, center view"}
+SEEDS_DRAWN = 20  # lines of their own in one plot; more are drawn as mean and band
+PLOTLY_DASHES = ("solid", "dash", "dashdot", "dot")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the scoreboard: its text, what it sorts by, and where it leads."""
+
+    text: str
+    key: float | str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A zoomable picture: plotly's traces and layout, and the numbers behind it at a few epochs."""
+
+    name: str
+    title: str
+    alt: str
+    figure: Mapping[str, Any]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def render(
+    gathered: Gathered,
+    sections: Mapping[str, Sequence[Section]],
+    forest: bytes | None,
+    own: Mapping[str, Sequence[Table]],
+) -> bytes:
+    """The page. `sections` holds the blocks of each experiment, `own` further tables of an experiment."""
+    from plotly.offline import get_plotlyjs
+
+    from repro.report.pages import environment
+
+    experiments = [one for one in gathered.experiments if sections.get(one.name)]
+    board = [_row(score) for score in gathered.scores]
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            gathered=gathered,
+            experiments=experiments,
+            sections=sections,
+            own=own,
+            board=board,
+            columns=COLUMNS,
+            verdicts=sorted({row[-1].text for row in board}),
+            scales=sorted({row[-2].text for row in board} - {words.NOTHING}),
+            forest=None if forest is None else data_uri(forest),
+            plots={name: [plots(one) for one in several] for name, several in sections.items()},
+            data_uri=data_uri,
+            rich=_markdown,
+            plotly=get_plotlyjs(),
+        )
+        .encode()
+    )
+
+
+COLUMNS = (
+    "§",
+    "experiment",
+    "claim",
+    "metric",
+    "published",
+    "2012 runs",
+    "ours [95% interval]",
+    "n",
+    "scale",
+    "verdict",
+)
+
+
+def _row(score: Score) -> list[Cell]:
+    one, unit = score.judgement, words.unit_of(score.claim.kind)
+    estimate = one.estimate if one else None
+    lowest = float("-inf")
+    name = score.experiment.name
+    return [
+        Cell(score.experiment.section, score.experiment.section),
+        Cell(name, name, f"#{name}" if score.block else ""),
+        Cell(contents.score_line(score), contents.score_line(score)),
+        Cell(words.metric(score.metric), score.metric),
+        Cell(words.published(score.claim, score.metric), lowest if score.published is None else score.published),
+        Cell(words.quantity(score.noted, unit), lowest if score.noted is None else score.noted),
+        Cell(words.with_interval(estimate, unit), estimate.mean if estimate else lowest),
+        Cell(str(one.seeds) if one else words.NOTHING, one.seeds if one else lowest),
+        Cell(score.block.name, score.block.name) if score.block else Cell(words.NOTHING, ""),
+        Cell(score.word, score.word),
+    ]
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as a URI that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _markdown(text: str) -> Any:
+    """An experiment's discussion as HTML; raw HTML in it is shown, not used."""
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    return Markup(MarkdownIt("commonmark", {"html": False}).render(text))
+
+
+def plots(section: Section) -> list[Plot]:
+    """The learning curves of one block, one plot a metric."""
+    found = []
+    for column, title in PLOTTED.items():
+        some = section.curves.dropna(subset=[column])
+        if len(some):
+            found.append(_plot(section, some, column, title))
+    return found
+
+
+def _plot(section: Section, frame: pd.DataFrame, column: str, title: str) -> Plot:
+    arms = pictures.labels_with_n(frame)
+    stops = section.part.config.schedule.stop_train_error is not None
+    single = stops and len(frame[["arm", "seed"]].drop_duplicates()) <= SEEDS_DRAWN
+    traces: list[dict[str, Any]] = []
+    for place, (arm, label) in enumerate(arms.items()):
+        mine = frame[frame["arm"] == arm]
+        style = {"color": pictures.PALETTE[place % len(pictures.PALETTE)], "dash": PLOTLY_DASHES[place // 2 % 4]}
+        traces += _by_seed(mine, column, arm, label, style) if single else _band(mine, column, arm, label, style)
+    part = section.part
+    name = f"{part.experiment.name}--{part.block.name.replace('+', '-')}--{column}"
+    last = frame[frame["epoch"] == frame.groupby(["arm", "seed"])["epoch"].transform("max")]
+    rows = [
+        [label, str(int(mine["epoch"].max())), words.mean_and_spread(mine[column].mean(), mine[column].std())]
+        for arm, label in arms.items()
+        for mine in [last[last["arm"] == arm]]
+    ]
+    layout = {
+        "xaxis": {"title": {"text": "epochs"}},
+        "yaxis": {"title": {"text": f"{title} (%)"}, "rangemode": "tozero"},
+    }
+    alt = (
+        f"{title} in percent against epochs for {', '.join(arms.values())}; its last numbers stand in the table below."
+    )
+    return Plot(name, title, alt, {"data": traces, "layout": layout}, ["arm", "epochs", "error at the end (%)"], rows)
+
+
+def _by_seed(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "scatter", "mode": "lines", "x": run["epoch"].tolist(), "y": _rounded(run[column]), "name": label,
+            "legendgroup": arm, "showlegend": first, "line": {**style, "width": 1.5},
+            "hovertemplate": f"{arm}, seed {seed}: %{{y:.2f}}% at epoch %{{x}}<extra></extra>",
+        }
+        for first, (seed, run) in zip([True] + [False] * frame["seed"].nunique(), frame.groupby("seed"), strict=False)
+    ]  # fmt: skip
+
+
+def _band(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any]) -> list[dict[str, Any]]:
+    by_epoch = frame.groupby("epoch")[column]
+    mean, low, high = by_epoch.mean(), by_epoch.min(), by_epoch.max()
+    epochs = mean.index.tolist()
+    band = {
+        "type": "scatter", "mode": "lines", "x": epochs + epochs[::-1], "y": _rounded(high) + _rounded(low)[::-1],
+        "fill": "toself", "fillcolor": f"{style['color']}33", "line": {"width": 0}, "hoverinfo": "skip",
+        "showlegend": False, "legendgroup": arm, "name": label,
+    }  # fmt: skip
+    line = {
+        "type": "scatter", "mode": "lines+markers" if len(epochs) == 1 else "lines", "x": epochs, "y": _rounded(mean),
+        "name": label, "legendgroup": arm, "line": {**style, "width": 2.5},
+        "hovertemplate": f"{arm}: %{{y:.2f}}% at epoch %{{x}}<extra></extra>",
+    }  # fmt: skip
+    return [band, line]
+
+
+def _rounded(values: pd.Series[float]) -> list[float]:
+    return [round(float(value), 3) for value in values]
