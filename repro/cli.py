@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -51,17 +51,17 @@ def _complete_preset(incomplete: str) -> list[str]:
 
 Name = Annotated[str, typer.Argument(help="An experiment; `repro list` shows all.", autocompletion=_complete)]
 Names = Annotated[
-    Optional[list[str]], typer.Argument(help="Experiments; `repro list` shows all.", autocompletion=_complete)
+    list[str] | None, typer.Argument(help="Experiments; `repro list` shows all.", autocompletion=_complete)
 ]
 Preset = Annotated[
-    Optional[str], typer.Option("--preset", "-p", help="Scale; default: its first.", autocompletion=_complete_preset)
+    str | None, typer.Option("--preset", "-p", help="Scale; default: its first.", autocompletion=_complete_preset)
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each arm; seeds 0, 1, ...")]
-Assignments = Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.")]
-DataDir = Annotated[Optional[Path], typer.Option(help="Prepared pictures. [default: $REPRO_DATA_DIR or data]")]
-ResultsDir = Annotated[Optional[Path], typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
-ReportsDir = Annotated[Optional[Path], typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
-Include = Annotated[Optional[list[Path]], typer.Option(help="More declarations: a file or a folder.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.")]
+DataDir = Annotated[Path | None, typer.Option(help="Prepared pictures. [default: $REPRO_DATA_DIR or data]")]
+ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
+ReportsDir = Annotated[Path | None, typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
+Include = Annotated[list[Path] | None, typer.Option(help="More declarations: a file or a folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]
 All = Annotated[bool, typer.Option("--all", help="Every experiment that supports the preset.")]
 
@@ -86,7 +86,7 @@ def list_(json: AsJson = False, include: Include = None) -> None:
     if json:
         terminal.print_json(rows)
     else:
-        cells = [(r["name"], r["question"], r["section"], ", ".join(r["presets"]), r["runs_a_seed"]) for r in rows]
+        cells = [list(row.values()) for row in rows]
         columns = ("name", "question", "section", "presets", "runs a seed")
         terminal.console.print(terminal.table("Experiments", columns, cells, right=("runs a seed",)))
     _print_refused(registry)
@@ -151,7 +151,8 @@ def plan_(
     needed = plan.power(chosen, made, places["results"]) if power else []
     if json:
         runs = [
-            {"digest": run.digest, "seed": run.seed, "finished": run.done, "used_by": list(run.used_by)} for run in made.runs
+            {"digest": run.digest, "seed": run.seed, "finished": run.done, "used_by": list(run.used_by)}
+            for run in made.runs
         ]
         terminal.print_json({"runs": runs, "cost": asdict(bill), "waiting": list(made.waiting), "power": needed})
         return
@@ -171,9 +172,9 @@ def run(
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     everything: All = False,
     until_decided: Annotated[bool, typer.Option(help="Add seeds until the verdict settles.")] = False,
-    max_seeds: Annotated[int, typer.Option(min=2, help="With --until-decided: at most so many.")] = 20,
-    devices: Annotated[Optional[str], typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
-    loader: Annotated[Optional[str], typer.Option(help="ffcv or torch; the batches are the same.")] = None,
+    max_seeds: Annotated[int, typer.Option(min=3, help="With --until-decided: at most so many.")] = 20,
+    devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
+    loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
     include: Include = None,
     data_dir: DataDir = None,
@@ -186,8 +187,6 @@ def run(
     from repro.sweep import sweep
 
     chosen = _choose(names, include, everything, preset)
-    if loader not in (None, "ffcv", "torch"):
-        raise ValueError(f"--loader {loader}: use ffcv or torch")
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
@@ -209,7 +208,7 @@ def run(
 def report(
     names: Names = None,
     html: Annotated[bool, typer.Option("--html", help="Also one self-contained page.")] = False,
-    formats: Annotated[Optional[list[str]], typer.Option("--format", help="Every table also as latex or csv.")] = None,
+    formats: Annotated[list[str] | None, typer.Option("--format", help="Every table also as latex or csv.")] = None,
     include: Include = None,
     results_dir: ResultsDir = None,
     reports_dir: ReportsDir = None,
@@ -217,15 +216,12 @@ def report(
     """Rebuild tables, plots and Markdown from results/ alone; without names, all of them."""
     from repro.store import results_directory
 
-    for name in formats or ():
-        if name not in ("latex", "csv"):
-            raise ValueError(f"--format {name}: use latex or csv")
     _report(names, include, results_directory(results_dir), reports_dir, html=html, formats=tuple(formats or ()))
 
 
 @app.command()
 def compare(
-    sides: Annotated[list[str], typer.Argument(metavar="A B", help="Two EXPERIMENT/ARM or run digests; or two presets.")],
+    sides: Annotated[list[str], typer.Argument(metavar="A B", help="Two EXPERIMENT/ARM, run digests, or presets.")],
     presets: Annotated[bool, typer.Option("--presets", help="A and B are presets.")] = False,
     preset: Preset = None,
     include: Include = None,
@@ -238,8 +234,8 @@ def compare(
     if len(sides) != 2:
         raise ValueError(f"compare takes two names, not {len(sides)}: repro compare A B")
     if presets:
-        columns, rows = describe.compare_presets(*sides)
-        terminal.console.print(terminal.table(f"{sides[0]} and {sides[1]}", columns, rows))
+        table = describe.compare_presets(*sides)
+        terminal.console.print(terminal.table(f"{sides[0]} and {sides[1]}", *table))
         return
     from repro.compare import compare_runs
     from repro.registry import load
@@ -262,18 +258,96 @@ def doctor() -> None:
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="loader, step, desk or all.")],
+    what: Annotated[Literal["loader", "step", "desk", "all"], typer.Argument(help="What to measure.")],
     json: AsJson = False,
     quick: Annotated[bool, typer.Option(help="Small sizes: does it run?")] = False,
 ) -> None:
     """Measure side by side in one run, interleaved: medians and spread."""
+    from importlib import import_module
+
     from repro import bench, terminal
 
-    for result in bench.measure(what, quick=quick):
+    for room in ("loader", "step", "desk") if what == "all" else (what,):
+        result = import_module(f"repro.bench.{room}").measure(quick=quick)
         if json:
             terminal.print_json(bench.as_json(result))
         else:
             terminal.console.print(bench.render(result))
+
+
+@data_app.command("list")
+def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
+    """What is prepared, where, how large."""
+    from repro import terminal
+    from repro.data.manifest import data_directory, prepared
+
+    directory = data_directory(data_dir)
+    found = prepared(directory)
+    if json:
+        keys = ("name", "source", "size", "train_count", "test_count", "bytes", "digest", "bad")
+        terminal.print_json([{key: getattr(one, key) for key in keys} for one in found])
+        return
+    if not found:
+        print(f"nothing is prepared in {directory}; `repro data prepare photos` needs no download")
+        return
+    columns = ("name", "pixels", "classes", "train", "test", "on disk", "unreadable")
+    cells = [
+        (one.name, one.size, len(one.classes), one.train_count, one.test_count, terminal.size(one.bytes), len(one.bad))
+        for one in found
+    ]
+    terminal.console.print(terminal.table(f"Prepared in {directory}", columns, cells, right=columns[1:]))
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="photos, cifar10, tiny200, imagenette, imagenet, or a name of your own.")],
+    source: Annotated[Path | None, typer.Option(help="Archive or folder with the pictures.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the stored square, pixels.")] = None,
+    resize: Annotated[Literal["short-crop", "warp"], typer.Option(help="As the paper, or as Caffe.")] = "short-crop",
+    storage: Annotated[Literal["raw", "jpeg", "png"], typer.Option(help="jpeg wants --quality.")] = "raw",
+    quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of jpeg.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Only so many classes.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Only so many training pictures of each.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of a subset.")] = 0,
+    allow_bad: Annotated[int | None, typer.Option(min=0, help="Go on with up to so many unreadable pictures.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Resize, check and store pictures with their manifest. Stopped, it goes on; finished, it does nothing."""
+    from repro import terminal
+    from repro.data.manifest import data_directory
+    from repro.data.prepare import prepare
+
+    with terminal.stages() as progress:
+        manifest = prepare(
+            name,
+            source=source,
+            directory=data_directory(data_dir),
+            size=size,
+            resize=resize,
+            storage=storage,
+            quality=quality,
+            classes=classes,
+            per_class=per_class,
+            seed=seed,
+            allow_bad=allow_bad,
+            progress=progress,
+        )
+    terminal.print_manifest(manifest, data_directory(data_dir))
+
+
+@data_app.command("verify")
+def data_verify(
+    name: Annotated[str | None, typer.Argument(help="As `repro data list` shows it.")] = None, data_dir: DataDir = None
+) -> None:
+    """Hash everything again; a changed or half-written file is named. Exit code 1 where something is wrong."""
+    from repro.data.manifest import data_directory
+    from repro.data.prepare import verify
+
+    problems = verify(data_directory(data_dir), name)
+    for problem in problems:
+        print(f"{problem.file}: {problem.what}")
+    print(f"{len(problems)} problems" if problems else "all files are as they were prepared")
+    raise typer.Exit(1 if problems else 0)
 
 
 def _choose(names: list[str] | None, include: list[Path] | None, everything: bool, preset: str | None) -> list[Any]:
@@ -332,10 +406,8 @@ def _report(
 
 
 def _print_refused(registry: Any) -> None:
-    from repro import terminal
-
     for refused in registry.refused:
-        terminal.errors.print(f"refused {refused.place}: {refused.reason}", style="yellow", markup=False, soft_wrap=True)
+        print(f"refused {refused.place}: {refused.reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def compare_runs(
     """
     sides = [_side(registry, name, preset, data, results) for name in (one, two)]
     (left, left_runs), (right, right_runs) = sides
-    keys = [(key, _shown(a), _shown(b)) for key, (a, b) in diff(left, right).items()]
+    keys: list[Sequence[object]] = [(key, _shown(a), _shown(b)) for key, (a, b) in diff(left, right).items()]
     tables: list[Table] = [("What differs", ("key", one, two), keys or [("nothing", "", "")])]
     shared = sorted(left_runs.keys() & right_runs.keys())
     rows: list[Sequence[object]] = []
@@ -40,7 +40,13 @@ def compare_runs(
             if pairs:
                 a, b = (fmean(pair[side] for pair in pairs) for side in (0, 1))
                 rows.append((f"{metric}, {view}", f"{a:.2f}%", f"{b:.2f}%", f"{b - a:+.2f} points", len(pairs)))
-    tables.append(("Errors", ("metric", one, two, "difference", "seeds"), rows or [("no finished run on both sides", "", "", "", 0)]))
+    tables.append(
+        (
+            "Errors",
+            ("metric", one, two, "difference", "seeds"),
+            rows or [("no finished run on both sides", "", "", "", 0)],
+        )
+    )
     return tables
 
 
@@ -72,7 +78,9 @@ def _side(
 
 
 def _runs(results: Path, digest: str) -> dict[int, dict[str, Any]]:
-    seeds = [int(path.parent.name.removeprefix("seed-")) for path in (results / "runs" / digest).glob("seed-*/run.json")]
+    seeds = [
+        int(path.parent.name.removeprefix("seed-")) for path in (results / "runs" / digest).glob("seed-*/run.json")
+    ]
     return {seed: store.read_run(results, digest, seed) for seed in seeds}
 
 

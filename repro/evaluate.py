@@ -34,7 +34,7 @@ def predict(
             count, views = batch.image.shape[:2]
             images = batch.image.flatten(0, 1)
             parts = []
-            for part in images.split(FORWARD):
+            for part in torch.split(images, FORWARD):
                 part = part.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
                 with autocast(precision, device):
                     logits = model(part)

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
 
 from repro import checkpoint, store
 from repro.ablation import Product
-from repro.config import Config, digest, override
-from repro.data import Prepared, make_loader, open_data
+from repro.config import Config, View, digest, override
+from repro.data import Loader, Prepared, make_loader, open_data
+from repro.data.loading import Kind, SplitName
 from repro.evaluate import errors, predict
 from repro.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
 from repro.model import Network, build
-from repro.optim import make_optimizer
+from repro.optim import Optimizer, make_optimizer
 from repro.provenance import provenance
-from repro.towers import place
+from repro.towers import TwoTowers, place
 from repro.train import epochs_to_target, train
 
 
@@ -33,7 +33,7 @@ class Machine:
     results: Path
     data: Path
     devices: tuple[str, ...] = ()  # empty: one CUDA device for each tower where there are enough, else one device
-    loader: str | None = None  # "ffcv", "torch"; None: FFCV where it is installed
+    loader: Kind | None = None  # "ffcv", "torch"; None: FFCV where it is installed
     workers: int = 1
     tensorboard: bool = False
 
@@ -45,7 +45,7 @@ class Job:
     config: Config
     seed: int
     digest: str
-    views: tuple[str, ...]
+    views: tuple[View, ...]
     products: tuple[Product, ...] = ()
 
     @property
@@ -80,17 +80,19 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     if found != job.digest:
         raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")
     devices = choose_devices(machine.devices, job.config.model.towers)
-    model = build(job.config, job.seed)
+    whole = build(job.config, job.seed)
     finished = store.is_finished(machine.results, job.digest, job.seed)
     if not finished and job.config.pretrain:
-        copy_all_but_last(model, _pretrained(job, machine, prepared, emit))
-    model = place(model, devices)
+        copy_all_but_last(whole, _pretrained(job, machine, prepared, emit))
+    model = place(whole, devices)
     optimizer = make_optimizer(model, job.config)
     path = place_of_run / checkpoint.FILE
     position = checkpoint.load(path, model, optimizer) if path.is_file() else checkpoint.Position()
     if finished:
         if not path.is_file():
-            raise ValueError(f"{path}: is needed for {', '.join(job.views)}, and was deleted; delete the run to redo it")
+            raise ValueError(
+                f"{path}: is needed for {', '.join(job.views)}, and was deleted; delete the run to redo it"
+            )
         record = store.read_run(machine.results, job.digest, job.seed)
     else:
         listeners = [emit, metrics_file(place_of_run / "metrics.jsonl")]
@@ -109,7 +111,7 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     return record
 
 
-def _loader(job: Job, machine: Machine, prepared: Prepared, split: str) -> Any:
+def _loader(job: Job, machine: Machine, prepared: Prepared, split: SplitName) -> Loader:
     return make_loader(prepared, job.config, split, seed=job.seed, kind=machine.loader, workers=machine.workers)
 
 
@@ -117,8 +119,8 @@ def _train(
     job: Job,
     machine: Machine,
     prepared: Prepared,
-    model: nn.Module,
-    optimizer: Any,
+    model: Network | TwoTowers,
+    optimizer: Optimizer,
     position: checkpoint.Position,
     devices: tuple[str, ...],
     emit: Listener,
@@ -162,16 +164,16 @@ def _train(
 
 
 def _evaluate(
-    job: Job, machine: Machine, prepared: Prepared, model: nn.Module, devices: tuple[str, ...], emit: Listener
+    job: Job, machine: Machine, prepared: Prepared, model: Network | TwoTowers, devices: tuple[str, ...], emit: Listener
 ) -> dict[str, dict[str, float]]:
     """Errors of each view that has no predictions yet, which are stored."""
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for view in job.views:
         if store.has_predictions(machine.results, job.digest, job.seed, view):
             continue
         emit(Evaluating(job.name, view))
         testing = _loader(job, machine, prepared, "test")
-        predictions = predict(model, testing, view, precision=job.config.precision, device=torch.device(devices[0]))  # type: ignore[arg-type]
+        predictions = predict(model, testing, view, precision=job.config.precision, device=torch.device(devices[0]))
         predictions["probability"] = predictions["probability"].astype(np.float16)
         store.write_predictions(machine.results, job.digest, job.seed, view, predictions)
         found[view] = errors(predictions)  # of what is stored, so that a report can recompute them to the last digit
@@ -179,7 +181,12 @@ def _evaluate(
 
 
 def _write_products(
-    job: Job, machine: Machine, prepared: Prepared, model: nn.Module, devices: tuple[str, ...], place_of_run: Path
+    job: Job,
+    machine: Machine,
+    prepared: Prepared,
+    model: Network | TwoTowers,
+    devices: tuple[str, ...],
+    place_of_run: Path,
 ) -> None:
     kernels = place_of_run / "kernels.npy"
     if not kernels.is_file():
@@ -244,7 +251,9 @@ def choose_devices(asked: Sequence[str], towers: int) -> tuple[str, ...]:
         if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= cuda):
             raise ValueError(f"--devices {name}: this machine has {cuda} CUDA devices; use cpu")
     if len(asked) > towers:
-        raise ValueError(f"--devices {','.join(asked)}: the network has {towers} tower(s); give at most so many devices")
+        raise ValueError(
+            f"--devices {','.join(asked)}: the network has {towers} tower(s); give at most so many devices"
+        )
     return tuple(asked)
 
 

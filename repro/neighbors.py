@@ -71,7 +71,9 @@ def write_neighbors(
     write_atomically(path, buffer.getvalue())
 
 
-def _features(model: nn.Module, loader: Loader, precision: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _features(
+    model: nn.Module, loader: Loader, precision: str, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Last hidden layer (P, units) and logits (P, classes) of every picture's center view, in fixed order."""
     model.eval()
     features, logits = [], []

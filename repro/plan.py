@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from repro import store
-from repro.ablation import EPOCHS_TO_TARGET, Ablation, Arm, Product, Search
+from repro.ablation import EPOCHS_TO_TARGET, Ablation, Arm, Product, Search, View
 from repro.config import Config, digest, from_dict, override
 from repro.data.manifest import Manifest, find, key, missing
 from repro.presets import preset
@@ -28,7 +28,7 @@ class Run:
     seed: int
     digest: str
     used_by: tuple[str, ...]
-    views: tuple[str, ...]
+    views: tuple[View, ...]
     products: tuple[Product, ...]
     finished: bool  # its record is there
     missing: tuple[str, ...]  # views and products that are still to be read off it
@@ -57,7 +57,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """Distinct runs in order, shared ones once; `waiting` arms learn their Config from a search that is not finished."""
+    """Distinct runs in order, shared ones once; `waiting` arms learn their Config from a search that goes on."""
 
     blocks: tuple[Block, ...]
     runs: tuple[Run, ...]
@@ -84,7 +84,9 @@ def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) ->
         for changed in changes:
             for own in arm.changes_at(preset_name):
                 if changed == own or changed.startswith(f"{own}.") or own.startswith(f"{changed}."):
-                    raise ValueError(f"--set {changed}: is what arm {arm.name!r} of {ablation.name} changes; leave it out")
+                    raise ValueError(
+                        f"--set {changed}: is what arm {arm.name!r} of {ablation.name} changes; leave it out"
+                    )
     base = override(preset(preset_name), changes)
     found = {}
     for arm in ablation.arms_at(preset_name):
@@ -169,7 +171,7 @@ def _run(config: Config, seed: int, data_digest: str, ablation: Ablation, arm: A
     finished = store.is_finished(results, name, seed)
     place = store.run_directory(results, name, seed)
     products = tuple(ablation.products)
-    missing = [view for view in views if not (place / f"predictions-{view}.npz").is_file()]
+    missing: list[str] = [view for view in views if not (place / f"predictions-{view}.npz").is_file()]
     missing += [product for product in products if not any(place.glob(f"{product}.np*"))]
     return Run(config, seed, name, (f"{ablation.name}/{arm.name}",), views, products, finished, tuple(missing))
 
@@ -223,7 +225,9 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
         forward = sum(shape.multiply_adds for shape in shapes)
         parameters = sum(shape.parameters for shape in shapes)
         epochs = 0 if run.finished else run.config.schedule.epochs
-        looks = sum({"center": 1, "flips": 2, "ten": 10, "dense": 50}[view] for view in run.missing if view in run.views)
+        looks = sum(
+            {"center": 1, "flips": 2, "ten": 10, "dense": 50}[view] for view in run.missing if view in run.views
+        )
         work = forward * (epochs * (3 * train + test / run.config.eval.every) + looks * test + (train if epochs else 0))
         seconds += work / rates.get(network_key(run.config), overall)
         disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2

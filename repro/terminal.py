@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,11 +14,11 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from repro.ablation import Ablation, Claim
+    from repro.data.manifest import Manifest
     from repro.events import Event, Listener
     from repro.plan import Cost, Plan
 
 console = Console()
-errors = Console(stderr=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
@@ -76,9 +77,15 @@ def print_card(ablation: Ablation, preset: str, cost_line: str) -> None:
     """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
     section = "a reader's question" if ablation.section == "-" else f"section {ablation.section}"
     console.print(f"[bold]{escape(ablation.name)}[/]: {escape(ablation.question)}")
-    console.print(f"factor {escape(ablation.factor)}; {section}; presets {', '.join(ablation.presets)}", highlight=False)
+    console.print(
+        f"factor {escape(ablation.factor)}; {section}; presets {', '.join(ablation.presets)}", highlight=False
+    )
     rows = [
-        (arm.name, f"reads {', '.join(arm.ensemble.of)}" if arm.ensemble else changes_text(arm.changes_at(preset)), arm.note)
+        (
+            arm.name,
+            f"reads {', '.join(arm.ensemble.of)}" if arm.ensemble else changes_text(arm.changes_at(preset)),
+            arm.note,
+        )
         for arm in ablation.arms_at(preset)
     ]
     console.print(table(f"Arms at {preset}", ("arm", "changes", "note"), rows))
@@ -107,7 +114,12 @@ def cost_text(cost: Cost) -> str:
 def print_plan(plan: Plan, cost: Cost) -> None:
     """Runs by state, and the bill."""
     rows = [
-        (run.digest, run.seed, "finished" if run.done else "evaluate" if run.finished else "train", ", ".join(run.used_by))
+        (
+            run.digest,
+            run.seed,
+            "finished" if run.done else "evaluate" if run.finished else "train",
+            ", ".join(run.used_by),
+        )
         for run in plan.runs
     ]
     console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
@@ -152,7 +164,10 @@ def _lines(names: Mapping[str, str]) -> Listener:
         elif isinstance(event, EpochDone):
             metrics = event.metrics
             rate = metrics["images_per_second"]
-            print(f"{name}: epoch {metrics['epoch']}/{epochs[event.run]}, {rate:.0f} images/s, {_epoch_text(metrics)}", flush=True)
+            print(
+                f"{name}: epoch {metrics['epoch']}/{epochs[event.run]}, {rate:.0f} images/s, {_epoch_text(metrics)}",
+                flush=True,
+            )
         elif isinstance(event, Finished):
             for view, found in event.record["errors"].items():
                 print(f"{name}: {view} {found['top1_error']:.2f}% / {found['top5_error']:.2f}%", flush=True)
@@ -222,3 +237,46 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
                 bars.advance(whole)
 
         yield listen
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[Any], None]]:
+    """A listener for the progress of a preparation: stage, pictures done and in all, rate, time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def listen(step: Any) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bars.add_task(step.stage, total=step.total, rate="")
+            task = bars.tasks[tasks[step.stage]]
+            rate = f"{task.speed:.0f}/s" if task.speed else ""
+            bars.update(task.id, completed=step.done, total=step.total, rate=rate)
+
+        yield listen
+
+
+def print_manifest(manifest: Manifest, directory: Path) -> None:
+    """What a preparation made, with every picture that was left out, and why."""
+    counts = (
+        f"{manifest.train_count} training and {manifest.test_count} test pictures of {len(manifest.classes)} classes"
+    )
+    console.print(f"{directory / manifest.name}: {counts}, {size(manifest.bytes)}", highlight=False, soft_wrap=True)
+    console.print(f"digest {manifest.digest}; resized with {manifest.resize_filter}", highlight=False)
+    if manifest.converted:
+        console.print(
+            f"{len(manifest.converted)} pictures were converted to RGB; the manifest names each", highlight=False
+        )
+    for note in manifest.notes:
+        console.print(escape(note), highlight=False)
+    for entry in manifest.bad:
+        console.print(f"[yellow]left out {escape(entry['file'])}: {escape(entry['reason'])}[/]", highlight=False)

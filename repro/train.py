@@ -9,7 +9,6 @@ from contextlib import closing
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from repro.checkpoint import Position
@@ -17,7 +16,9 @@ from repro.config import Config
 from repro.data import Loader
 from repro.evaluate import autocast, center_errors
 from repro.events import EpochDone, Listener, Started, Stepped
+from repro.model import Network
 from repro.optim import Optimizer, learning_rates, update_plateau
+from repro.towers import TwoTowers
 
 READ_EVERY = 25  # batches between two readings of the loss for the progress bar: reading waits for the device
 SAVE_SECONDS = 60.0  # at most so much work is lost when a run is killed
@@ -27,7 +28,7 @@ def train(
     run: str,
     config: Config,
     seed: int,
-    model: nn.Module,
+    model: Network | TwoTowers,
     optimizer: Optimizer,
     position: Position,
     training: Loader,
@@ -70,7 +71,7 @@ def train_epoch(
     run: str,
     config: Config,
     seed: int,
-    model: nn.Module,
+    model: Network | TwoTowers,
     optimizer: Optimizer,
     position: Position,
     training: Loader,
@@ -96,7 +97,7 @@ def train_epoch(
             with autocast(config.precision, device):
                 logits = model(images)
             loss = F.cross_entropy(logits.float(), labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             loss = loss.detach()
             loss_sum += loss * len(labels)
@@ -137,11 +138,11 @@ def epochs_to_target(history: list[dict[str, Any]], target: float | None) -> flo
     """
     if target is None:
         return None
-    before = None
+    before: float | None = None
     for metrics in history:
-        error = metrics["train_error"]
+        error: float = metrics["train_error"]
         if error <= target:
             part = 1.0 if before is None else (before - target) / (before - error)
-            return metrics["epoch"] - 1 + part
+            return int(metrics["epoch"]) - 1 + part
         before = error
     return None
