@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from repro.suggest import did_you_mean
 Step = Literal["activation", "norm", "pool"]
 Connect = Literal["tower", "all"]
 View = Literal["center", "flips", "ten", "dense"]
+LAYER_NAME = re.compile(r"[a-z]+[0-9]+")
 Norms = Literal["lrn", "batch", "group", "layer"]
 Activations = Literal["relu", "tanh", "abs-tanh", "sigmoid", "leaky-relu", "elu", "gelu", "none"]
 
@@ -161,6 +163,11 @@ class Model(Part):
                 raise ValueError(f"layers.{layer.name}.maps: only the last layer may leave it null")
             if layer.maps % self.towers:
                 raise ValueError(f"layers.{layer.name}.maps: {layer.maps} does not divide by {self.towers} towers")
+        for name in names:
+            if not LAYER_NAME.fullmatch(name):
+                raise ValueError(f"layers.{name}: a layer's name is letters and a number, like conv6")
+        if self.dropout and self.layers[-1].name in self.dropout.layers:
+            raise ValueError(f"dropout.layers: {self.layers[-1].name} is the last layer; its outputs are the classes")
         if self.layers[-1].connect != "all":
             raise ValueError(f"layers.{self.layers[-1].name}.connect: the last layer must read all towers")
         for key, part in (("norm", self.norm), ("spatial_norm", self.spatial_norm), ("dropout", self.dropout)):

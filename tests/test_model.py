@@ -97,7 +97,7 @@ def single(layer: dict[str, Any], side: int, **model: Any) -> Network:
         "model.norm": None, "model.activation": "none",
         "augment.crop": side, "data.size": side,
     }  # fmt: skip
-    changes["model.layers"]["out"] = {"maps": None}
+    changes["model.layers"]["fc9"] = {"maps": None}
     return build(override(preset("cifar-19"), {**changes, **model}), 3).double()
 
 
