@@ -1,6 +1,6 @@
 """What happens to a picture between the file and the network: draws, crop, mirror, color noise, mean, in one pass.
 
-Every draw is a hash of (seed, epoch, key), so a picture meets the same fate whichever loader, worker or process reads it.
+Every draw is a hash of (seed, epoch, key), so a picture meets the same fate whichever loader or worker reads it.
 All arithmetic is float32 without fast-math, so batches are bitwise equal everywhere on one machine.
 """
 
@@ -26,7 +26,7 @@ LIGHTING_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.
 OFFSET_Y, OFFSET_X, MIRROR, NORMAL, ORDER = 1, 2, 3, 4, 16
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def mix(value: Any) -> Any:
     """One step of splitmix64 (Steele, Lea and Flood, OOPSLA 2014), uint64 to uint64."""
     value = value + np.uint64(0x9E3779B97F4A7C15)
@@ -35,19 +35,19 @@ def mix(value: Any) -> Any:
     return value ^ (value >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def hashed(seed: int, epoch: int, purpose: int, key: int) -> Any:
     """64 random bits for one purpose of one picture in one epoch of one run."""
     return mix(mix(mix(mix(np.uint64(seed)) + np.uint64(epoch)) + np.uint64(purpose)) + np.uint64(key))
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def uniform(bits: Any) -> float:
     """A float64 in [0, 1) from the upper 53 bits."""
     return np.float64(bits >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def order_hashes(seed: int, epoch: int, keys: Ints) -> Any:
     """(N,) uint64 that `epoch_order` sorts by."""
     out = np.empty(len(keys), np.uint64)
@@ -56,7 +56,7 @@ def order_hashes(seed: int, epoch: int, keys: Ints) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def place_draws(seed: int, epoch: int, keys: Ints, choices: int, crops: bool, mirrors: bool) -> Any:
     """(B, 3) int64: row offset, column offset, mirrored; of `choices` offsets an axis, the middle one without crops."""
     out = np.empty((len(keys), 3), np.int64)
@@ -69,9 +69,9 @@ def place_draws(seed: int, epoch: int, keys: Ints, choices: int, crops: bool, mi
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def color_draws(seed: int, epoch: int, keys: Ints, axes: Any) -> Any:
-    """(B, 3) float32, what is added to red, green and blue: `axes` (3, 3), one a row, times normal draws (Box-Muller)."""
+    """(B, 3) float32 to add to red, green and blue: `axes` (3, 3), one a row, times normal draws (Box-Muller)."""
     out = np.zeros((len(keys), 3), np.float32)
     for i in range(len(keys)):
         red = green = blue = 0.0
@@ -85,8 +85,10 @@ def color_draws(seed: int, epoch: int, keys: Ints, axes: Any) -> Any:
     return out
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def fused(pixels: Any, starts: Ints, side: int, places: Ints, mean: Floats, colors: Floats, factor: Any, out: Any) -> None:
+@njit(cache=True, nogil=True)
+def fused(
+    pixels: Any, starts: Ints, side: int, places: Ints, mean: Floats, colors: Floats, factor: Any, out: Any
+) -> None:
     """The one pass: crop, mirror, minus the mean, plus color noise, times `factor`.
 
     pixels (any,) uint8 with picture i as (side, side, 3) from starts[i] on; places (N, 3) of `place_draws`; mean

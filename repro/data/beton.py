@@ -20,7 +20,13 @@ import numpy.typing as npt
 
 VERSION = 2
 HEADER = np.dtype(
-    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")],
+    [
+        ("version", "<u2"),
+        ("num_fields", "<u2"),
+        ("page_size", "<u4"),
+        ("num_samples", "<u8"),
+        ("alloc_table_ptr", "<u8"),
+    ],
     align=True,
 )
 ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
@@ -52,7 +58,7 @@ class Writer:
         self.metadata = np.zeros(capacity, self.record)
         self.allocations = np.zeros(capacity, ALLOCATION)
         self.count = 0
-        self.file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")
+        self.file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
 
     def resume(self, end: int, count: int) -> None:
         """Go back to a state that was saved; what was written after it is cut off."""

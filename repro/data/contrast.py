@@ -13,8 +13,8 @@ def normalize_contrast(image: torch.Tensor, picture_mean: bool, contrast: str) -
     """image (..., 3, crop, crop) float32. `picture_mean` subtracts each picture's own mean over pixels and channels.
 
     "global" divides by the picture's standard deviation over pixels and channels; "local" subtracts a Gaussian-weighted
-    mean over a window and all channels, then divides by the weighted standard deviation, or by its mean over the picture
-    where that is larger. Returned with the memory layout of `image`.
+    mean over a window and all channels, then divides by the weighted standard deviation, or by its mean over the
+    picture where that is larger.
     """
     if picture_mean:
         image = image - image.mean(dim=(-3, -2, -1), keepdim=True)

@@ -1,6 +1,6 @@
 """The FFCV loader: FFCV's reader, pipeline, loader thread and queue around our one operation.
 
-FFCV 1.0.2 is quiet since 2023; what is mended here, and why, stands beside each line. Its own code on disk is not touched.
+FFCV 1.0.2 is quiet since 2023; what is mended here, and why, stands beside each line. Its files are not touched.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from queue import Empty
 from typing import Any
 
@@ -29,7 +30,7 @@ _typed_dict = numba.typed.Dict
 try:
     # ffcv.fields.rgb_image fills a typed Dict of two entries at import, which takes numba 5 s; a dict does as well.
     numba.typed.Dict = dict
-    ffcv_loader = importlib.import_module("ffcv.loader.loader")
+    ffcv_loader: Any = importlib.import_module("ffcv.loader.loader")
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
     from ffcv.loader.epoch_iterator import EpochIterator
     from ffcv.memory_managers.os_cache import OSCacheContext, OSCacheManager
@@ -45,12 +46,12 @@ POLL = 0.2  # seconds between two looks at whether the loader thread lives
 
 
 class Mapped(OSCacheManager):  # type: ignore[misc]
-    """FFCV's memory-mapped file, without its Python sets of every page and picture (seconds and gigabytes for 1.3 million
-    pictures, used by QUASI_RANDOM alone), and without a reader that marks a numba type shared by all as read-only."""
+    """FFCV's memory-mapped file, without two things: Python sets of every page and picture (seconds and gigabytes for
+    1.3 million pictures, for QUASI_RANDOM alone), and a reader that marks a numba type shared by all as read-only."""
 
     def __init__(self, reader: Any) -> None:
         self.reader = reader
-        self.ptrs, self.sizes, self.page_to_samples = reader.alloc_table["ptr"], reader.alloc_table["size"], {}
+        self.ptrs, self.sizes = reader.alloc_table["ptr"], reader.alloc_table["size"]
         self.context = OSCacheContext(self)
 
     def compile_reader(self) -> None:
@@ -69,7 +70,9 @@ class Rendering(SimpleRGBImageDecoder):  # type: ignore[misc]
         return replace(previous_state, jit_mode=True, shape=(1,), dtype=np.dtype("<f4")), None
 
     def generate_code(self) -> Any:
-        def rendering(batch_indices: Any, destination: None, metadata: Any, storage_state: Any) -> npt.NDArray[np.float32]:
+        def rendering(
+            batch_indices: Any, destination: None, metadata: Any, storage_state: Any
+        ) -> npt.NDArray[np.float32]:
             thread = threading.current_thread()
             assert isinstance(thread, Epoch)
             return thread.make(batch_indices)
@@ -103,9 +106,11 @@ class Epoch(EpochIterator):  # type: ignore[misc]
 
         def part(first: int, last: int) -> None:
             if first < last:
-                render(source.beton, source.side, self.pass_, indices[first:last], out[first:last], source.decoder.decode)
+                render(
+                    source.beton, source.side, self.pass_, indices[first:last], out[first:last], source.decoder.decode
+                )
 
-        others = [self.pool.submit(part, *cut) for cut in zip(cuts[1:-1], cuts[2:], strict=True)] if self.pool else []
+        others = [self.pool.submit(part, *cut) for cut in pairwise(cuts[1:])] if self.pool else []
         part(cuts[0], cuts[1])
         for other in others:
             other.result()
@@ -196,9 +201,11 @@ class TurboJpeg:
             handle = self.local.handle = Handle(self.library)
         height, width = out.shape[:2]
         address, length = encoded.ctypes.data, encoded.size
-        if self.library.tjDecompress2(handle.value, address, length, out.ctypes.data, width, 0, height, TJPF_RGB, 0):
-            if self.library.tjGetErrorCode(handle.value) == TJERR_FATAL:
-                raise ValueError(f"a stored JPEG is damaged: {self.library.tjGetErrorStr2(handle.value).decode()}")
+        failed = self.library.tjDecompress2(
+            handle.value, address, length, out.ctypes.data, width, 0, height, TJPF_RGB, 0
+        )
+        if failed and self.library.tjGetErrorCode(handle.value) == TJERR_FATAL:
+            raise ValueError(f"a stored JPEG is damaged: {self.library.tjGetErrorStr2(handle.value).decode()}")
 
 
 class Handle:

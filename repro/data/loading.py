@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,10 +35,10 @@ Kind = Literal["ffcv", "torch"]
 
 
 class Batch(NamedTuple):
-    """index (B,) int64, the stored position; image (B, 3, crop, crop) or (B, V, 3, crop, crop) float32, channels last in
-    memory; label (B,) int64 from 0 to classes - 1."""
+    """index (B,) int64, the stored position; image (B, 3, crop, crop) or (B, V, 3, crop, crop) float32, channels last
+    in memory; label (B,) int64 from 0 to classes - 1."""
 
-    index: torch.Tensor
+    index: torch.Tensor  # type: ignore[assignment]  # hides a method of tuple that nobody needs
     image: torch.Tensor
     label: torch.Tensor
 
@@ -98,7 +98,12 @@ def open_data(data: config.Data, directory: Path) -> Prepared:
         from repro.data.prepare import prepare
 
         found = prepare(
-            "photos", directory=directory, size=data.size, resize=data.resize, storage=data.storage, quality=data.quality
+            "photos",
+            directory=directory,
+            size=data.size,
+            resize=data.resize,
+            storage=data.storage,
+            quality=data.quality,
         )
     if found is None:
         raise ValueError(manifest.missing(data, directory))
@@ -155,7 +160,9 @@ class Batches:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -163,7 +170,15 @@ class Loader:
     """Batches of one split. `len` counts the batches of an epoch; the last may be short, nothing is dropped."""
 
     def __init__(
-        self, prepared: Prepared, cfg: config.Config, split: SplitName, seed: int, kind: Kind, workers: int, rank: int, world: int
+        self,
+        prepared: Prepared,
+        cfg: config.Config,
+        split: SplitName,
+        seed: int,
+        kind: Kind,
+        workers: int,
+        rank: int,
+        world: int,
     ) -> None:
         assert 0 <= rank < world and workers >= 0
         self.prepared, self.config, self.name = prepared, cfg, split
@@ -216,7 +231,9 @@ class Loader:
         """This rank's share of each batch from `start` on: a contiguous part, so the ranks together see the whole."""
         assert start >= 0
         whole = [order[first : first + size] for first in range(start * size, len(order), size)]
-        return [batch[len(batch) * self.rank // self.world : len(batch) * (self.rank + 1) // self.world] for batch in whole]
+        return [
+            batch[len(batch) * self.rank // self.world : len(batch) * (self.rank + 1) // self.world] for batch in whole
+        ]
 
     def _run(
         self,
@@ -237,7 +254,7 @@ class Loader:
         run = Pass(batches, self.seed, epoch, keys, choices, random_crop, mirror, axes, views, mean, inner)
         made = self._images.images(run)
 
-        def finished() -> Iterator[Batch]:
+        def finished() -> Generator[Batch]:
             for indices, image in zip(batches, made, strict=True):
                 if later:
                     image = normalize_contrast(image, data.mean == "picture", data.contrast) * factor
@@ -283,7 +300,7 @@ def make_loader(
 
 
 def image_maker(kind: Kind) -> Any:
-    """The class that makes images: (beton, side, workers), with `images(run)`. FFCV is imported only when it is used."""
+    """The class that makes images: (beton, side, workers), with `images(run)`. FFCV is imported only when used."""
     if kind == "torch":
         return TorchImages
     from repro.data.ffcv_loader import FfcvImages

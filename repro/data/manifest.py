@@ -48,7 +48,7 @@ class Manifest:
     digest: str  # of the content: files and classes
     files: dict[str, dict[str, Any]]  # name -> {"bytes", "sha256": [one for each block]}
     bad: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"}: left out
-    converted: list[dict[str, str]] = field(default_factory=list)  # {"file", "reason"}: kept, but were not plain RGB
+    converted: dict[str, dict[str, Any]] = field(default_factory=dict)  # reason -> {"count", "files": the first few}
     notes: list[str] = field(default_factory=list)
     packages: dict[str, str] = field(default_factory=dict)
     version: int = VERSION

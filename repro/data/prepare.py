@@ -11,8 +11,10 @@ import io
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from repro.data import manifest as manifests
 from repro.data import sources
@@ -33,6 +35,9 @@ FILTER_NAME = "Pillow bicubic, antialiased"
 BLOCK = 1 << 26  # files are hashed in blocks of 64 MiB, so that all cores help and a damaged place can be named
 SHUFFLE_SEED = 2012  # the stored order is the same for everybody
 UNREADABLE = 0.001  # more than this share of unreadable pictures is an error
+EXAMPLES = 20  # files named for each kind of conversion; unreadable ones are all named
+FORMATS = {"jpg": ("JPEG", "MPO"), "jpeg": ("JPEG", "MPO"), "tif": ("TIFF",)}  # Pillow's names; others are the ending
+ORIENTATION = 0x0112  # EXIF tag
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -66,38 +71,57 @@ def prepare(
 ) -> Manifest:
     """Prepare set `name` in `directory`; returns its manifest, at once when it is prepared already.
 
-    size is the side of the stored square (None: the set's usual one). resize "short-crop" brings the short side to it and
-    crops the center (section 2), "warp" squashes both sides (F29). classes and per_class make a class-balanced subset,
-    the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of unreadable
-    pictures that is accepted; None: 0.1%.
+    size is the side of the stored square (None: the set's usual one). resize "short-crop" brings the short side to it
+    and crops the center (section 2), "warp" squashes both sides (F29). classes and per_class make a class-balanced
+    subset, the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of
+    unreadable pictures that is accepted; None: 0.1%.
     Errors: ValueError, one line, for a source that cannot be read or too many unreadable pictures.
     """
     size = size or SOURCES.get(name, 256)
     check_storage(storage, quality)
+    if size < 8:
+        raise ValueError(f"--size {size}: the stored square must have at least 8 pixels a side")
     called = subset_name(name, classes, per_class, seed)
     target = directory / manifests.folder(called, size, resize, storage, quality)
-    done = manifests.load(target)
-    if done:
-        return done
-    origin = open_source(name, source, directory / "downloads")
+    if not target.parent.exists():
+        directory.mkdir(parents=True)
+    with alone(target):
+        done = manifests.load(target)
+        return done or _prepare(
+            name, called, target, source, size, resize, storage, quality, classes, per_class, seed, allow_bad, progress
+        )
+
+
+def _prepare(
+    name: str,
+    called: str,
+    target: Path,
+    source: Path | None,
+    size: int,
+    resize: str,
+    storage: str,
+    quality: int | None,
+    classes: int | None,
+    per_class: int | None,
+    seed: int,
+    allow_bad: int | None,
+    progress: Listener,
+) -> Manifest:
+    work = target.with_name(target.name + ".part")
+    origin = open_source(name, source, target.parent / "downloads", work / "unpacked", progress)
     if classes or per_class:
         origin = subset(origin, classes, per_class, seed)
-    work = target.with_name(target.name + ".part")
-    work.mkdir(parents=True, exist_ok=True)
-    writers = {}
-    for split_name, split in (("train", origin.train), ("test", origin.test)):
-        writers[split_name] = write_split(
-            work, split_name, split, len(origin.classes), size, resize, storage, quality, allow_bad, progress
-        )
-    train, test = writers["train"], writers["test"]
-    count = max(train.pixel_count, 1)
-    mean = (train.sums / max(train.count, 1)).astype(np.float32)
-    np.save(work / "mean.npy", mean)
-    channel = train.channel_sums / count
-    covariance = train.products / count - np.outer(channel, channel)
+    check_space(target.parent, len(origin.train.names) + len(origin.test.names), size, storage, quality)
+    work.mkdir(exist_ok=True)
+    train, test = (
+        write_split(work, split_name, split, len(origin.classes), size, resize, storage, quality, allow_bad, progress)
+        for split_name, split in (("train", origin.train), ("test", origin.test))
+    )
+    np.save(work / "mean.npy", (train.sums / train.count).astype(np.float32))
+    channels = train.sums.sum(axis=(0, 1)) / train.pixel_count
+    covariance = train.products / train.pixel_count - np.outer(channels, channels)
     values, vectors = eigen(covariance)
     files = {file: hash_file(work / file, progress) for file in manifests.FILES}
-    content = {"files": files, "classes": origin.classes}
     result = Manifest(
         name=target.name,
         source=called,
@@ -115,20 +139,144 @@ def prepare(
         covariance=covariance.tolist(),
         eigenvalues=values.tolist(),
         eigenvectors=vectors.tolist(),
-        digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        digest=content_digest(files, origin.classes),
         files=files,
         bad=train.bad + test.bad,
-        converted=train.converted + test.converted,
+        converted=merged(train.converted, test.converted),
         notes=list(origin.notes),
         packages={package: version(package) for package in ("pillow", "numpy")},
     )
     manifests.save(result, work)
-    for left in work.glob("*.state*"):
-        left.unlink()
+    for left in (*work.glob("*.state*"), work / "unpacked"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     if target.exists():  # a folder without a manifest: of no use
         shutil.rmtree(target)
     work.rename(target)
     return result
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Let one process at a time prepare `target`; another waits, and then finds it done."""
+    import fcntl
+
+    lock = target.with_name(f".{target.name}.lock")
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def content_digest(files: dict[str, dict[str, Any]], classes: list[dict[str, str]]) -> str:
+    """SHA-256 over the hashes of the files and the classes: names the data of a run."""
+    return hashlib.sha256(json.dumps({"files": files, "classes": classes}, sort_keys=True).encode()).hexdigest()
+
+
+def merged(one: dict[str, dict[str, Any]], two: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Counts of both splits together; example files of the first, then of the second."""
+    return {
+        reason: {
+            "count": sum(side[reason]["count"] for side in (one, two) if reason in side),
+            "files": [file for side in (one, two) if reason in side for file in side[reason]["files"]][:EXAMPLES],
+        }
+        for reason in sorted({*one, *two})
+    }
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a storage takes on disk for a set, and what it does to the pixels."""
+
+    storage: str
+    quality: int | None
+    bytes: int
+    effect: str
+
+
+# Bytes a pixel of 256x256 pictures as `convert_picture` writes them; measured on 100 full-size ImageNet photographs.
+BYTES_A_PIXEL = {("raw", None): 3.0, ("png", None): 1.75, ("jpeg", 95): 0.67, ("jpeg", 90): 0.45, ("jpeg", 85): 0.36}
+EFFECTS = {
+    "raw": "exact; fastest, no decoding",
+    "png": "exact; read by the torch loader only, slow",
+    "jpeg": "pixels change a little; the 2012 runs stored JPEG, and their notes suggest that it cost 0.6 points",
+}
+
+
+def storage_costs(count: int, size: int) -> list[Cost]:
+    """The choices for `count` pictures of `size` pixels a side; png and jpeg are estimates from photographs."""
+    return [
+        Cost(storage, quality, round(count * size * size * rate), EFFECTS[storage])
+        for (storage, quality), rate in BYTES_A_PIXEL.items()
+    ]
+
+
+def check_space(directory: Path, count: int, size: int, storage: str, quality: int | None) -> None:
+    """Raises ValueError when the disk cannot hold the set."""
+    rates = {kept: rate for (kind, kept), rate in BYTES_A_PIXEL.items() if kind == storage}
+    rate = rates.get(quality) or np.interp(quality or 0, [1, 85, 90, 95, 100], [0.05, 0.36, 0.45, 0.67, 1.5])
+    needed, free = int(count * size * size * rate), shutil.disk_usage(directory).free
+    if needed > free:
+        raise ValueError(
+            f"{directory} has {free / 1e9:.1f} GB free; {count:,} {storage} pictures take about {needed / 1e9:.1f} GB; "
+            "choose another --data-dir, a smaller --size, or --storage jpeg --quality 95"
+        )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a prepared set, in words, and the file that it is about."""
+
+    file: Path
+    what: str
+
+
+def verify(directory: Path, name: str | None = None, progress: Listener = lambda _: None) -> list[Problem]:
+    """Read every file of all prepared sets (or of those called `name`, by folder or source) and compare its hashes.
+
+    Names changed, missing and half-written files. Raises ValueError when nothing is called `name`.
+    """
+    found = []
+    folders = [path for path in sorted(directory.glob("*")) if path.is_dir() and path.name != "downloads"]
+    asked = []
+    for folder in folders:
+        try:
+            known = manifests.load(folder)
+        except ValueError as error:
+            known, broken = None, str(error)
+        else:
+            broken = "half-written: preparation was interrupted; run it again and it goes on from there"
+        if name and name not in (folder.name, folder.name.removesuffix(".part"), known.source if known else ""):
+            continue
+        asked.append(folder)
+        if known is None:
+            found.append(Problem(folder, broken))
+            continue
+        for file, wanted in known.files.items():
+            found += compare(folder / file, wanted, progress)
+        if content_digest(known.files, known.classes) != known.digest:
+            found.append(
+                Problem(folder / manifests.NAME, "its digest does not fit its own entries; prepare the set again")
+            )
+    if name and not asked:
+        raise ValueError(f"nothing called {name} is prepared in {directory}; `repro data list` shows what is")
+    return found
+
+
+def compare(path: Path, wanted: dict[str, Any], progress: Listener) -> list[Problem]:
+    """What differs between a file and its entry in the manifest."""
+    if not path.exists():
+        return [Problem(path, "missing; delete its folder and prepare the set again")]
+    is_now = hash_file(path, progress)
+    if is_now["bytes"] != wanted["bytes"]:
+        return [Problem(path, f"half-written or changed: {is_now['bytes']:,} bytes instead of {wanted['bytes']:,}")]
+    pairs = enumerate(zip(is_now["sha256"], wanted["sha256"], strict=True))
+    places = [number for number, (now, then) in pairs if now != then]
+    if not places:
+        return []
+    where = ", ".join(f"{place * BLOCK:,}" for place in places[:5])
+    what = (
+        f"changed: its SHA-256 differs in the 64 MiB from byte {where} on; delete its folder and prepare the set again"
+    )
+    return [Problem(path, what)]
 
 
 def check_storage(storage: str, quality: int | None) -> None:
@@ -139,7 +287,7 @@ def check_storage(storage: str, quality: int | None) -> None:
         raise ValueError("--quality: give it exactly when --storage is jpeg, for example --storage jpeg --quality 95")
 
 
-def open_source(name: str, source: Path | None, downloads: Path) -> sources.Source:
+def open_source(name: str, source: Path | None, downloads: Path, scratch: Path, progress: Listener) -> sources.Source:
     """The pictures of set `name`. Raises ValueError when they cannot be found."""
     if source is not None and not source.exists():
         raise ValueError(f"--source {source}: there is no such file or folder")
@@ -147,7 +295,9 @@ def open_source(name: str, source: Path | None, downloads: Path) -> sources.Sour
         return sources.photos()
     if name == "cifar10":
         return sources.cifar10(source, downloads)
-    return sources.class_folders(name, source, downloads)
+    if source is not None:
+        sources.check_archives(source, lambda *at: progress(Progress(*at)), scratch)
+    return sources.class_folders(name, source, scratch)
 
 
 def subset_name(name: str, classes: int | None, per_class: int | None, seed: int) -> str:
@@ -158,7 +308,7 @@ def subset_name(name: str, classes: int | None, per_class: int | None, seed: int
 
 
 def subset(whole: sources.Source, classes: int | None, per_class: int | None, seed: int) -> sources.Source:
-    """A class-balanced part: `classes` classes, `per_class` training pictures of each and every test picture of them."""
+    """A class-balanced part: `classes` classes, `per_class` training pictures of each, and every test picture."""
     if classes and classes > len(whole.classes):
         raise ValueError(f"--classes {classes}: there are only {len(whole.classes)}")
     every = np.arange(len(whole.classes), dtype=np.int64)
@@ -171,12 +321,16 @@ def subset(whole: sources.Source, classes: int | None, per_class: int | None, se
         for label in kept:
             of_class = order[labels[order] == label]
             if limit and len(of_class) < limit:
-                raise ValueError(f"--per-class {limit}: class {whole.classes[label]['name']} has only {len(of_class)} pictures")
+                raise ValueError(
+                    f"--per-class {limit}: class {whole.classes[label]['name']} has only {len(of_class)} pictures"
+                )
             chosen += of_class[:limit].tolist()
         chosen.sort()
         new = {label: position for position, label in enumerate(kept)}
         return sources.Split(
-            [split.names[i] for i in chosen], [new[split.labels[i]] for i in chosen], lambda number: split.read(chosen[number])
+            [split.names[i] for i in chosen],
+            [new[split.labels[i]] for i in chosen],
+            lambda number: split.read(chosen[number]),
         )
 
     named = [whole.classes[label] for label in kept]
@@ -186,15 +340,17 @@ def subset(whole: sources.Source, classes: int | None, per_class: int | None, se
 class SplitWriter:
     """One split on its way to disk: the writer, and sums that give mean and covariance. All sums are exact integers."""
 
-    def __init__(self, work: Path, name: str, total: int, classes: int, size: int, storage: str) -> None:
-        self.writer = Writer(work / f"{name}.beton", storage, size, total)
+    def __init__(self, work: Path, name: str, split: sources.Split, classes: int, size: int, storage: str) -> None:
+        self.writer = Writer(work / f"{name}.beton", storage, size, len(split.names))
+        listed = json.dumps([split.names, split.labels]).encode()
+        self.fingerprint = hashlib.sha256(listed).hexdigest()  # another source starts anew
         self.state = work / f"{name}.state"
         self.next = 0  # position in the stored order
         self.sums = np.zeros((size, size, 3), np.int64)
         self.products = np.zeros((3, 3), np.int64)
         self.per_class = [0] * classes
         self.bad: list[dict[str, str]] = []
-        self.converted: list[dict[str, str]] = []
+        self.converted: dict[str, dict[str, Any]] = {}
         self.finished = False
 
     @property
@@ -205,16 +361,17 @@ class SplitWriter:
     def pixel_count(self) -> int:
         return self.writer.count * self.writer.size**2
 
-    @property
-    def channel_sums(self) -> npt.NDArray[np.int64]:
-        return np.asarray(self.sums.sum(axis=(0, 1)))
-
-    def add(self, picture: Picture, label: int) -> None:
+    def add(self, picture: Picture, label: int, name: str) -> None:
         """Append one picture that was read well."""
         self.writer.append(picture.encoded, label)
         self.sums += picture.pixels
         self.products += picture.products
         self.per_class[label] += 1
+        for reason in picture.converted:
+            kind = self.converted.setdefault(reason, {"count": 0, "files": []})
+            kind["count"] += 1
+            if len(kind["files"]) < EXAMPLES:
+                kind["files"].append(name)
 
     def save(self) -> None:
         """Bring everything to the disk, so that `load` can go on from here."""
@@ -222,7 +379,7 @@ class SplitWriter:
         part = self.state.with_suffix(".state-part.npz")
         plain = {
             "end": end, "count": count, "next": self.next, "per_class": self.per_class, "bad": self.bad,
-            "converted": self.converted, "finished": self.finished,
+            "converted": self.converted, "finished": self.finished, "fingerprint": self.fingerprint,
         }  # fmt: skip
         np.savez(part, sums=self.sums, products=self.products, plain=np.array(json.dumps(plain)))
         os.replace(part, self.state)
@@ -232,8 +389,10 @@ class SplitWriter:
         if not self.state.exists():
             return
         with np.load(self.state) as saved:
-            self.sums, self.products = saved["sums"], saved["products"]
             plain = json.loads(str(saved["plain"]))
+            if plain["fingerprint"] != self.fingerprint:
+                return
+            self.sums, self.products = saved["sums"], saved["products"]
         self.next, self.per_class = plain["next"], plain["per_class"]
         self.bad, self.converted, self.finished = plain["bad"], plain["converted"], plain["finished"]
         if self.finished:
@@ -249,7 +408,7 @@ class Picture:
     pixels: Pixels
     encoded: bytes | Pixels
     products: npt.NDArray[np.int64]
-    converted: str
+    converted: tuple[str, ...]
 
 
 def write_split(
@@ -266,7 +425,7 @@ def write_split(
 ) -> SplitWriter:
     """Read, convert and append every picture of a split in its stored order."""
     total = len(split.names)
-    out = SplitWriter(work, name, total, classes, size, storage)
+    out = SplitWriter(work, name, split, classes, size, storage)
     try:
         out.load()
         if out.finished:
@@ -276,26 +435,24 @@ def write_split(
         save_every = max(1, min(4096, (1 << 28) // (size * size * 3)))
 
         def convert(number: int) -> Picture:
-            return convert_picture(split.read(number), size, resize, storage, quality)
+            return convert_picture(split.read(number), split.names[number], size, resize, storage, quality)
 
         for number, future in in_order(convert, order[out.next :].tolist()):
             try:
                 picture = future.result()
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                out.bad.append({"file": split.names[number], "reason": one_line(error)})
+                out.bad.append({"file": shown(split.names[number]), "reason": one_line(error)})
             else:
-                out.add(picture, split.labels[number])
-                if picture.converted:
-                    out.converted.append({"file": split.names[number], "reason": picture.converted})
+                out.add(picture, split.labels[number], shown(split.names[number]))
             out.next += 1
             progress(Progress(name, out.next, total))
             if out.next % save_every == 0 and out.next < total:
                 out.save()
         if len(out.bad) > limit:
             out.save()
-            shown = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in out.bad[:3])
+            first = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in out.bad[:3])
             raise ValueError(
-                f"{len(out.bad)} of {total} {name} pictures cannot be read, and {limit} may be ({shown}"
+                f"{len(out.bad)} of {total} {name} pictures cannot be read, and {limit} may be ({first}"
                 f"{'; ...' if len(out.bad) > 3 else ''}); mend them, or accept them with --allow-bad {len(out.bad)}"
             )
         out.writer.finish()
@@ -328,13 +485,20 @@ def one_line(error: BaseException) -> str:
     return "no image format that Pillow knows" if "cannot identify image file" in text else text
 
 
-def convert_picture(content: bytes | Pixels, size: int, resize: str, storage: str, quality: int | None) -> Picture:
+def shown(name: str) -> str:
+    """A file's name for people and JSON, also when it is no valid text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def convert_picture(
+    content: bytes | Pixels, name: str, size: int, resize: str, storage: str, quality: int | None
+) -> Picture:
     """Decode, bring to RGB, resize and encode one picture. Raises OSError or ValueError when it cannot be read."""
-    converted = ""
+    converted: tuple[str, ...] = ()
     if isinstance(content, bytes):
         if not content:
             raise ValueError("the file is empty")
-        image, converted = decode(content)
+        image, converted = decode(content, name)
     else:
         image = Image.fromarray(content)
     image = to_square(image, size, resize)
@@ -351,14 +515,29 @@ def convert_picture(content: bytes | Pixels, size: int, resize: str, storage: st
     return Picture(pixels, encoded, (flat.T @ flat).astype(np.int64), converted)
 
 
-def decode(content: bytes) -> tuple[Image.Image, str]:
-    """An encoded file as RGB, and what was unusual about it."""
-    with Image.open(io.BytesIO(content)) as opened:
+def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
+    """An encoded file as upright RGB, and what was unusual about it.
+
+    Raises OSError for truncated and unknown files, ValueError for pictures that are no 8-bit gray or color pictures,
+    and Pillow's DecompressionBombError above 179 million pixels.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine, up to the error
+        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF
+        opened: Image.Image = Image.open(io.BytesIO(content))
         opened.load()
-        unusual = [] if opened.format == "JPEG" else [f"{opened.format} file"]
-        if opened.mode != "RGB":
-            unusual.append({"L": "gray", "CMYK": "CMYK"}.get(opened.mode, f"mode {opened.mode}"))
-        return opened.convert("RGB"), ", ".join(unusual)
+    unusual = []
+    ending = name.rsplit(".", 1)[-1].lower()
+    if opened.format not in FORMATS.get(ending, (ending.upper(),)):
+        unusual.append(f"{opened.format} file named .{ending}")
+    if opened.mode.startswith(("I", "F")):
+        raise ValueError(f"{opened.mode} pixels are no 8-bit gray or color")
+    if opened.mode != "RGB":
+        unusual.append({"L": "gray", "P": "palette"}.get(opened.mode, opened.mode) + " made RGB")
+    if opened.getexif().get(ORIENTATION, 1) not in (0, 1):
+        unusual.append("turned upright as its EXIF says")
+        ImageOps.exif_transpose(opened, in_place=True)
+    return opened.convert("RGB"), tuple(unusual)
 
 
 def to_square(image: Image.Image, size: int, resize: str) -> Image.Image:

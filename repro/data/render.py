@@ -79,7 +79,7 @@ def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decod
 
 def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
     """A stored JPEG or PNG into `out` (size, size, 3)."""
-    with Image.open(io.BytesIO(encoded)) as image:
+    with Image.open(io.BytesIO(encoded.data)) as image:
         out[:] = np.asarray(image)
 
 

@@ -1,4 +1,4 @@
-"""The plain torch loader: a Dataset of whole batches under torch's DataLoader. Reads the same `.beton` files as FFCV."""
+"""The plain torch loader: a Dataset of whole batches under torch's DataLoader. Reads the files that FFCV reads."""
 
 from __future__ import annotations
 
