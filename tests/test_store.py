@@ -81,7 +81,12 @@ def test_collect_has_a_row_a_run_and_view_with_units(tmp_path: Path) -> None:
     for seed in (1, 0):
         store.write_run(tmp_path, record(seed=seed))
     frame = store.collect(tmp_path)
-    assert list(zip(frame["seed"], frame["view"], strict=True)) == [(0, "center"), (0, "ten"), (1, "center"), (1, "ten")]
+    assert list(zip(frame["seed"], frame["view"], strict=True)) == [
+        (0, "center"),
+        (0, "ten"),
+        (1, "center"),
+        (1, "ten"),
+    ]
     center = frame[frame["view"] == "center"].iloc[0]
     assert center["top1_error_percent"] == 50.0 and center["gap_points"] == 30.0
 

@@ -1,0 +1,200 @@
+"""The command line as a person meets it: exit codes, one clear line, nothing changed by a mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from repro import cli, store
+
+Result = tuple[int, str, str]
+Repro = Callable[..., Result]
+QUICK = (
+    "--set", "data.per_class=6", "--set", "data.test_per_class=3", "--set", "optim.batch_size=16",
+    "--set", "schedule.epochs=1", "--loader", "torch",
+)  # fmt: skip
+
+
+@pytest.fixture
+def repro(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Repro:
+    """Runs a command in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPRO_DATA_DIR", str(photos))
+    for name in ("RESULTS", "REPORTS"):
+        monkeypatch.delenv(f"REPRO_{name}_DIR", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["repro", *arguments])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "lrn-ablatoin"], "did you mean 'lrn-ablation'"),
+        (["show", "lrn-ablatoin"], "did you mean 'lrn-ablation'"),
+        (["plan", "nothing-like-it"], "`repro list` shows all"),
+        (["run"], "name an experiment"),
+        (["run", "lrn-ablation", "--preset", "smok"], "did you mean 'smoke'"),
+        (["run", "lrn-ablation", "--preset", "figure-1"], "does not support preset 'figure-1'"),
+        (["run", "lrn-ablation", "--preset", "cifar10"], "repro data prepare cifar10"),
+        (["run", "lrn-ablation", "--set", "optim.batch_sise=3"], "did you mean 'batch_size'"),
+        (
+            ["run", "lrn-ablation", "--set", "optim.batch_size=many"],
+            "optim.batch_size: input should be a valid integer",
+        ),
+        (["run", "lrn-ablation", "--set", "optim.batch_size"], "write key=value"),
+        (["run", "lrn-ablation", "--set", "model.norm=null"], "leave it out"),
+        (["run", "lrn-ablation", "--set", "augment.crop=500"], "augment.crop: 500 is larger than the stored picture"),
+        (["run", "lrn-ablation", "--set", "data.source=photoz"], "photoz"),
+        (["run", "lrn-ablation", "--devices", "cuda:99"], "CUDA devices; use cpu"),
+        (["run", "lrn-ablation", "--devices", "gpu"], "is no device"),
+        (["run", "lrn-ablation", "--seeds", "0"], "greater than or equal to 1"),
+        (["run", "lrn-ablation", "--include", "no-such-file.py"], "no-such-file.py: there is no such file"),
+        (["compare", "lrn-ablation/with-lrn"], "takes two names"),
+        (["compare", "--presets", "paper", "code-2021"], "did you mean 'code-2012'"),
+        (["compare", "lrn-ablation/with", "lrn-ablation/no-lrn"], "did you mean 'with-lrn'"),
+        (["report", "lrn-ablatoin"], "did you mean 'lrn-ablation'"),
+        (["bench", "speed"], "is not one of"),
+        (["data", "prepare", "imagenet"], "imagenet"),
+        (["data", "prepare", "photos", "--storage", "jpeg"], "quality"),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_changes_nothing(
+    arguments: list[str], expected: str, repro: Repro, tmp_path: Path
+) -> None:
+    code, out, err = repro(*arguments)
+    assert code == 2, (out, err)
+    assert expected in " ".join(err.split()), err
+    assert "Traceback" not in err + out
+    assert not list(tmp_path.iterdir()), "something was written"
+
+
+def test_help_and_list_do_not_import_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['repro', *{arguments!r}]\n"
+        "from repro.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {{'torch', 'pandas', 'scipy', 'numba', 'matplotlib', 'ffcv'}} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    for arguments in (["--help"], ["list"], ["list", "--json"], ["show", "lrn-ablation"], ["data", "list"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(arguments=arguments)], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_list_names_what_is_registered(repro: Repro) -> None:
+    code, out, _ = repro("list", "--json")
+    found = {entry["name"]: entry for entry in json.loads(out)}
+    assert code == 0 and found["lrn-ablation"]["section"] == "3.3" and "smoke" in found["lrn-ablation"]["presets"]
+    code, out, _ = repro("list")
+    assert code == 0 and "lrn-ablation" in out
+
+
+def test_show_prints_the_card_the_config_and_the_model(repro: Repro) -> None:
+    code, out, _ = repro("show", "lrn-ablation", "--preset", "paper")
+    assert code == 0 and "model.norm=null" in out and "top1_error +1.4 points" in out and "ILSVRC-2012" in out
+    code, out, _ = repro("show", "lrn-ablation", "--preset", "paper", "--config")
+    assert code == 0 and json.loads(out)["optim"]["momentum"] == 0.9
+    code, out, _ = repro("show", "baseline", "--preset", "paper", "--model")
+    assert code == 0 and "60,965,224" in out and "659,272" in out
+
+
+def test_compare_shows_both_readings(repro: Repro) -> None:
+    code, out, _ = repro("compare", "--presets", "paper", "code-2012")
+    assert code == 0 and "model.norm.scope" in out and "model.spatial_norm" in out
+
+
+def test_no_results_is_one_clear_line(repro: Repro) -> None:
+    code, out, err = repro("report")
+    assert code == 0 and out.count("\n") == 1 and "no results" in out and not err
+
+
+def test_run_trains_once_then_reports_then_trains_nothing(repro: Repro, tmp_path: Path) -> None:
+    run = ("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+    code, out, err = repro(*run)
+    assert code == 0, err
+    records = sorted((tmp_path / "results").glob("runs/*/seed-0/run.json"))
+    assert len(records) == 4 and "lrn-ablation.md" in out
+    page = (tmp_path / "reports" / "lrn-ablation.md").read_text()
+    frame = store.collect(tmp_path / "results")
+    shown = frame[frame["view"] == "ten"]["top1_error_percent"]
+    assert all(f"{value:.1f}" in page for value in shown), "the report's numbers are those of results/"
+    before = {path: path.stat().st_mtime_ns for path in records}
+    code, out, err = repro(*run)
+    assert code == 0 and "To do" not in out
+    assert {path: path.stat().st_mtime_ns for path in records} == before
+
+    code, out, _ = repro("plan", "lrn-ablation", "--seeds", "1", "--json", *QUICK[:-2])
+    plan = json.loads(out)
+    assert code == 0 and all(run["finished"] for run in plan["runs"]) and plan["cost"]["runs"] == 0
+    digests = [run["digest"] for run in plan["runs"]]
+    code, out, _ = repro("compare", digests[0], digests[1])
+    assert code == 0 and "model.norm" in out and "points" in out
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    repro: Repro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repro import execute
+
+    whole = execute.build
+
+    def fail_without_norm(config: object, seed: int) -> object:
+        if config.model.norm is None:  # type: ignore[attr-defined]
+            raise RuntimeError("made up: out of memory")
+        return whole(config, seed)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(execute, "build", fail_without_norm)
+    code, out, _ = repro("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+    assert code == 1 and "made up: out of memory" in out
+    assert len(list((tmp_path / "results").glob("runs/*/seed-0/run.json"))) == 3
+    failed = list((tmp_path / "results").glob("runs/*/seed-0/failed.json"))
+    assert len(failed) == 1 and "out of memory" in failed[0].read_text()
+    monkeypatch.setattr(execute, "build", whole)
+    code, _, _ = repro("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+    assert code == 0 and not list((tmp_path / "results").glob("runs/*/seed-0/failed.json"))
+
+
+def test_data_list_prepare_verify(repro: Repro, tmp_path: Path) -> None:
+    place = ("--data-dir", str(tmp_path / "pictures"))
+    assert "nothing is prepared" in repro("data", "list", *place)[1]
+    code, out, err = repro("data", "prepare", "photos", "--size", "16", *place)
+    assert code == 0 and "training" in out, err
+    code, out, _ = repro("data", "list", "--json", *place)
+    listed = json.loads(out)
+    assert code == 0 and listed[0]["source"] == "photos" and listed[0]["size"] == 16
+    assert repro("data", "verify", *place)[0] == 0
+    beton = next((tmp_path / "pictures").glob("*/train.beton"))
+    content = bytearray(beton.read_bytes())
+    content[len(content) // 2] ^= 1
+    beton.write_bytes(bytes(content))
+    code, out, _ = repro("data", "verify", *place)
+    assert code == 1 and "train.beton" in out
+
+
+def test_doctor_says_what_is_there(repro: Repro) -> None:
+    code, out, _ = repro("doctor")
+    assert code == 0 and "torch" in out and "ffcv" in out.lower()
+
+
+def test_completion_completes_experiment_names() -> None:
+    assert "lrn-ablation" in cli._complete("lrn") and not cli._complete("zzz")
+    assert "code-2012" in cli._complete_preset("code")

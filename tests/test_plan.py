@@ -1,0 +1,153 @@
+"""The plan: runs named by what they compute, shared arms once, searches first, a bill that adds up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro import plan, store
+from repro.ablation import Ablation, Arm, Search
+from repro.config import Config, digest, to_dict
+from repro.data.manifest import find
+from repro.presets import preset
+
+
+def question(**changes: Any) -> Ablation:
+    values: dict[str, Any] = {
+        "name": "made-up", "question": "Is this one made up?", "factor": "model.norm", "section": "-",
+        "arms": [Arm("with"), Arm("without", {"model.norm": None})], "presets": ["smoke"],
+    }  # fmt: skip
+    return Ablation(**{**values, **changes})
+
+
+def made(*experiments: Ablation, photos: Path, results: Path, seeds: int = 2, **changes: Any) -> plan.Plan:
+    return plan.make(experiments, None, seeds, changes, data=photos, results=results)
+
+
+def finish(results: Path, run: plan.Run, *, reached: float | None = None, rate: float = 1000.0) -> None:
+    """Pretend that a run is finished."""
+    store.write_run(
+        results,
+        {
+            "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
+            "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": reached,
+            "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": False,
+            "train_error": 20.0, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
+            "provenance": {}, "placement": "cpu",
+        },
+    )  # fmt: skip
+    for view in run.views:
+        (store.run_directory(results, run.digest, run.seed) / f"predictions-{view}.npz").touch()
+
+
+def test_a_run_is_an_arm_and_a_seed(photos: Path, tmp_path: Path) -> None:
+    found = made(question(), photos=photos, results=tmp_path)
+    assert [(run.used_by, run.seed) for run in found.runs] == [
+        (("made-up/with",), 0), (("made-up/with",), 1), (("made-up/without",), 0), (("made-up/without",), 1),
+    ]  # fmt: skip
+    assert found.todo == found.runs and not found.unprepared
+    base = preset("smoke")
+    manifest = find(base.data, photos)
+    assert manifest is not None and found.runs[0].digest == digest(base, manifest.digest)
+
+
+def test_shared_arms_are_counted_once(photos: Path, tmp_path: Path) -> None:
+    other = question(name="other", arms=[Arm("base"), Arm("small", {"optim.batch_size": 8})])
+    found = made(question(), other, photos=photos, results=tmp_path, seeds=1)
+    assert [run.used_by for run in found.runs] == [
+        ("made-up/with", "other/base"),
+        ("made-up/without",),
+        ("other/small",),
+    ]
+
+
+def test_a_finished_run_is_not_to_do_until_a_view_is_missing(photos: Path, tmp_path: Path) -> None:
+    for run in made(question(), photos=photos, results=tmp_path).runs:
+        finish(tmp_path, run)
+    assert not made(question(), photos=photos, results=tmp_path).todo
+    dense = question(arms=[Arm("with"), Arm("dense", view="dense")])
+    todo = made(dense, photos=photos, results=tmp_path, seeds=1).todo
+    assert [(run.finished, run.missing) for run in todo] == [(True, ("dense",))]
+
+
+def test_the_order_of_changes_is_preset_set_arm(photos: Path, tmp_path: Path) -> None:
+    found = made(question(), photos=photos, results=tmp_path, seeds=1, **{"optim.batch_size": 16})
+    assert [run.config.optim.batch_size for run in found.runs] == [16, 16]
+    assert [run.config.model.norm is None for run in found.runs] == [False, True]
+    assert found.blocks[0].name.startswith("smoke+")
+
+
+@pytest.mark.parametrize("key", ["model.norm", "model.norm.beta", "model"])
+def test_set_may_not_touch_what_the_arms_compare(key: str) -> None:
+    with pytest.raises(ValueError, match="leave it out"):
+        plan.configs(question(), "smoke", {key: 0.5})
+
+
+def test_a_preset_that_the_ablation_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not support preset 'tiny'; known: smoke"):
+        plan.configs(question(), "tiny", {})
+
+
+def test_a_bad_arm_is_named() -> None:
+    with pytest.raises(ValueError, match="arm 'without' at smoke: unknown key 'model.nrom'"):
+        plan.configs(question(arms=[Arm("with"), Arm("without", {"model.nrom": None})]), "smoke", {})
+
+
+def test_data_that_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
+    found = plan.make([question(presets=["cifar10"])], None, 1, {}, data=tmp_path, results=tmp_path)
+    assert len(found.unprepared) == 1 and "repro data prepare cifar10" in found.unprepared[0]
+    assert not list(tmp_path.iterdir())
+
+
+def searched() -> Ablation:
+    return question(search=Search("optim.learning_rate", (0.1, 0.01), seed=1000))
+
+
+def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_path: Path) -> None:
+    first = made(searched(), photos=photos, results=tmp_path, seeds=2)
+    assert [run.seed for run in first.runs] == [1000] * 4 and first.waiting == ("made-up/with", "made-up/without")
+    reached = {("with", 0.1): None, ("with", 0.01): 9.0, ("without", 0.1): 4.0, ("without", 0.01): 6.0}
+    for run in first.runs:
+        arm = run.used_by[0].split("/")[1]
+        finish(tmp_path, run, reached=reached[arm, run.config.optim.learning_rate])
+    then = made(searched(), photos=photos, results=tmp_path, seeds=2)
+    assert not then.waiting
+    chosen = {run.used_by[0]: run.config.optim.learning_rate for run in then.todo}
+    assert chosen == {"made-up/with": 0.01, "made-up/without": 0.1}
+    assert sorted(run.seed for run in then.todo) == [0, 0, 1, 1]
+    assert then.blocks[0].searches["with"].keys() == {"0.1", "0.01"}
+
+
+def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -> None:
+    found = made(question(), photos=photos, results=tmp_path, seeds=2)
+    guessed = plan.cost(found, data=photos, results=tmp_path)
+    assert not guessed.measured and guessed.runs == 4
+    finish(tmp_path, found.runs[0], rate=100.0)
+    slow = plan.cost(made(question(), photos=photos, results=tmp_path, seeds=2), data=photos, results=tmp_path)
+    manifest = find(found.runs[0].config.data, photos)
+    assert manifest is not None and slow.measured and slow.runs == 3
+    train = plan.pictures(found.runs[0].config, manifest)[0]
+    training = 3 * found.runs[0].config.schedule.epochs * train / 100.0  # seconds: pictures over pictures a second
+    assert training < slow.seconds < 1.5 * training  # tests and views come on top
+
+
+def test_the_bill_of_nothing_is_nothing(photos: Path, tmp_path: Path) -> None:
+    for run in made(question(), photos=photos, results=tmp_path).runs:
+        finish(tmp_path, run)
+    bill = plan.cost(made(question(), photos=photos, results=tmp_path), data=photos, results=tmp_path)
+    assert (bill.runs, bill.seconds, bill.disk_bytes) == (0, 0.0, 0)
+
+
+def test_planning_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    found = made(question(), photos=photos, results=tmp_path)
+    plan.cost(found, data=photos, results=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_views_to_read_do_not_name_a_run() -> None:
+    one: Config = preset("smoke")
+    two = plan.override(one, {"eval.views": ["center"], "eval.train_error": False})
+    assert digest(one, "d") == digest(two, "d") != digest(one, "e")
+    assert digest(plan.override(one, {"eval.every": 2}), "d") != digest(one, "d")
