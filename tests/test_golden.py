@@ -1,7 +1,7 @@
 """Golden losses: thirty training steps of the published nets at reduced width, kept in tests/golden/ as text.
 
-The same software on the same processor has to give the same losses to the last bit; other software or another processor,
-the same to rounding. A change of the code that changes a file has to say why in its commit. To write the files again:
+The same software on the same processor has to give the same losses to the last bit; other software or another
+processor, the same to rounding. A change of the code that changes a file says why in its commit. To write them again:
 
     python -m tests.test_golden
 """
