@@ -91,7 +91,7 @@ def test_a_preset_that_the_ablation_lacks_is_refused() -> None:
 
 
 def test_a_bad_arm_is_named() -> None:
-    with pytest.raises(ValueError, match="arm 'without' at smoke: unknown key 'model.nrom'"):
+    with pytest.raises(ValueError, match=r"arm 'without' at smoke: unknown key 'model\.nrom'"):
         plan.configs(question(arms=[Arm("with"), Arm("without", {"model.nrom": None})]), "smoke", {})
 
 

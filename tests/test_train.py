@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,7 @@ SMALL = {
 }
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for a run that is killed."""
 
 
@@ -54,13 +55,11 @@ def run(
     loaders = [make_loader(prepared, config, split, seed=0, kind="torch", workers=0) for split in ("train", "test")]
     if after is not None:
         loaders[0] = Cut(loaders[0], after)  # type: ignore[call-overload]
-    try:
+    with contextlib.suppress(StoppedError):
         train(
             "run", config, 0, model, optimizer, position, *loaders, device=torch.device("cpu"), emit=listen,
             save=lambda position: checkpoint.save(path, model, optimizer, position),
         )  # fmt: skip
-    except Stopped:
-        pass
     return seen
 
 
@@ -76,7 +75,7 @@ class Cut:
     def epoch(self, epoch: int, *, start: int = 0, color: bool = True) -> Any:
         for number, batch in enumerate(self.loader.epoch(epoch, start=start, color=color), start):
             if epoch * len(self) + number == self.batches:
-                raise Stopped
+                raise StoppedError
             yield batch
 
 

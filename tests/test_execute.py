@@ -1,0 +1,153 @@
+"""One run from start to record, here and in child processes, on one device and two."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from repro import checkpoint, store
+from repro.config import Config, digest, override
+from repro.data.manifest import find
+from repro.evaluate import errors
+from repro.events import Event, Failed, Finished
+from repro.execute import Job, Machine, choose_devices, execute
+from repro.launch import launch
+from repro.presets import preset
+
+
+def small(**changes: Any) -> Config:
+    return override(
+        preset("smoke"),
+        {
+            "data.per_class": 6, "data.test_per_class": 3, "optim.batch_size": 16, "schedule.epochs": 1,
+            "eval.views": ["center"], **changes,
+        },
+    )  # fmt: skip
+
+
+def job(config: Config, photos: Path, seed: int = 0, **how: Any) -> Job:
+    manifest = find(config.data, photos)
+    assert manifest is not None
+    return Job(config, seed, digest(config, manifest.digest), how.pop("views", config.eval.views), **how)
+
+
+@pytest.fixture
+def machine(photos: Path, tmp_path: Path) -> Machine:
+    return Machine(tmp_path, photos, loader="torch")
+
+
+def quiet(event: Event) -> None:
+    """Nobody listens."""
+
+
+def test_a_run_leaves_its_record_predictions_kernels_and_metrics(machine: Machine, photos: Path) -> None:
+    one = job(small(), photos)
+    record = execute(one, machine, quiet)
+    place = store.run_directory(machine.results, one.digest, 0)
+    assert store.read_run(machine.results, one.digest, 0)["errors"] == record["errors"]
+    assert len(store.read_metrics(machine.results, one.digest, 0)) == record["epochs"] == 1
+    assert np.load(place / "kernels.npy").shape == (16, 3, 5, 5)
+    stored = store.read_predictions(machine.results, one.digest, 0, "center")
+    assert errors(stored) == record["errors"]["center"], "the record is of what is stored, to the last digit"
+    assert record["provenance"]["packages"]["torch"] and record["train_error"] is not None
+
+
+def test_a_finished_run_is_only_read_for_what_it_lacks(machine: Machine, photos: Path) -> None:
+    first = job(small(), photos)
+    execute(first, machine, quiet)
+    weights = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
+    again = replace(first, views=("center", "flips"))
+    record = execute(again, machine, quiet)
+    assert set(record["errors"]) == {"center", "flips"}
+    after = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
+    assert after["position"]["step"] == weights["position"]["step"]
+
+
+def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Machine, photos: Path) -> None:
+    one = job(small(), photos)
+    execute(one, machine, quiet)
+    (store.run_directory(machine.results, one.digest, 0) / checkpoint.FILE).unlink()
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: is needed for center, ten"):
+        execute(replace(one, views=("center", "ten")), machine, quiet)
+
+
+def test_two_devices_give_the_run_of_one_within_rounding(photos: Path, tmp_path: Path) -> None:
+    records = {}
+    for devices in (("cpu",), ("cpu", "cpu")):
+        machine = Machine(tmp_path / "-".join(devices), photos, devices, "torch")
+        one = job(small(), photos)
+        records[devices] = (execute(one, machine, quiet), store.read_metrics(machine.results, one.digest, 0))
+    one, two = records["cpu",], records["cpu", "cpu"]
+    assert one[0]["placement"] == "cpu" and two[0]["placement"] == "cpu,cpu"
+    assert two[1][0]["train_loss"] == pytest.approx(one[1][0]["train_loss"], rel=1e-4)
+
+
+def test_neighbors_are_the_nearest_in_the_last_hidden_layer(machine: Machine, photos: Path) -> None:
+    one = job(small(), photos, products=("neighbors",))
+    execute(one, machine, quiet)
+    with np.load(store.run_directory(machine.results, one.digest, 0) / "neighbors.npz") as found:
+        assert found["guess_probability"].shape == (8, 5) and found["near_picture"].shape[:2] == (5, 6)
+        assert (np.diff(found["near_distance"], axis=1) >= 0).all()
+        assert (np.diff(found["guess_probability"], axis=1) <= 0).all()
+        assert found["near_picture"].dtype == np.uint8 and found["near_picture"].max() > 50
+
+
+def test_pretraining_hands_over_all_layers_but_the_last(machine: Machine, photos: Path) -> None:
+    config = small(
+        **{
+            "data.first_class": 0, "data.classes": 4, "schedule.stop_train_error": 99.9,
+            "pretrain": {"first_class": 4, "classes": 6, "epochs": 1}, "optim.learning_rate": 1e-30,
+        }
+    )  # fmt: skip
+    one = job(config, photos)
+    execute(one, machine, quiet)
+    runs = {path.parent.parent.name for path in machine.results.glob("runs/*/seed-0/run.json")}
+    assert len(runs) == 2, "the run that comes first is a run of its own"
+    (first,) = runs - {one.digest}
+    before, after = (
+        checkpoint.read(store.run_directory(machine.results, name, 0) / checkpoint.FILE)["model"]
+        for name in (first, one.digest)
+    )
+    assert all(
+        np.allclose(before[name], after[name], atol=1e-6) for name in after if not name.startswith("fc8")
+    )  # a rate of almost nothing leaves what was handed over
+    assert after["fc8.weight"].shape[0] == 4 and before["fc8.weight"].shape[0] == 6
+
+
+def test_children_do_what_one_process_does(photos: Path, tmp_path: Path) -> None:
+    jobs = [job(small(), photos, seed) for seed in (0, 1)]
+    events: list[Event] = []
+    together = Machine(tmp_path / "together", photos, loader="torch")
+    assert launch(jobs, together, at_once=2, emit=events.append) == []
+    assert sum(isinstance(event, Finished) for event in events) == 2
+    alone = Machine(tmp_path / "alone", photos, loader="torch")
+    assert launch(jobs, alone, at_once=1, emit=quiet) == []
+    for one in jobs:
+        a, b = (store.read_metrics(place, one.digest, one.seed) for place in (together.results, alone.results))
+        assert [line["train_loss"] for line in a] == pytest.approx([line["train_loss"] for line in b], rel=1e-5)
+
+
+def test_a_child_that_fails_is_reported_and_the_others_go_on(photos: Path, tmp_path: Path) -> None:
+    good = job(small(), photos)
+    bad = replace(job(small(), photos, 1), digest="0" * 12)  # as if the data had changed since the plan
+    events: list[Event] = []
+    failed = launch([bad, good], Machine(tmp_path, photos, loader="torch"), at_once=2, emit=events.append)
+    assert [one.run for one in failed] == [bad.name] and "plan again" in failed[0].reason
+    assert sum(isinstance(event, Failed) for event in events) == 1
+    assert store.is_finished(tmp_path, good.digest, 0)
+    noted = json.loads((store.run_directory(tmp_path, bad.digest, 1) / "failed.json").read_text())
+    assert "plan again" in noted["reason"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "towers", "expected"),
+    [(("gpu",), 2, "is no device"), (("cuda:77",), 2, "use cpu"), (("cpu", "cpu"), 1, "1 tower")],
+)
+def test_devices_that_are_not_there_are_refused(asked: tuple[str, ...], towers: int, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        choose_devices(asked, towers)
