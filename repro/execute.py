@@ -22,6 +22,7 @@ from repro.events import Evaluating, Failed, Finished, Listener, metrics_file, t
 from repro.model import Network, build
 from repro.optim import Optimizer, make_optimizer
 from repro.provenance import provenance
+from repro.speed import keep_freed_memory
 from repro.towers import TwoTowers, place
 from repro.train import epochs_to_target, train
 
@@ -60,6 +61,7 @@ def execute(job: Job, machine: Machine, emit: Listener) -> dict[str, Any]:
     Raises ValueError where the data is not prepared or the device is not there; every error is also emitted and noted
     in failed.json, from which the run can be tried again.
     """
+    keep_freed_memory()
     place_of_run = store.run_directory(machine.results, job.digest, job.seed)
     place_of_run.mkdir(parents=True, exist_ok=True)
     try:
