@@ -1,0 +1,126 @@
+"""Power and peeking: what is promised is what simulated claims, true and false, get."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from repro.stats import most_seeds, peeking_level, seeds_needed, settled
+
+SIMULATIONS = 2000
+
+
+def simulated(effect: float, spread: float, seeds: int, generator_seed: int) -> np.ndarray:
+    """Per-seed effects (SIMULATIONS, seeds), points."""
+    noise = np.random.default_rng(generator_seed).standard_normal((SIMULATIONS, seeds))
+    return effect + spread * noise
+
+
+def p_values(effects: np.ndarray, looks: range) -> np.ndarray:
+    """Two-sided p of the t-test after each number of seeds, (looks, simulations), by scipy."""
+    return np.array([stats.ttest_1samp(effects[:, :seeds], 0.0, axis=1).pvalue for seeds in looks])
+
+
+def until_decided(effects: np.ndarray, claimed: float, max_seeds: int) -> tuple[list[str], list[float], float]:
+    """The word and the ends of the interval that each simulated sweep stops with, and the mean number of seeds."""
+    words, missed, used = [], [], 0
+    for row in effects.tolist():
+        for seeds in range(1, max_seeds + 1):
+            decision = settled(row[:seeds], claimed, max_seeds)
+            if decision.stop:
+                break
+        words.append(decision.word)
+        missed.append((decision.interval.low, decision.interval.high))
+        used += seeds
+    return words, missed, used / len(words)
+
+
+@pytest.mark.parametrize(("spread", "claimed"), [(0.4, 0.4), (0.3, 1.4), (0.5, 0.4)])
+def test_peeking_keeps_the_error_rate_and_the_power(spread: float, claimed: float) -> None:
+    limit = most_seeds(spread, claimed)
+    assert limit is not None
+    asserts_an_effect = {"reproduced", "same direction", "contradicted"}
+
+    words, _, _ = until_decided(simulated(0.0, spread, limit, 1), claimed, limit)
+    assert sum(word in asserts_an_effect for word in words) / SIMULATIONS <= 0.05
+
+    words, ends, used = until_decided(simulated(claimed, spread, limit, 2), claimed, limit)
+    assert sum(word in {"reproduced", "same direction"} for word in words) / SIMULATIONS >= 0.80
+    assert words.count("not seen") / SIMULATIONS <= 0.05
+    assert sum(not low <= claimed <= high for low, high in ends) / SIMULATIONS <= 0.05
+    assert used < limit or limit <= 4  # it does stop early
+
+
+def test_a_fixed_interval_would_not_survive_peeking() -> None:
+    """What the wider boundary is for: looking at p < 0.05 after every seed finds effects that are not there."""
+    found = p_values(simulated(0.0, 0.4, 20, 3), range(3, 21)).min(axis=0) < 0.05
+    assert np.mean(found) > 0.12
+
+
+@pytest.mark.parametrize("looks", [3, 6, 20])
+def test_the_peeking_level_spends_five_percent_over_all_looks(looks: int) -> None:
+    level = peeking_level(looks)
+    effects = np.random.default_rng(4).standard_normal((20_000, looks))  # not the generator behind the boundary
+    found = p_values(effects, range(3, looks + 1)).min(axis=0) < level
+    assert np.mean(found) == pytest.approx(0.05, abs=0.006)
+
+
+def test_one_look_needs_no_correction_and_more_looks_need_more() -> None:
+    levels = [peeking_level(looks) for looks in (3, 4, 8, 16, 32)]
+    assert levels[0] == pytest.approx(0.05, abs=0.003)
+    assert levels == sorted(levels, reverse=True)
+    assert levels[-1] > 0.05 / 30  # Bonferroni over the looks would be far stricter
+
+
+@pytest.mark.parametrize(("spread", "claimed"), [(0.4, 0.4), (0.5, 0.4), (0.4, 0.7)])
+def test_seeds_needed_have_the_power_that_they_promise(spread: float, claimed: float) -> None:
+    seeds = seeds_needed(spread, claimed)
+    assert seeds is not None
+    found, fewer = (p_values(simulated(claimed, spread, n, 5), range(n, n + 1)) < 0.05 for n in (seeds, seeds - 1))
+    assert np.mean(found) >= 0.78  # 80% less the noise of 2,000 simulations
+    assert np.mean(fewer) < 0.82
+
+
+def test_seeds_needed_grow_with_spread_and_shrink_with_the_claim() -> None:
+    assert seeds_needed(0.1, 1.4) == 3
+    assert seeds_needed(0.4, -0.4) == seeds_needed(0.4, 0.4)
+    assert seeds_needed(0.0, 0.4) == 3
+    numbers = [seeds_needed(spread, 0.4) or 0 for spread in (0.2, 0.4, 0.8, 1.6)]
+    assert numbers == sorted(set(numbers))
+    assert (seeds_needed(0.4, 0.4, power=0.9) or 0) > (seeds_needed(0.4, 0.4) or 0)
+    assert (seeds_needed(0.4, 0.4, alpha=0.01) or 0) > (seeds_needed(0.4, 0.4) or 0)
+
+
+def test_a_small_test_set_cannot_be_made_up_by_seeds() -> None:
+    """400 images that decide differently in a tenth of cases: 0.4 points are below what they resolve."""
+    assert seeds_needed(0.4, 0.4, images=0.25) is None
+    some = seeds_needed(0.4, 0.4, images=0.01)
+    assert some is not None
+    assert some > (seeds_needed(0.4, 0.4) or 0)
+
+
+def test_what_cannot_be_asked_is_refused() -> None:
+    with pytest.raises(ValueError, match="claimed effect is 0"):
+        seeds_needed(0.4, 0.0)
+    with pytest.raises(ValueError, match="zero or more"):
+        seeds_needed(-1.0, 0.4)
+    with pytest.raises(ValueError, match="give at least 3"):
+        settled([1.0, 1.0], 1.4, max_seeds=2)
+
+
+def test_a_decision_waits_for_three_seeds_and_stops_at_the_last() -> None:
+    assert not settled([1.0, 1.1], 1.4, 10).stop
+    assert settled([1.0, 1.1], 1.4, 10).interval is None
+    wide = settled([2.0, -1.0, 1.0], 1.4, 10)
+    assert (wide.stop, wide.word) == (False, "inconclusive")
+    assert settled([2.0, -1.0, 1.0], 1.4, 3).stop
+    clear = settled([1.4, 1.5, 1.3, 1.4], 1.4, 10)
+    assert (clear.stop, clear.word) == (True, "reproduced")
+    assert clear.interval is not None
+    fixed = settled([1.4, 1.5, 1.3, 1.4], 1.4, 4).interval
+    assert fixed is not None
+    assert clear.interval.high - clear.interval.low > fixed.high - fixed.low  # more looks to come, a wider interval
+
+
+def test_most_seeds_is_more_than_a_single_look_needs() -> None:
+    assert (most_seeds(0.4, 0.4) or 0) > (seeds_needed(0.4, 0.4) or 0)
+    assert most_seeds(5.0, 0.1) is None
