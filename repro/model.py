@@ -26,7 +26,7 @@ ALL = -1  # reads every map of the other column
 GROUP_SIZE = 16  # maps that share one statistic in group normalization (Wu & He 2018 find 16 a channel group best)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
+    "relu": F.relu_,  # in place: neither sums, pools nor normalizations keep what they put out
     "tanh": torch.tanh,
     "abs-tanh": lambda x: torch.tanh(x).abs(),
     "sigmoid": torch.sigmoid,

@@ -116,7 +116,10 @@ class TwoTowers(nn.Module):
                 reads = getattr(steps[0], "reads", 0)
                 wide = [self._fetch(name, columns, place, reads) for place in range(len(columns))]
                 after = [step(x) for step, x in zip(steps, wide, strict=True)]
-                columns = [after[0][:, : columns[0].shape[1]], after[1][:, -columns[1].shape[1] :]] if reads else after
+                if reads:  # keep the own maps, and in memory of their own, for a ReLU in place
+                    own = columns[0].shape[1]
+                    after = [after[0][:, :own].clone(), after[1][:, -own:].clone()]
+                columns = after
         return columns
 
     def _fetch(self, layer: str, columns: list[Tensor], place: int, reads: int) -> Tensor:

@@ -21,6 +21,7 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("smoke", {}),
     "code-2012": ("code-2012-smoke", {}),
     "conv1-norm-after-pool": ("smoke", {"model.layers.conv1.order": ["activation", "pool", "norm"]}),
+    "norm-before-relu": ("smoke", {"model.layers.conv2.order": ["norm", "activation", "pool"]}),
     "wide-window": ("smoke", {"model.norm.size": 23}),  # reaches past the whole other tower of conv1
     "no-communication": (
         "smoke",
