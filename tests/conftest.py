@@ -7,6 +7,8 @@ its limit.
 """
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -31,3 +33,35 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("data")
     open_data(preset("smoke").data, directory)
     return directory
+
+
+Result = tuple[int, str, str]
+Repro = Callable[..., Result]
+QUICK = (
+    "--set", "data.per_class=6", "--set", "data.test_per_class=3", "--set", "optim.batch_size=16",
+    "--set", "schedule.epochs=1", "--loader", "torch",
+)  # fmt: skip
+
+
+@pytest.fixture
+def repro(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Repro:
+    """Runs a command in an empty folder; returns exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPRO_DATA_DIR", str(photos))
+    for name in ("RESULTS", "REPORTS"):
+        monkeypatch.delenv(f"REPRO_{name}_DIR", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    from repro.cli import main
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["repro", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return call

@@ -5,41 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from repro import cli, store
-
-Result = tuple[int, str, str]
-Repro = Callable[..., Result]
-QUICK = (
-    "--set", "data.per_class=6", "--set", "data.test_per_class=3", "--set", "optim.batch_size=16",
-    "--set", "schedule.epochs=1", "--loader", "torch",
-)  # fmt: skip
-
-
-@pytest.fixture
-def repro(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Repro:
-    """Runs a command in an empty folder; returns exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("REPRO_DATA_DIR", str(photos))
-    for name in ("RESULTS", "REPORTS"):
-        monkeypatch.delenv(f"REPRO_{name}_DIR", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["repro", *arguments])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        output = capsys.readouterr()
-        return code, output.out, output.err
-
-    return call
+from tests.conftest import QUICK, Repro
 
 
 @pytest.mark.parametrize(

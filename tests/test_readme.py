@@ -1,0 +1,48 @@
+"""The README is always true: its commands run, its links lead somewhere, its files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import QUICK, Repro
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^\$ repro (.*)$", README, flags=re.MULTILINE)
+
+
+def test_the_readme_has_its_commands() -> None:
+    assert {shlex.split(command)[0] for command in COMMANDS} >= {"list", "show", "plan", "run", "report"}
+
+
+def test_its_commands_run_in_order(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command in COMMANDS:
+        arguments = shlex.split(command)
+        if arguments[0] == "run":  # the same command on few pictures
+            arguments += QUICK
+        code, out, err = repro(*arguments)
+        assert code == 0, (command, out, err)
+        assert out.strip(), command
+
+
+@pytest.mark.parametrize(
+    "page", sorted(path.relative_to(ROOT) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+)
+def test_its_links_lead_somewhere(page: Path) -> None:
+    text = (ROOT / page).read_text()
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    missing = [target for target in targets if target and not (ROOT / page.parent / target).exists()]
+    assert not missing
+
+
+def test_the_tour_names_what_is_there() -> None:
+    tour = README.split("## A tour of the files")[1]
+    named = re.findall(r"\b([a-z_]+\.py)\b", tour.split("```")[1])
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / "repro" / name).exists()] == []
+    for folder in ("ablations", "repro/data", "repro/stats", "repro/report", "repro/bench", "bench", "tests"):
+        assert (ROOT / folder).is_dir()
