@@ -46,7 +46,7 @@ ablation = Ablation(
         "the text multiplies the noise by the eigenvalue, the code by its root; the text's reading is in units of "
         "pixels in [0, 1], where it is 2 to 17 times weaker than the code's (in 0-255 it would be noise of a "
         "thousand gray levels)",
-        "2012: no run note without color noise was released; all long runs switched it off at two thirds",
+        "2012: no run note without color noise was released; the long runs switched it off at about epoch 67 of 91",
         "without random crops the net sees only the center of each picture, so ten views show it places it never saw",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],

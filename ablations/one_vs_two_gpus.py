@@ -60,7 +60,8 @@ ablation = Ablation(
     ],
     confounds=[
         "footnote 2: the one-GPU net keeps conv5 and the full layers, so it has as many parameters, which favors it",
-        "2012: the two runs dropped their learning rates at other epochs (20, 48 against 23, 51, 78)",
+        "2012: runs 145-half and 145-2010 dropped their learning rates at other epochs (20, 48 against 23, 51, 78)",
+        "2012: run 150 was also widened; no-communication changes nothing but the connections",
     ],
     discussion=(
         "The paper adds that the two-GPU net took slightly less time to train than the one-GPU net. Times stand "

@@ -6,11 +6,8 @@ repro run pretrain --preset tiny --seeds 3
 from repro import Ablation, Arm, Claim, paper
 from repro.presets import preset
 
-FEW = {
-    "smoke": 4,
-    "tiny": 40,
-    "cifar10": 4,
-}  # classes that the net is tested on; the others are those it is trained on first
+# Classes that the net is tested on; the others are those that it is trained on first.
+FEW = {"smoke": 4, "tiny": 40, "cifar10": 4}
 
 
 def few(scale: str) -> dict[str, object]:
@@ -19,7 +16,7 @@ def few(scale: str) -> dict[str, object]:
 
 
 def sixth(scale: str) -> dict[str, object]:
-    """146-2012-2011: a sixth convolution over the last pool that reads both towers, weights of 0.03, biases of 1."""
+    """As run 146-2012-2011: a convolution over the last pool that reads both towers, weights of 0.03, biases of 1."""
     config = preset(scale)
     maps, spread = config.model.layer("conv5").maps, 3 * config.model.layer("conv3").init_std
     return {"model.layers.conv6": {"maps": maps, "kernel": 3, "pad": 1, "init_std": spread, "init_bias": 1.0}}

@@ -125,8 +125,12 @@ TABLES = (
     Row("Table 2", "SIFT + FVs", None, 26.2, "ILSVRC-2012 test"),
     Row("Table 2", "1 CNN", 40.7, 18.2, "ILSVRC-2012 validation"),
     Row("Table 2", "5 CNNs", 38.1, 16.4, "ILSVRC-2012 validation"),
+    Row("Table 2", "5 CNNs", None, 16.4, "ILSVRC-2012 test"),
     Row("Table 2", "1 CNN*", 39.0, 16.6, "ILSVRC-2012 validation"),
     Row("Table 2", "7 CNNs*", 36.7, 15.4, "ILSVRC-2012 validation"),
+    Row("Table 2", "7 CNNs*", None, 15.3, "ILSVRC-2012 test"),
+    Row("section 6", "best published before", 78.1, 60.9, "ImageNet Fall 2009, 10,184 categories"),
+    Row("section 6", "CNN with a sixth convolution", 67.4, 40.9, "ImageNet Fall 2009, 10,184 categories"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from repro import paper
-from repro.ablation import Ablation, Arm
+from repro.ablation import Ablation, Arm, Claim, Ensemble
 from repro.config import Config, diff, override, to_dict
 from repro.evaluate import autocast
 from repro.model import build
@@ -173,3 +174,58 @@ def test_every_arm_builds_and_trains_two_finite_steps(config: Config) -> None:
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), name
         assert not torch.equal(parameter, before[name]), f"{name} did not move"
+
+
+def made(*arms: Arm, **values: object) -> Ablation:
+    card = {"name": "made-up", "question": "Is it caught?", "factor": "optim.momentum", "section": "-"}
+    return Ablation(**{**card, "arms": arms, "presets": ["smoke", "cifar10"], **values})  # type: ignore[arg-type]
+
+
+SLOW = Arm("slow", {"optim.momentum": 0.5})
+CLAIM = Claim.worse("slow", "as-preset", source="a paper", measured=paper.NOT_SAID)
+
+
+@pytest.mark.parametrize(
+    ("rule", "ablation"),
+    [
+        (test_arms_change_what_they_declare, made(Arm("as-preset"), Arm("same", {"optim.momentum": 0.9}))),
+        (test_arms_differ_from_each_other, made(Arm("as-preset"), Arm("also-as-preset"))),
+        (test_arms_differ_from_each_other, made(Arm("as-preset"), Arm("ten", {"optim.momentum": 0.5}, view="ten"))),
+        (test_something_is_asked_at_every_preset, made(Arm("as-preset", presets=("cifar10",)))),
+        (
+            test_something_is_asked_at_every_preset,
+            made(Arm("as-preset"), Arm("slow", {"optim.momentum": 0.5}, presets=("cifar10",)), claims=[CLAIM]),
+        ),
+        (
+            test_something_is_asked_at_every_preset,
+            made(
+                Arm("as-preset", presets=("cifar10",)), Arm("three", ensemble=Ensemble(of=("as-preset",), seeds=3))
+            ),
+        ),
+        (test_an_arm_that_changes_more_than_the_factor_says_why, made(Arm("as-preset"), SLOW, factor="precision")),
+    ],
+)  # fmt: skip
+def test_the_contract_catches(rule: Callable[[Ablation, str], None], ablation: Ablation) -> None:
+    with pytest.raises(AssertionError):
+        rule(ablation, "smoke")
+    rule(made(Arm("as-preset"), SLOW, claims=[CLAIM]), "smoke")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"name": "Made up"}, "use lower-case letters, digits and hyphens"),
+        ({"question": "It is not."}, "must be a question"),
+        ({"arms": ()}, "give at least one of each"),
+        ({"presets": ()}, "give at least one of each"),
+        ({"arms": (Arm("as-preset"), Arm("as-preset"))}, "names are unique"),
+        ({"arms": (Arm("as-preset", presets=("tiny",)),)}, "'tiny' is not among the presets"),
+        ({"arms": (Arm("as-preset", at={"tiny": {}}),)}, "'tiny' is not among the presets"),
+        ({"claims": [CLAIM], "arms": (Arm("as-preset"), Arm("slower"))}, "no arm 'slow'; did you mean 'slower'"),
+        ({"claims": [Claim.value("slow", source="a paper", measured=paper.NOT_SAID)]}, "no number and no metric"),
+        ({"arms": (Arm("as-preset"), Arm("five", ensemble=Ensemble(of=("all",))))}, "cannot average arm 'all'"),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_refused(values: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        made(*values.pop("arms", (Arm("as-preset"), SLOW)), **values)  # type: ignore[misc]
