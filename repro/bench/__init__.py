@@ -158,11 +158,14 @@ def render(result: BenchResult) -> Group:
 
     rows = Table("measured", "median", "low", "high", "n", "unit", title=result.title)
     for each in result.rows:
-        rows.add_row(each.name, *(f"{value:,.4g}" for value in (each.median, each.low, each.high)), str(each.n), each.unit)
+        rows.add_row(
+            each.name, *(f"{value:,.4g}" for value in (each.median, each.low, each.high)), str(each.n), each.unit
+        )
     ratios = Table("ratio", "measured", "target")
     for name, value in result.ratios.items():
         ratios.add_row(name, f"{value:.3g}", result.targets.get(name, ""))
     facts = result.machine
     packages = ", ".join(f"{name} {found}" for name, found in facts["packages"].items() if found)
-    where = f"{facts['cpu']}, {facts['cores']} cores ({facts['threads']} threads), bfloat16: {facts['cpu_bfloat16']}; {packages}"
-    return Group(rows, ratios, *([f"GPUs: {', '.join(facts['gpus'])}"] if "gpus" in facts else []), where, *result.notes)
+    cores = f"{facts['cores']} cores ({facts['threads']} threads), bfloat16: {facts['cpu_bfloat16']}"
+    gpus = [f"GPUs: {', '.join(facts['gpus'])}"] if "gpus" in facts else []
+    return Group(rows, ratios, *gpus, f"{facts['cpu']}, {cores}; {packages}", *result.notes)

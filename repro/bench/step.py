@@ -1,0 +1,350 @@
+"""`repro bench step`: the training step beside what a plain torch script does, and beside the machine's matrix rate.
+
+Every contender lives in a process of its own, as it would in use: with its own allocator and its own peak of memory.
+They take turns, so that each meets the same machine. Batches are in memory already: `repro bench loader` measures
+those.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from repro.bench import BenchResult, Row, Samples, interleaved, machine, ratio, row
+from repro.config import Config, Conv, Full, override
+from repro.data import Batch, Batches
+from repro.geometry import pool_of
+from repro.presets import preset
+
+RATE = 1e-6  # small enough for random labels to leave the weights in the range where they began
+SHORTEST = 1.0  # seconds that one sample takes at least
+TARGETS = {
+    "full_over_plain": "at least 4.5, where the CPU multiplies bfloat16 in hardware",
+    "cifar_over_plain": "at least 2.5",
+    "lrn_cost_float32": "at most 1.2",
+    "lrn_cost_bfloat16": "at most 1.2",
+    "fraction_of_gemm": "at least 0.5",
+    "memory_over_plain": "at most 1",
+}
+
+
+class Spec(NamedTuple):
+    """What a contender's process has to know."""
+
+    kind: str  # ours, plain, torchvision, gemm
+    preset: str
+    batch: int
+    changes: dict[str, Any]
+
+
+def measure(quick: bool = False) -> BenchResult:
+    """Step rates, peak memory, the cost of response normalization and the share of the matrix rate.
+
+    `quick` measures small nets in small batches: it shows that everything runs, its ratios mean nothing.
+    """
+    facts = machine()
+    in_hardware = torch.cuda.is_available() or facts["cpu_bfloat16"] != "emulated"
+    best, other = ("bfloat16", "float32") if in_hardware else ("float32", "bfloat16")
+    full, cifar, batch, rounds = ("smoke", "smoke", 8, 2) if quick else ("paper", "cifar10", 128, 5)
+    rows: list[Row] = []
+    ratios: dict[str, float] = {}
+
+    def group(net: str, specs: dict[str, Spec]) -> tuple[Samples, dict[str, dict[str, float]]]:
+        samples, closing = take_turns(specs, rounds)
+        for name, spec in specs.items():
+            if spec.kind != "gemm":
+                rates = [spec.batch / seconds for seconds in samples[name]]
+                rows.append(row(f"{net} net, batch {spec.batch}: {name}", "images/s", rates))
+        return samples, closing
+
+    def with_and_without(net: str, precision: str, size: int) -> dict[str, Spec]:
+        changes = {"precision": precision}
+        return {
+            f"ours, {precision}": Spec("ours", net, size, changes),
+            f"ours, {precision}, no LRN": Spec("ours", net, size, {**changes, "model.norm": None}),
+        }
+
+    def lrn_cost(samples: Samples, precision: str) -> float:
+        return ratio(samples[f"ours, {precision}"], samples[f"ours, {precision}, no LRN"])
+
+    beside = {"plain torch": Spec("plain", full, batch, {}), "gemm": Spec("gemm", full, batch, {"precision": best})}
+    samples, closing = group("full", {**with_and_without(full, best, batch), **beside})
+    mine = f"ours, {best}"
+    bounds = [batch * operations(preset(full)) / rate for rate in samples["gemm"]]
+    rows.append(row("full net, bound: its multiply-adds at the matrix rate", "images/s", [batch / s for s in bounds]))
+    rows.append(row(f"matrix product, {best}", "GFLOP/s", [rate / 1e9 for rate in samples["gemm"]]))
+    for name in (mine, "plain torch"):
+        rows.append(row(f"full net, batch {batch}: {name}, peak memory", "MiB", [closing[name]["peak_mib"]]))
+    ratios["full_over_plain"] = ratio(samples["plain torch"], samples[mine])
+    ratios["fraction_of_gemm"] = ratio(bounds, samples[mine])
+    ratios["memory_over_plain"] = closing[mine]["peak_mib"] / closing["plain torch"]["peak_mib"]
+    ratios[f"lrn_cost_{best}"] = lrn_cost(samples, best)
+    if not quick:
+        group("full", {"torchvision.models.alexnet": Spec("torchvision", "torchvision", batch, {})})
+    # an emulated product takes five times as long: a smaller batch keeps the measurement short
+    samples, _ = group("full", with_and_without(full, other, batch if in_hardware else batch // 4))
+    ratios[f"lrn_cost_{other}"] = lrn_cost(samples, other)
+
+    plain = {"plain torch": Spec("plain", cifar, batch, {})}
+    both = {**with_and_without(cifar, "float32", batch), **with_and_without(cifar, "bfloat16", batch)}
+    samples, _ = group("cifar", {**plain, **both})
+    ratios["cifar_over_plain"] = ratio(samples["plain torch"], samples[mine])
+    for precision in (best, other):
+        ratios[f"cifar_lrn_cost_{precision}"] = lrn_cost(samples, precision)
+    notes = []
+    if not in_hardware:
+        notes = [
+            "No bfloat16 products in this CPU: torch emulates them, so the comparison with plain torch is in float32."
+        ]
+    title = "Training step" + (", quick: sizes too small to judge" if quick else "")
+    return BenchResult(title, rows, ratios, facts, TARGETS, notes)
+
+
+def take_turns(specs: dict[str, Spec], rounds: int) -> tuple[Samples, dict[str, dict[str, float]]]:
+    """Samples by contender (seconds a step; for gemm FLOP/s), and what each said when it closed."""
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(_Contender(spec)) for name, spec in specs.items()}
+        samples = interleaved({name: contender.sample for name, contender in running.items()}, rounds)
+        return samples, {name: contender.close() for name, contender in running.items()}
+
+
+class _Contender:
+    """A child process that takes a sample for each line it is sent, and says what it cost when the lines end."""
+
+    def __init__(self, spec: Spec) -> None:
+        command = [sys.executable, "-m", __name__, json.dumps(spec._asdict())]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> _Contender:
+        try:
+            self._read()
+        except RuntimeError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self.process.wait()
+
+    def _read(self) -> dict[str, float]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a measured process ended with status {self.process.wait()}")
+        answer: dict[str, float] = json.loads(line)
+        return answer
+
+    def sample(self) -> float:
+        assert self.process.stdin is not None
+        print(file=self.process.stdin, flush=True)
+        return self._read()["sample"]
+
+    def close(self) -> dict[str, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self._read()
+
+
+# ------------------------------------------------------------------------------------------------ inside the contender
+
+
+class Measured(NamedTuple):
+    """A warmed-up contender: takes a sample, says at the end what it cost."""
+
+    sample: Callable[[], float]
+    close: Callable[[], dict[str, float]]
+
+
+def prepare(spec: Spec) -> Measured:
+    """Build the contender, warm it up, and choose how many steps make a sample."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if spec.kind == "gemm":
+        work, flops = gemm(spec.changes["precision"], device)
+    else:
+        work, flops = {"ours": ours, "plain": plain, "torchvision": plain_torchvision}[spec.kind](spec, device), 0.0
+        work(1)
+    times = max(1, round(SHORTEST / _seconds(work, 1, device)))
+
+    def sample() -> float:
+        took = _seconds(work, times, device)
+        return flops / took if spec.kind == "gemm" else took
+
+    return Measured(sample, lambda: {"peak_mib": _peak_mib(device)})
+
+
+def main(spec: Spec) -> None:
+    """Answer each line of standard input with a sample, and its end with what the contender cost."""
+    contender = prepare(spec)
+    _answer({})
+    for _ in sys.stdin:
+        _answer({"sample": contender.sample()})
+    _answer(contender.close())
+
+
+def _answer(values: dict[str, float]) -> None:
+    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.flush()
+
+
+def operations(config: Config) -> float:
+    """Floating-point operations of one picture's step: two for each multiply-add, forward, and backward to weights and
+    to inputs, but for the pictures themselves. (torch's flop counter forgets groups in the gradient of weights.)"""
+    shapes = config.shapes()
+    return 2.0 * (3 * sum(shape.multiply_adds for shape in shapes) - shapes[0].multiply_adds)
+
+
+def _seconds(work: Callable[[int], object], times: int, device: torch.device) -> float:
+    start = time.perf_counter()
+    work(times)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / times
+
+
+def _peak_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:  # the kernel's ru_maxrss also remembers the parent, from before exec
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
+    """`train_epoch` over a batch in memory, so many times."""
+    from repro.checkpoint import Position
+    from repro.model import build
+    from repro.optim import make_optimizer
+    from repro.speed import keep_freed_memory
+    from repro.train import train_epoch
+
+    keep_freed_memory()
+    config = override(preset(spec.preset), spec.changes)
+    model = build(config, seed=0).to(device)
+    optimizer = make_optimizer(model, config)
+    optimizer.set_learning_rate(RATE, RATE)
+    images, labels = _pictures(config, spec.batch)
+    batch = Batch(torch.arange(spec.batch), images.contiguous(memory_format=torch.channels_last), labels)
+
+    class InMemory:
+        def __init__(self, times: int) -> None:
+            self.times = times
+
+        def epoch(self, epoch: int, *, start: int, color: bool) -> Batches:
+            return Batches(iter([batch] * self.times), lambda: None)
+
+    def run(times: int) -> None:
+        train_epoch(
+            "bench", config, 0, model, optimizer, Position(), InMemory(times),  # type: ignore[arg-type]
+            device=device, emit=lambda event: None, save=lambda position: None,
+        )  # fmt: skip
+
+    return run
+
+
+def plain(spec: Spec, device: torch.device) -> Callable[[int], object]:
+    """The same net as people write it: float32, NCHW, nn.LocalResponseNorm, torch.optim.SGD."""
+    config = override(preset(spec.preset), spec.changes)
+    return _plain_loop(nn.Sequential(*_plain_modules(config)), config, spec.batch, device)
+
+
+def plain_torchvision(spec: Spec, device: torch.device) -> Callable[[int], object]:
+    """torchvision's AlexNet in the same plain loop."""
+    from torchvision.models import alexnet
+
+    return _plain_loop(alexnet(), preset(spec.preset), spec.batch, device)
+
+
+def _plain_loop(model: nn.Module, config: Config, batch: int, device: torch.device) -> Callable[[int], object]:
+    model = model.to(device).train()
+    optim = config.optim
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=optim.momentum, weight_decay=optim.weight_decay)
+    loss_of = nn.CrossEntropyLoss()
+    stored, answers = _pictures(config, batch)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            images, labels = stored.to(device), answers.to(device)
+            optimizer.zero_grad()
+            loss_of(model(images), labels).backward()
+            optimizer.step()
+
+    return run
+
+
+def _plain_modules(config: Config) -> Iterator[nn.Module]:
+    """Section 3.5 as modules, in the preset's sizes; only what the measured presets hold."""
+    model = config.model
+    assert model.activation == "relu" and model.spatial_norm is None
+    flat = False
+    for shape in config.shapes():
+        layer = model.layer(shape.name)
+        if isinstance(layer, Full):
+            if not flat:
+                yield nn.Flatten()
+                flat = True
+            yield nn.Linear(shape.maps_in * shape.side_in**2, shape.maps)
+            yield from [nn.ReLU(inplace=True)] if layer.activation else []
+        else:
+            yield from _plain_convolution(config, layer, shape.maps_in, shape.pad)
+        if model.dropout and layer.name in model.dropout.layers:
+            yield nn.Dropout(model.dropout.probability)
+
+
+def _plain_convolution(config: Config, layer: Conv, maps_in: int, pad: tuple[int, int]) -> Iterator[nn.Module]:
+    model = config.model
+    assert layer.kind == "conv"
+    groups = model.towers if layer.connect == "tower" else 1
+    before, after = pad
+    if before != after:
+        yield nn.ZeroPad2d((before, after, before, after))
+    inside = before if before == after else 0
+    yield nn.Conv2d(maps_in * groups, layer.maps, layer.kernel, layer.stride, inside, groups=groups)
+    for step in layer.order:
+        if step == "activation":
+            yield nn.ReLU(inplace=True)
+        elif step == "norm" and model.norm and layer.name in model.norm.layers:
+            norm = model.norm
+            yield nn.LocalResponseNorm(norm.size, norm.alpha, norm.beta, norm.k)
+        elif step == "pool" and (pool := pool_of(layer, model)):
+            yield nn.MaxPool2d(pool.size, pool.stride, ceil_mode=pool.ceil_mode)
+
+
+def gemm(precision: str, device: torch.device) -> tuple[Callable[[int], object], float]:
+    """Square matrix products, and the operations of one."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2))
+    out = torch.empty_like(a)
+
+    def run(times: int) -> None:
+        for _ in range(times):
+            torch.mm(a, b, out=out)
+
+    run(2)
+    return run, 2.0 * side**3
+
+
+def _pictures(config: Config, batch: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    side = config.augment.crop
+    images = torch.randn(batch, 3, side, side, generator=generator) * 60  # spread of pixels about their mean
+    return images, torch.randint(config.data.classes, (batch,), generator=generator)
+
+
+if __name__ == "__main__":
+    main(Spec(**json.loads(sys.argv[1])))

@@ -1,0 +1,122 @@
+"""The benchmarks' arithmetic, their form, and that each contender does the work it claims to."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+import torch
+from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
+
+from repro import bench
+from repro.bench import step
+from repro.config import override
+from repro.model import build
+from repro.presets import preset
+from repro.speed import keep_freed_memory
+
+
+def test_interleaved_turns_the_order():
+    calls: list[str] = []
+
+    def measure_of(name: str):
+        return lambda: float(calls.append(name) or len(calls))
+
+    samples = bench.interleaved({name: measure_of(name) for name in "abc"}, 4)
+    assert "".join(calls) == "abcbcacababc"
+    assert samples == {"a": [1.0, 6.0, 8.0, 10.0], "b": [2.0, 4.0, 9.0, 11.0], "c": [3.0, 5.0, 7.0, 12.0]}
+
+
+def test_row_and_ratio():
+    assert bench.row("x", "s", [3.0, 1.0, 2.0]) == bench.Row("x", "s", median=2.0, low=1.0, high=3.0, n=3)
+    # the machine is ten times slower in the second round for both: the paired ratio does not notice
+    assert bench.ratio([2.0, 20.0, 2.0], [1.0, 10.0, 1.0]) == 2.0
+
+
+def test_a_child_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="no such thing"):
+        bench.in_child("raise SystemExit('no such thing')")
+    assert bench.in_child("import sys; print(sys.argv[1])", "hello") == "hello\n"
+
+
+class InProcess:
+    """A contender without its process: a test has no use for ten starts of torch."""
+
+    def __init__(self, spec: step.Spec) -> None:
+        measured = step.prepare(spec)
+        self.sample, self.close = measured.sample, measured.close
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        pass
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    monkeypatch.setattr(step, "SHORTEST", 0.0)
+
+
+def test_the_step_benchmark_has_every_ratio_and_the_common_form(monkeypatch, hurried):
+    monkeypatch.setattr(step, "_Contender", InProcess)
+    result = step.measure(quick=True)
+    assert set(step.TARGETS) <= set(result.ratios)
+    assert all(value > 0 for value in result.ratios.values())
+    form = json.loads(json.dumps(bench.as_json(result)))
+    assert set(form) == {"rows", "ratios", "machine"}
+    assert all(set(row) == {"name", "unit", "median", "low", "high", "n"} for row in form["rows"])
+    assert all(row["low"] <= row["median"] <= row["high"] for row in form["rows"])
+    assert form["machine"]["packages"]["torch"] == torch.__version__.partition("+")[0]
+    console = Console(file=StringIO(), width=200)
+    console.print(bench.render(result))
+    text = console.file.getvalue()
+    assert "fraction_of_gemm" in text and "at least 0.5" in text and form["machine"]["cpu"] in text
+
+
+def test_a_contender_in_its_own_process():
+    samples, closing = step.take_turns({"ours": step.Spec("ours", "smoke", 4, {"schedule.epochs": 1})}, 1)
+    assert samples["ours"][0] > 0
+    assert closing["ours"]["peak_mib"] > 100  # torch alone takes more
+
+
+def test_a_contender_that_cannot_be_built_is_an_error():
+    with pytest.raises(RuntimeError, match="status 1"), step._Contender(step.Spec("ours", "no-such", 4, {})):
+        pass
+
+
+@pytest.mark.parametrize("name", ["paper", "cifar10", "smoke"])
+def test_the_plain_net_is_the_same_net(name):
+    """The same weights give the same logits, so the two sides of the comparison do the same work."""
+    config = override(
+        preset(name), {"model.layers.fc6.maps": 32, "model.layers.fc7.maps": 32, "model.norm.over_n": True}
+    )
+    our_net = build(config, seed=0).eval()
+    plain_net = torch.nn.Sequential(*step._plain_modules(config)).eval()
+    ours, theirs = our_net.state_dict(), plain_net.state_dict()
+    assert [value.shape for value in ours.values()] == [value.shape for value in theirs.values()]
+    plain_net.load_state_dict(dict(zip(theirs, ours.values(), strict=True)))
+    for layer in our_net.modules():
+        if getattr(layer, "dropout", None):
+            layer.dropout = layer.dropout.model_copy(update={"inverted": True})  # as nn.Dropout
+    images, _ = step._pictures(config, 2)
+    assert torch.allclose(our_net(images), plain_net(images), rtol=1e-4, atol=1e-5)
+
+
+def test_operations_are_those_that_torch_counts():
+    """With one tower: torch's counter takes a grouped convolution's gradient for that of a whole one."""
+    config = override(preset("smoke"), {"model.towers": 1})
+    work = step.ours(step.Spec("ours", "smoke", 2, {"model.towers": 1}), torch.device("cpu"))
+    with FlopCounterMode(display=False) as counter:
+        work(1)
+    assert counter.get_total_flops() == 2 * step.operations(config)
+    assert step.operations(preset("smoke")) < step.operations(config)
+
+
+def test_keeping_freed_memory_changes_no_number():
+    a = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    before = a @ a
+    assert keep_freed_memory() in (True, False)
+    assert torch.equal(a @ a, before)
