@@ -58,18 +58,18 @@ def section(number: str) -> str:
 
 
 def table(number: str) -> str:
-    """`"Table 1 (section 6)"`."""
+    """`"Table 1, section 6 (Results)"`."""
     assert number in ("1", "2"), "the paper has two tables"
-    return f"Table {number} ({section('6')})"
+    return f"Table {number}, {section('6')}"
 
 
 def figure(number: str) -> str:
-    """`"Figure 1 (section 3.1)"`, with the section that speaks of it."""
-    return f"Figure {number} ({section({'1': '3.1', '2': '3.5', '3': '6.1', '4': '6.1'}[number])})"
+    """`"Figure 1, section 3.1 (ReLU Nonlinearity)"`: with the section that speaks of it."""
+    return f"Figure {number}, {section({'1': '3.1', '2': '3.5', '3': '6.1', '4': '6.1'}[number])}"
 
 
 def footnote(number: str) -> str:
-    """`"footnote 5 (section 6)"`: 2 is on the one-GPU net, 5 on the center view."""
+    """`"footnote 5, section 6 (Results)"`: 2 is on the one-GPU net, 5 on the center view."""
     return f"footnote {number} ({section({'2': '3.2', '3': '3.3', '4': '4.1', '5': '4.1'}[number])})"
 
 
