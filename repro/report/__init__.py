@@ -46,7 +46,7 @@ def build(
     if not any((results / "experiments").glob("*/*.json")):
         return []
     gathered = gather(experiments, results)
-    files = pages.render(gathered, names, results, html=html, formats=formats)
+    files = pages.render(gathered, names, results, reports, html=html, formats=formats)
     for name, content in files.items():
         path = reports / name
         if not (path.is_file() and path.read_bytes() == content):

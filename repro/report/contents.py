@@ -85,9 +85,10 @@ def arms_table(part: Part) -> Table:
                 words.NOTHING if one is None or one.claim is None else verdict(one),
             ]
         )
+    effects = any(one.reference is not None for one in part.judgements)
     columns = [
         "arm", "what it changes", "runs", "top-1 error (%)", "top-5 error (%)", "training error (%)",
-        "effect [95% interval]", "paper", "verdict",
+        "effect [95% interval]" if effects else "error [95% interval]", "paper", "verdict",
     ]  # fmt: skip
     caption = f"{part.experiment.question} Preset {part.block.preset}; mean ± standard deviation over n runs."
     return Table(f"{part.block.name}-arms", caption, columns, rows, part.summary, frozenset({3, 4, 5, 6, 7}))
@@ -263,7 +264,7 @@ def effect_marks(part: Part) -> list[Mark]:
             one.published,
             Score(part.experiment, one.claim, one.metric).noted if one.claim else None,
             one.claim is not None and one.claim.kind == "at_least",
-            one.claim is None or one.same_setting,
+            one.same_setting if one.claim else None,
         )
         for one in part.judgements
         if one.estimate is not None
@@ -279,7 +280,9 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
             continue
         if claim.kind == "value" and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
-        label = f"{score_line(score)}\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})"
+        label = f"{score.experiment.section} {score_line(score)}\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})".removeprefix(
+            "- "
+        )
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
         )

@@ -176,9 +176,9 @@ def _by_seed(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapp
 
 
 def _band(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any]) -> list[dict[str, Any]]:
-    by_epoch = frame.groupby("epoch")[column]
-    mean, low, high = by_epoch.mean(), by_epoch.min(), by_epoch.max()
-    epochs = mean.index.tolist()
+    over = pictures.over_seeds(frame, column)
+    mean, low, high = over["mean"], over["min"], over["max"]
+    epochs = over.index.tolist()
     band = {
         "type": "scatter", "mode": "lines", "x": epochs + epochs[::-1], "y": _rounded(high) + _rounded(low)[::-1],
         "fill": "toself", "fillcolor": f"{style['color']}33", "line": {"width": 0}, "hoverinfo": "skip",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,18 +74,24 @@ def environment() -> jinja2.Environment:
 
 
 def render(
-    gathered: Gathered, names: Sequence[str] | None, results: Path, *, html: bool, formats: Sequence[str]
+    gathered: Gathered,
+    names: Sequence[str] | None,
+    results: Path,
+    reports: Path,
+    *,
+    html: bool,
+    formats: Sequence[str],
 ) -> dict[str, bytes]:
     """Path below reports/ -> bytes: the index, and a page for each of `names` (None: all that have blocks)."""
     shown = [one for one in gathered.experiments if gathered.of(one.name)]
     asked = shown if names is None else [one for one in gathered.experiments if one.name in names]
     drawn = {one.name for one in [*asked, *(shown if html else [])]}
-    sections = {name: [section(part, results) for part in gathered.of(name)] for name in sorted(drawn)}
+    sections = {name: [section(part, results, reports) for part in gathered.of(name)] for name in sorted(drawn)}
     own = {"baseline": [contents.paper_table(gathered)]} if "baseline" in drawn else {}
     files: dict[str, bytes] = {}
     for experiment in asked:
         files |= _experiment(experiment, sections[experiment.name], own.get(experiment.name, []), formats)
-    files |= _index(gathered, formats)
+    files |= _index(gathered, reports, formats)
     if html:
         from repro.report.html import render as render_html
 
@@ -106,7 +112,7 @@ def _experiment(
     return files
 
 
-def _index(gathered: Gathered, formats: Sequence[str]) -> dict[str, bytes]:
+def _index(gathered: Gathered, reports: Path, formats: Sequence[str]) -> dict[str, bytes]:
     ours = [score for score in gathered.scores if score.experiment.section != "-"]
     others = [score for score in gathered.scores if score.experiment.section == "-"]
     boards = [
@@ -114,7 +120,7 @@ def _index(gathered: Gathered, formats: Sequence[str]) -> dict[str, bytes]:
         contents.scoreboard(others, "scoreboard-others", "What others claim about the same net."),
     ]
     marks = contents.forest_marks(gathered.scores)
-    files = {"forest.png": pictures.effects(marks)} if marks else {}
+    files = {"forest.png": pictures.drawn(reports / "forest.png", pictures.effects, marks)} if marks else {}
     files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks))
     for board in boards:
         files |= _formatted(board.name, board, formats)
@@ -135,7 +141,7 @@ def _text(template: str, **values: Any) -> bytes:
     return environment().get_template(template).render(**values).encode()
 
 
-def section(part: Part, results: Path) -> Section:
+def section(part: Part, results: Path, reports: Path) -> Section:
     """Tables and pictures of one block."""
     frame = curves(part, results)
     return Section(
@@ -144,53 +150,43 @@ def section(part: Part, results: Path) -> Section:
         contents.claims_table(part),
         contents.setting_table(part),
         contents.cost_table(part),
-        list(_pictures(part, frame, results)),
+        list(_pictures(part, frame, results, reports)),
         frame,
     )
 
 
-def _pictures(part: Part, frame: pd.DataFrame, results: Path) -> list[Picture]:
+def _pictures(part: Part, frame: pd.DataFrame, results: Path, reports: Path) -> list[Picture]:
     name, block = part.experiment.name, part.block.name
     stops = part.config.schedule.stop_train_error
-    drawn = []
-    arms = ", ".join(pictures.labels_with_n(frame).values())
+    found = []
+
+    def add(kind: str, alt: str, caption: str, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> None:
+        path = f"{name}/{block}-{kind}.png"
+        found.append(Picture(path, pictures.drawn(reports / path, draw, *arguments, **options), alt, caption))
+
     ratios = [one for one in part.judgements if one.claim and one.claim.kind == "ratio" and one.reference in part.runs]
     if len(frame) and stops is not None and ratios:
         slow, fast = ratios[0].arm, str(ratios[0].reference)
-        drawn.append(
-            Picture(
-                f"{name}/{block}-figure1.png",
-                pictures.figure_1(frame, fast, slow, stops),
-                f"Training error rate against epochs: {fast} solid, {slow} dashed, with a line at {stops:g}%.",
-                "The paper's Figure 1 from our runs.",
-            )
-        )
+        alt = f"Training error rate against epochs: {fast} solid, {slow} dashed, with a line at {stops:g}%."
+        caption = "The paper's Figure 1 from our runs."
+        add("figure1", alt, caption, pictures.figure_1, frame, fast, slow, stops)
     if len(frame):
-        drawn.append(
-            Picture(
-                f"{name}/{block}-curves.png",
-                pictures.curves(frame, stops=stops is not None),
-                f"Learning curves of {arms}: training error and test error in percent against epochs.",
-                "Training error (of the batches as they were trained on) and test error (center view).",
-            )
-        )
+        arms = ", ".join(pictures.labels_with_n(frame).values())
+        alt = f"Learning curves of {arms}: training error and test error in percent against epochs."
+        caption = "Training error (of the batches as they were trained on) and test error (center view)."
+        add("curves", alt, caption, pictures.curves, frame, stops=stops is not None)
     if marks := contents.effect_marks(part):
-        drawn.append(
-            Picture(
-                f"{name}/{block}-effects.png",
-                pictures.effects(marks),
-                f"{len(marks)} numbers with their 95% intervals beside the paper's; the table has them all.",
-                "Our numbers with 95% intervals, the paper's beside them.",
-            )
-        )
+        alt = f"{len(marks)} numbers with their 95% intervals beside the paper's; the table has them all."
+        caption = "Our numbers with 95% intervals, the paper's beside them."
+        add("effects", alt, caption, pictures.effects, marks)
     if "kernels" in part.experiment.products:
-        drawn += _kernels(part, results)
+        found += _kernels(part, results, reports)
     if "neighbors" in part.experiment.products:
-        drawn += _neighbors(part, results)
-    return drawn
+        found += _neighbors(part, results, reports)
+    return found
 
 
-def _kernels(part: Part, results: Path) -> list[Picture]:
+def _kernels(part: Part, results: Path, reports: Path) -> list[Picture]:
     """Figure 3 of each arm's first run."""
     drawn = []
     for arm, run, path in _first_with("kernels.npy", part, results):
@@ -203,21 +199,23 @@ def _kernels(part: Part, results: Path) -> list[Picture]:
                 f"The paper's Figure 3 from {arm}, seed {run['seed']}: first-layer kernels, each stretched on its own."
             )
             name = f"{part.experiment.name}/{part.block.name}-{arm}-figure3.png"
-            drawn.append(Picture(name, pictures.figure_3(kernels, towers), text, caption))
+            png = pictures.drawn(reports / name, pictures.figure_3, kernels, towers)
+            drawn.append(Picture(name, png, text, caption))
     return drawn
 
 
-def _neighbors(part: Part, results: Path) -> list[Picture]:
+def _neighbors(part: Part, results: Path, reports: Path) -> list[Picture]:
     """Figure 4 of each arm's first run; below reports/local/ where the pictures are not ours to publish."""
     drawn = []
     for arm, run, path in _first_with("neighbors.npz", part, results):
-        found = _read(path)
-        if found is not None:
+        arrays = _read(path)
+        if arrays is not None:
             name = f"{part.experiment.name}/{part.block.name}-{arm}-figure4.png"
             place = name if run["data"]["name"] in OWN_PICTURES else f"{LOCAL}/{name}"
             text = f"Test pictures with the five likeliest classes of {arm}, and their nearest training pictures."
             caption = f"The paper's Figure 4 from {arm}, seed {run['seed']}."
-            drawn.append(Picture(place, pictures.figure_4(found), text, caption))
+            png = pictures.drawn(reports / place, pictures.figure_4, arrays)
+            drawn.append(Picture(place, png, text, caption))
     return drawn
 
 

@@ -6,11 +6,15 @@ seaborn's "colorblind" palette; shape or dash always says the same thing again.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from repro.report import words
@@ -37,6 +41,7 @@ PALETTE = (
     "#56b4e9",
 )  # seaborn "colorblind"
 OURS, PAPER, NOTED = PALETTE[:3]
+KEYWORD = b"repro:made-of"
 MANY = 8  # arms that one panel can tell apart
 DASHES = ("-", "--", "-.", ":")
 HOLLOW: dict[str, Any] = {
@@ -78,6 +83,39 @@ def _png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def drawn(path: Path, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> bytes:
+    """The picture that `draw` makes of the arguments; the one at `path` where that was made of the same.
+
+    A picture carries a digest of what it was made of, so that rebuilding a report draws only what changed.
+    """
+    mark = _digest(draw.__name__, *arguments, *sorted(options.items())).encode()
+    if path.is_file() and mark in (found := path.read_bytes())[-200:]:
+        return found
+    chunk = b"tEXt" + KEYWORD + b"\0" + mark
+    stamp = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    png = draw(*arguments, **options)
+    return png[:-12] + stamp + png[-12:]  # before the last chunk, which is empty
+
+
+def _digest(*values: Any) -> str:
+    """SHA-256 over values and over this file, which says how they are drawn."""
+    import numpy as np
+    import pandas as pd
+
+    summed = hashlib.sha256(Path(__file__).read_bytes())
+    for value in values:
+        if isinstance(value, pd.DataFrame):
+            summed.update(repr(list(value.columns)).encode())
+            summed.update(pd.util.hash_pandas_object(value, index=False).to_numpy().tobytes())
+        elif isinstance(value, np.ndarray):
+            summed.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        elif isinstance(value, Mapping):
+            summed.update("".join(f"{key}{_digest(part)}" for key, part in value.items()).encode())
+        else:
+            summed.update(repr(value).encode())
+    return summed.hexdigest()
+
+
 def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
     """`{"no-lrn": "no-lrn (n = 5)"}` for every arm that has runs, in order."""
     return {str(arm): f"{arm} (n = {group['seed'].nunique()})" for arm, group in frame.groupby("arm", sort=False)}
@@ -115,21 +153,29 @@ def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
         return _png(figure)
 
 
-def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str], *, stops: bool) -> None:
-    import seaborn
+def over_seeds(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    """`mean`, `min` and `max` of one arm's `column` over its seeds, indexed by epoch."""
+    return frame.dropna(subset=[column]).groupby("epoch")[column].agg(["mean", "min", "max"])
 
-    some = frame.dropna(subset=[column])
+
+def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str], *, stops: bool) -> None:
     for place, (arm, label) in enumerate(arms.items()):
-        mine = some[some["arm"] == arm]
-        style = {"color": PALETTE[place], "linestyle": DASHES[place % 4], "ax": axes, "x": "epoch", "y": column}
-        if len(mine) and mine["epoch"].nunique() == 1:  # one epoch is a point, not a line
+        mine = frame[frame["arm"] == arm].dropna(subset=[column])
+        style: dict[str, Any] = {"color": PALETTE[place], "linestyle": DASHES[place % 4], "label": label}
+        if mine["epoch"].nunique() == 1:  # one epoch is a point, not a line
             style |= {"marker": MARKERS[place], "linestyle": ""}
         if stops:
-            seaborn.lineplot(mine, units="seed", estimator=None, linewidth=1.2, label=label, legend=False, **style)
+            for _, run in mine.groupby("seed"):
+                axes.plot(run["epoch"], run[column], linewidth=1.2, **style)
         else:
-            seaborn.lineplot(mine, errorbar=("pi", 100), linewidth=2, label=label, legend=False, **style)
+            _band(axes, over_seeds(mine, column), linewidth=2, **style)
     _whole_epochs(axes)
     axes.set_ylim(bottom=0)
+
+
+def _band(axes: Axes, band: pd.DataFrame, *, color: str, **style: Any) -> None:
+    axes.fill_between(band.index, band["min"], band["max"], color=color, alpha=0.2, linewidth=0)
+    axes.plot(band.index, band["mean"], color=color, **style)
 
 
 def _whole_epochs(axes: Axes, most: int = 8) -> None:
@@ -140,31 +186,38 @@ def _whole_epochs(axes: Axes, most: int = 8) -> None:
 
 def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
     """A small panel an arm, with the first arm in gray behind each."""
-    import seaborn
+    from matplotlib.figure import Figure
 
     first, *others = arms
-    columns = 4
+    columns = 3
     rows = math.ceil(len(others) / columns)
     column = "test_top1_error"
-    some = frame.dropna(subset=[column])
+    seeds = sorted({group["seed"].nunique() for _, group in frame.groupby("arm")})
+    n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
     with _style():
-        figure = _figure(1.1 + 1.9 * rows)
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        height = 0.9 + 1.75 * rows
+        figure = Figure(figsize=(WIDTH, height))  # set by hand: constrained layout takes seconds for so many panels
+        edges = {"left": 0.08, "right": 0.99, "bottom": 0.55 / height, "top": 1 - 0.7 / height}
+        grid = figure.subplots(
+            rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw={**edges, "hspace": 0.28, "wspace": 0.1}
+        )
         for axes, arm in zip(grid.flat, others, strict=False):
             for name, color, dash in ((first, "0.55", "--"), (arm, OURS, "-")):
-                mine = some[some["arm"] == name]
-                seaborn.lineplot(
-                    mine, x="epoch", y=column, errorbar=("pi", 100), color=color, linestyle=dash, linewidth=1.6, ax=axes
-                )
-            axes.set_title(arms[arm], fontsize=9)
+                band = over_seeds(frame[frame["arm"] == name], column)
+                _band(axes, band, color=color, linestyle=dash, linewidth=1.6)
+            axes.set_title(arm, fontsize=10)
             axes.set(xlabel="", ylabel="")
             _whole_epochs(axes, 4)
             axes.tick_params(labelsize=9)
         for axes in list(grid.flat)[len(others) :]:
             axes.set_visible(False)
-        figure.supxlabel("epochs")
-        figure.supylabel("test top-1 error (%), center view")
-        figure.suptitle(f"blue: the arm named; gray, dashed: {arms[first]}; band: lowest to highest seed", fontsize=11)
+        figure.supxlabel("epochs", y=0.12 / height, fontsize=11)
+        figure.supylabel("test top-1 error (%), center view", x=0.01, fontsize=11)
+        figure.suptitle(
+            y=1 - 0.15 / height,
+            t=f"blue: the arm named; gray, dashed: {first}; band: lowest to highest seed ({n} an arm)",
+            fontsize=11,
+        )
         return _png(figure)
 
 
@@ -178,7 +231,7 @@ class Mark:
     published: float | None
     noted: float | None = None
     at_least: bool = False
-    same_setting: bool = True  # False: ours was measured at another scale, or on other data
+    same_setting: bool | None = True  # False: ours was measured at another scale or on other data; None: no claim
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
@@ -193,16 +246,18 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
         if mark.estimate is not None:
             low, high = mark.estimate.low, mark.estimate.high
             axes.plot([low, high], [row - 0.17] * 2, color=OURS, linewidth=2.4, zorder=4)
-            axes.plot(mark.estimate.mean, row - 0.17, "o", **_ours(mark.same_setting), zorder=5)
+            axes.plot(mark.estimate.mean, row - 0.17, **_ours(mark.same_setting), zorder=5)
     axes.set_ylim(len(marks) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     if unit != "percent":
         axes.axvline(0 if unit == "points" else 1, color="0.25", linewidth=1.2, zorder=1)
 
 
-def _ours(same_setting: bool) -> dict[str, Any]:
-    """Filled where the setting is the claim's own."""
-    return {"color": OURS, "markersize": 8, "markeredgewidth": 2, "markerfacecolor": OURS if same_setting else "white"}
+def _ours(same_setting: bool | None) -> dict[str, Any]:
+    """Filled where the setting is the claim's own, open where it is not, a square where nothing was claimed."""
+    filled = "white" if same_setting is False else OURS
+    marker = "s" if same_setting is None else "o"
+    return {"color": OURS, "marker": marker, "markersize": 8, "markeredgewidth": 2, "markerfacecolor": filled}
 
 
 TITLES: dict[Unit, str] = {
@@ -228,9 +283,9 @@ def effects(marks: Sequence[Mark]) -> bytes:
             axes.set_xlabel(TITLES[unit])
             axes.margins(x=0.08)
         legend = [
-            Line2D([], [], linewidth=2.4, marker="o", label=f"ours, {where}; 95% interval", **_ours(same))
-            for same, where in ((True, "the claim's setting"), (False, "another scale or data"))
-            if any(mark.estimate and mark.same_setting == same for mark in marks)
+            Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
+            for same, where in ((True, "the claim's setting"), (False, "another scale or data"), (None, "no claim"))
+            if any(mark.estimate and mark.same_setting is same for mark in marks)
         ]
         if any(mark.published is not None and not mark.at_least for mark in marks):
             legend.append(Line2D([], [], linestyle="", marker="D", label="paper", **HOLLOW))
@@ -238,7 +293,10 @@ def effects(marks: Sequence[Mark]) -> bytes:
             legend.append(Line2D([], [], linestyle="", marker=">", label="paper: at least", **HOLLOW))
         if any(mark.noted is not None for mark in marks):
             legend.append(Line2D([], [], label="2012 run notes", **NOTE))
-        figure.legend(handles=legend, loc="outside upper center", ncols=len(legend))
+        note = "bars: 95% intervals"
+        figure.legend(
+            handles=legend, loc="outside upper center", ncols=min(4, len(legend)), title=note, title_fontsize=10
+        )
         return _png(figure)
 
 
