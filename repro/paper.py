@@ -70,7 +70,7 @@ def figure(number: str) -> str:
 
 def footnote(number: str) -> str:
     """`"footnote 5, section 6 (Results)"`: 2 is on the one-GPU net, 5 on the center view."""
-    return f"footnote {number} ({section({'2': '3.2', '3': '3.3', '4': '4.1', '5': '4.1'}[number])})"
+    return f"footnote {number}, {section({'2': '3.2', '3': '3.3', '4': '4.1', '5': '6'}[number])}"
 
 
 @dataclass(frozen=True)
