@@ -118,12 +118,14 @@ def _loop(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
     positions, own = count * height * width * rule.groups, maps // rule.groups
     lines = next(lines for lines in range(LINES, 0, -1) if positions % lines == 0)
     shape = (count, height, width * maps) if rule.same_map else (positions // lines, lines, own)
-    out = torch.empty((count, height, width, maps), dtype=x.dtype)
+    out = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
     arrays = [_array(each.permute(0, 2, 3, 1), shape) for each in ((x,) if g is None else (x, g))]
     numbers = np.array([rule.scale, rule.beta, rule.k], dtype=np.float64 if x.dtype == torch.float64 else np.float32)
     kernel: Callable[..., None] = lrn_loops.forward if g is None else lrn_loops.backward
     step = maps if rule.same_map else 1  # from a number to its neighbor in the line
-    run = functools.partial(kernel, *arrays, _array(out, shape), numbers, rule.size, step, rule.same_map)
+    run = functools.partial(
+        kernel, *arrays, _array(out.permute(0, 2, 3, 1), shape), numbers, rule.size, step, rule.same_map
+    )
     threads = torch.get_num_threads()
     tasks = min(2 * threads, shape[0], x.numel() // NUMBERS_PER_TASK) if threads > 1 else 1
     if tasks <= 1:
@@ -131,7 +133,7 @@ def _loop(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
     else:  # torch's own threads wait meanwhile
         cuts = [shape[0] * task // tasks for task in range(tasks + 1)]
         list(_threads(threads, os.getpid()).map(run, cuts[:-1], cuts[1:]))
-    return out.permute(0, 3, 1, 2)
+    return out  # no view: a ReLU may work on it in place
 
 
 @functools.cache
