@@ -14,13 +14,14 @@ from filelock import FileLock, Timeout
 
 from repro import checkpoint, store
 from repro.ablation import Product
-from repro.config import Config, View, digest, override
+from repro.config import Config, View, digest
 from repro.data import Loader, Prepared, make_loader, open_data
 from repro.data.loading import Kind, SplitName
 from repro.evaluate import errors, predict
 from repro.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
 from repro.model import Network, build
 from repro.optim import Optimizer, make_optimizer
+from repro.plan import pretrain_config
 from repro.provenance import provenance
 from repro.speed import keep_freed_memory
 from repro.towers import TwoTowers, place
@@ -55,8 +56,10 @@ class Job:
         return f"{self.digest}/seed-{self.seed}"
 
 
-def execute(job: Job, machine: Machine, emit: Listener) -> dict[str, Any]:
+def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -> dict[str, Any]:
     """Do what is missing of `job` and return its record; a finished run is only evaluated on views that it lacks.
+
+    `wait` for another process that is at this run; otherwise that is an error.
 
     Raises ValueError where the data is not prepared or the device is not there; every error is also emitted and noted
     in failed.json, from which the run can be tried again.
@@ -65,7 +68,7 @@ def execute(job: Job, machine: Machine, emit: Listener) -> dict[str, Any]:
     place_of_run = store.run_directory(machine.results, job.digest, job.seed)
     place_of_run.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place_of_run / ".lock", timeout=0):
+        with FileLock(place_of_run / ".lock", timeout=-1 if wait else 0):
             return _execute(job, machine, emit, place_of_run)
     except Timeout:
         raise ValueError(f"{place_of_run}: another process is at this run; wait for it, or end it") from None
@@ -208,29 +211,15 @@ def _write_products(
         )
 
 
-def pretrain_config(config: Config) -> Config:
-    """The Config of the run that comes first: other classes, other length, nothing before it."""
-    first = config.pretrain
-    assert first is not None
-    return override(
-        config,
-        {
-            "pretrain": None,
-            "data.first_class": first.first_class,
-            "data.classes": first.classes,
-            "schedule.epochs": first.epochs,
-        },
-    )
-
-
 def _pretrained(job: Job, machine: Machine, prepared: Prepared, emit: Listener) -> dict[str, torch.Tensor]:
     """Weights of the run that comes first; it is a run like any other, so it is trained once."""
     config = pretrain_config(job.config)
-    before = Job(config, job.seed, digest(config, prepared.manifest.digest), ("center",))
+    before = Job(config, job.seed, digest(config, prepared.manifest.digest), config.eval.views)
     path = store.run_directory(machine.results, before.digest, before.seed) / checkpoint.FILE
     if not (store.is_finished(machine.results, before.digest, before.seed) and path.is_file()):
-        execute(before, machine, emit)
-    return checkpoint.read(path)["model"]  # type: ignore[no-any-return]
+        execute(before, machine, emit, wait=True)
+    weights: dict[str, torch.Tensor] = checkpoint.read(path)["model"]
+    return weights
 
 
 def copy_all_but_last(model: Network, weights: dict[str, torch.Tensor]) -> None:

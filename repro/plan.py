@@ -138,6 +138,8 @@ def make(
                 config = tried[best]
             arms[name] = digest(config, data_digest)
             for seed in range(count):
+                if config.pretrain:
+                    _add(runs, _run(pretrain_config(config), seed, data_digest, ablation, arm, results))
                 _add(runs, _run(config, seed, data_digest, ablation, arm, results))
         blocks.append(Block(ablation.name, at, dict(changes), count, arms, searches, data_digest))
     return Plan(tuple(blocks), tuple(runs.values()), tuple(waiting), tuple(unprepared.values()))
@@ -145,6 +147,21 @@ def make(
 
 def _search(search: Search, config: Config) -> dict[float, Config]:
     return {value: override(config, {search.key: value}) for value in search.values}
+
+
+def pretrain_config(config: Config) -> Config:
+    """The Config of the run that comes first: other classes, other length, nothing before it."""
+    first = config.pretrain
+    assert first is not None
+    return override(
+        config,
+        {
+            "pretrain": None,
+            "data.first_class": first.first_class,
+            "data.classes": first.classes,
+            "schedule.epochs": first.epochs,
+        },
+    )
 
 
 def choose(search: Search, tried: Mapping[str, str], results: Path) -> float | None:

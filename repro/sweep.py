@@ -10,7 +10,7 @@ from repro import plan, store, terminal
 from repro.ablation import Ablation
 from repro.data import open_data
 from repro.events import Failed
-from repro.execute import Job, Machine
+from repro.execute import Job, Machine, choose_devices
 from repro.launch import launch
 
 
@@ -46,10 +46,14 @@ def sweep(
             jobs = [Job(run.config, run.seed, run.digest, run.views, run.products) for run in todo]
             names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo}
             bill = plan.cost(made, data=machine.data, results=machine.results)
-            terminal.console.print(f"To do: {terminal.cost_text(bill)}", highlight=False)
+            terminal.console.print(f"To do: {terminal.cost_text(bill)}.", highlight=False)
+            if any(run.config.model.towers == 2 for run in todo) and len(choose_devices(machine.devices, 2)) == 1:
+                line = "Both towers run on one device, for want of a second; the numbers do not depend on it."
+                terminal.console.print(line, highlight=False)
             with terminal.progress(names, len(jobs)) as emit:
                 failed |= {event.run: event for event in launch(jobs, machine, at_once=at_once, emit=emit)}
             continue
+        store.publish(machine.results)
         if max_seeds is None or failed:
             return list(failed.values())
         undecided = [
