@@ -60,6 +60,11 @@ class Writer:
         self.count = 0
         self.file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
 
+    def restart(self) -> None:
+        """Drop what an earlier attempt left in the file."""
+        self.file.truncate(0)
+        self.path.with_suffix(".journal").unlink(missing_ok=True)
+
     def resume(self, end: int, count: int) -> None:
         """Go back to a state that was saved; what was written after it is cut off."""
         self.file.flush()
@@ -69,6 +74,7 @@ class Writer:
         rows = read[: count * each].reshape(count, each)
         self.metadata[:count] = np.ascontiguousarray(rows[:, : self.record.itemsize]).view(self.record)[:, 0]
         self.allocations[:count] = np.ascontiguousarray(rows[:, self.record.itemsize :]).view(ALLOCATION)[:, 0]
+        os.truncate(self.path.with_suffix(".journal"), count * each)
         self.end, self.count = end, count
 
     def append(self, encoded: bytes | npt.NDArray[np.uint8], label: int) -> None:
@@ -128,7 +134,6 @@ class Writer:
         self.file.seek(0)
         self.file.write(header.tobytes())
         self.close()
-        self.path.with_suffix(".journal").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file as it is."""

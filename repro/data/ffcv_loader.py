@@ -17,6 +17,7 @@ from itertools import pairwise
 from queue import Empty
 from typing import Any
 
+import numba
 import numba.typed
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ import torch
 from repro.data.beton import Beton
 from repro.data.render import Buffers, Pass, render
 
-_threads = torch.get_num_threads()
+_threads = torch.get_num_threads(), numba.get_num_threads()
 _typed_dict = numba.typed.Dict
 try:
     # ffcv.fields.rgb_image fills a typed Dict of two entries at import, which takes numba 5 s; a dict does as well.
@@ -38,7 +39,8 @@ try:
     from ffcv.transforms import ToTensor
 finally:
     numba.typed.Dict = _typed_dict
-    torch.set_num_threads(_threads)  # importing FFCV sets it to 1
+    torch.set_num_threads(_threads[0])  # importing FFCV sets both to 1
+    numba.set_num_threads(_threads[1])
 
 TJPF_RGB, TJERR_FATAL = 0, 1  # turbojpeg.h
 AHEAD = 3  # batches that wait for the consumer

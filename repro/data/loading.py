@@ -199,8 +199,8 @@ class Loader:
         return -(-self.pictures // self._view_batch(view))
 
     def epoch(self, epoch: int, *, start: int = 0, color: bool = True) -> Batches:
-        """The batches of one epoch from batch `start` on, augmented as `config.augment` says; `color` False leaves the
-        color noise out (2012's end-game, F11) but not its division."""
+        """The batches of one epoch from batch `start` on, augmented as `config.augment` says; `color` False leaves
+        the color noise out and with it the division, which is by 1 + its strength (2012's end-game, F11)."""
         data, how = self.config.data, self.config.augment
         reshuffle = data.order == "reshuffle"
         order = augment.epoch_order(self.seed, epoch, self.source.indices) if reshuffle else self.source.indices
@@ -210,7 +210,7 @@ class Loader:
             keys[order] = np.arange(len(order)) // how.chunk
         noise = how.color if color else None
         axes = augment.color_axes(noise, self.prepared.covariance) if noise else None
-        factor = data.scale / (1 + how.color.strength) if how.color and how.color.divide else data.scale
+        factor = data.scale / (1 + noise.strength) if noise and noise.divide else data.scale
         batches = self._batches(order, self.config.optim.batch_size, start)
         return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor)
 

@@ -35,6 +35,7 @@ FILTER_NAME = "Pillow bicubic, antialiased"
 BLOCK = 1 << 26  # files are hashed in blocks of 64 MiB, so that all cores help and a damaged place can be named
 SHUFFLE_SEED = 2012  # the stored order is the same for everybody
 UNREADABLE = 0.001  # more than this share of unreadable pictures is an error
+SAVE_BYTES = 1 << 28  # of pixels between two savings of the state
 EXAMPLES = 20  # files named for each kind of conversion; unreadable ones are all named
 FORMATS = {"jpg": ("JPEG", "MPO"), "jpeg": ("JPEG", "MPO"), "tif": ("TIFF",)}  # Pillow's names; others are the ending
 ORIENTATION = 0x0112  # EXIF tag
@@ -78,7 +79,7 @@ def prepare(
     Errors: ValueError, one line, for a source that cannot be read or too many unreadable pictures.
     """
     size = size or SOURCES.get(name, 256)
-    check_storage(storage, quality)
+    check_options(resize, storage, quality)
     if size < 8:
         raise ValueError(f"--size {size}: the stored square must have at least 8 pixels a side")
     called = subset_name(name, classes, per_class, seed)
@@ -147,7 +148,7 @@ def _prepare(
         packages={package: version(package) for package in ("pillow", "numpy")},
     )
     manifests.save(result, work)
-    for left in (*work.glob("*.state*"), work / "unpacked"):
+    for left in (*work.glob("*.state*"), *work.glob("*.journal"), work / "unpacked"):
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     if target.exists():  # a folder without a manifest: of no use
         shutil.rmtree(target)
@@ -235,7 +236,8 @@ def verify(directory: Path, name: str | None = None, progress: Listener = lambda
     Names changed, missing and half-written files. Raises ValueError when nothing is called `name`.
     """
     found = []
-    folders = [path for path in sorted(directory.glob("*")) if path.is_dir() and path.name != "downloads"]
+    parts = (manifests.NAME, *manifests.FILES)
+    folders = [path for path in sorted(directory.glob("*")) if any((path / part).exists() for part in parts)]
     asked = []
     for folder in folders:
         try:
@@ -279,8 +281,10 @@ def compare(path: Path, wanted: dict[str, Any], progress: Listener) -> list[Prob
     return [Problem(path, what)]
 
 
-def check_storage(storage: str, quality: int | None) -> None:
-    """Raises ValueError for a storage that does not exist or a quality where none belongs."""
+def check_options(resize: str, storage: str, quality: int | None) -> None:
+    """Raises ValueError for a choice that does not exist or a quality where none belongs."""
+    if resize not in ("short-crop", "warp"):
+        raise ValueError(f"--resize {resize}: choose short-crop or warp")
     if storage not in ("raw", "jpeg", "png"):
         raise ValueError(f"--storage {storage}: choose raw, jpeg or png")
     if (storage == "jpeg") != (quality is not None):
@@ -385,13 +389,15 @@ class SplitWriter:
         os.replace(part, self.state)
 
     def load(self) -> None:
-        """Go on from the last `save`, if there was one."""
-        if not self.state.exists():
+        """Go on from the last `save`, if there was one for these pictures."""
+        plain: dict[str, Any] = {}
+        if self.state.exists():
+            with np.load(self.state) as saved:
+                plain = json.loads(str(saved["plain"]))
+        if plain.get("fingerprint") != self.fingerprint:
+            self.writer.restart()
             return
         with np.load(self.state) as saved:
-            plain = json.loads(str(saved["plain"]))
-            if plain["fingerprint"] != self.fingerprint:
-                return
             self.sums, self.products = saved["sums"], saved["products"]
         self.next, self.per_class = plain["next"], plain["per_class"]
         self.bad, self.converted, self.finished = plain["bad"], plain["converted"], plain["finished"]
@@ -432,7 +438,7 @@ def write_split(
             return out
         order = epoch_order(SHUFFLE_SEED, 0 if name == "train" else 1, np.arange(total, dtype=np.int64))
         limit = allow_bad if allow_bad is not None else int(UNREADABLE * total)
-        save_every = max(1, min(4096, (1 << 28) // (size * size * 3)))
+        save_every = max(1, SAVE_BYTES // (size * size * 3))
 
         def convert(number: int) -> Picture:
             return convert_picture(split.read(number), split.names[number], size, resize, storage, quality)

@@ -1,0 +1,516 @@
+"""Both loaders: the contract, bitwise equality, the draws, the views, and FFCV's known faults."""
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up_pictures import SIZE, class_tree
+from PIL import Image
+
+from repro import config
+from repro.data import augment, make_loader, open_data
+from repro.data.loading import Batch, Loader, ffcv_installed
+from repro.data.prepare import prepare
+from repro.presets import preset
+
+CROP = 32
+needs_ffcv = pytest.mark.skipif(not ffcv_installed(), reason="FFCV is not installed")
+KINDS = ["torch", pytest.param("ffcv", marks=needs_ffcv)]
+
+
+def config_of(storage: str = "raw", **changes: object) -> config.Config:
+    """The smoke preset on the made-up pictures: SIZE stored, 32 cropped, batches of 7 out of 45."""
+    plain: dict[str, object] = {
+        "data.source": "made-up", "data.size": SIZE, "data.classes": 5, "data.storage": storage, "augment.crop": CROP,
+        "augment.color": None,
+        "data.quality": 90 if storage == "jpeg" else None, "optim.batch_size": 7,
+    }  # fmt: skip
+    return config.override(
+        preset("smoke"), {**plain, **{key.replace("__", "."): value for key, value in changes.items()}}
+    )
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 + 20 pictures of 5 classes, prepared raw, as JPEG and as PNG."""
+    place = tmp_path_factory.mktemp("made-up")
+    tree = class_tree(place / "tree", classes=5, train=9, test=4)
+    for storage, quality in (("raw", None), ("jpeg", 90), ("png", None)):
+        prepare("made-up", source=tree, directory=place, size=SIZE, storage=storage, quality=quality)
+    return place
+
+
+def loader(directory: Path, cfg: config.Config, split: str = "train", **how: object) -> Loader:
+    how = {"seed": 3, "kind": "torch", "workers": 1, **how}
+    return make_loader(open_data(cfg.data, directory), cfg, split, **how)  # type: ignore[arg-type]
+
+
+def collected(batches: object) -> list[Batch]:
+    with batches as opened:  # type: ignore[attr-defined]
+        return [Batch(*(part.clone() for part in batch)) for batch in opened]
+
+
+def same(one: list[Batch], two: list[Batch]) -> bool:
+    return len(one) == len(two) and all(
+        torch.equal(a, b) for first, second in zip(one, two, strict=True) for a, b in zip(first, second, strict=True)
+    )
+
+
+COLOR = {"kind": "stddev", "strength": 0.1, "divide": True}
+
+
+@needs_ffcv
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_ffcv_and_torch_give_bitwise_the_same_batches_with_any_workers(directory: Path, storage: str) -> None:
+    cfg = config_of(storage, augment__color=COLOR, augment__chunk=4, data__contrast="global", data__mean="picture")
+    wanted = collected(loader(directory, cfg).epoch(2))
+    views = collected(loader(directory, cfg, "test").views("ten"))
+    assert [len(batch.index) for batch in wanted] == [7] * 6 + [3]
+    for kind, workers in (("torch", 2), ("ffcv", 1), ("ffcv", 2), ("ffcv", 3)):
+        assert same(wanted, collected(loader(directory, cfg, kind=kind, workers=workers).epoch(2))), (kind, workers)
+        assert same(views, collected(loader(directory, cfg, "test", kind=kind, workers=workers).views("ten")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_has_the_shapes_types_and_layout_of_the_contract(directory: Path, kind: str) -> None:
+    cfg = config_of()
+    made = loader(directory, cfg, kind=kind)
+    assert (len(made), made.pictures) == (7, 45)
+    first = collected(made.epoch(0))[0]
+    assert first.index.dtype == first.label.dtype == torch.int64
+    assert first.image.shape == (7, 3, CROP, CROP) and first.image.dtype == torch.float32
+    with made.epoch(0) as batches:
+        assert next(batches).image.is_contiguous(memory_format=torch.channels_last)
+    assert collected(made.views("dense"))[0].image.shape == (1, 50, 3, CROP, CROP)
+    assert len(collected(made.views("ten"))) == made.view_batches("ten") == 45
+    labels = open_data(cfg.data, directory).train.labels
+    assert all(
+        labels[index] == label for batch in collected(made.epoch(0)) for index, label in zip(*batch[::2], strict=True)
+    )
+
+
+@pytest.mark.parametrize("storage", ["raw", "jpeg", "png"])
+def test_pictures_are_cropped_mirrored_and_lose_the_mean_as_plain_numpy_says(directory: Path, storage: str) -> None:
+    cfg = config_of(storage, augment__color={"kind": "stddev", "strength": 0.2, "divide": True}, data__scale=0.5)
+    data = open_data(cfg.data, directory)
+    middle = (SIZE - CROP) // 2
+    mean = data.mean[middle : middle + CROP, middle : middle + CROP]
+    seen = set()
+    for batch in collected(loader(directory, cfg).epoch(5)):
+        places = augment.place_draws(3, 5, batch.index.numpy(), SIZE - CROP + 1, True, True)
+        noise = augment.color_draws(3, 5, batch.index.numpy(), augment.color_axes(cfg.augment.color, data.covariance))
+        for index, image, (top, left, mirrored), added in zip(batch.index, batch.image, places, noise, strict=True):
+            crop = data.pixels("train", int(index))[top : top + CROP, left : left + CROP].astype(np.float32)
+            crop = crop[:, ::-1] if mirrored else crop
+            wanted = (crop - mean + added) * np.float32(0.5 / 1.2)
+            np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), wanted)
+            seen.add((int(top), int(left), int(mirrored)))
+    assert len(seen) > 30
+
+
+def test_a_stored_picture_is_the_source_resized_and_cropped(directory: Path) -> None:
+    data = open_data(config_of().data, directory)
+    stored = {data.pixels("train", index).tobytes() for index in data.train.indices}
+    for path in list((directory / "tree" / "train").glob("*/*"))[:10]:
+        with Image.open(path) as image:
+            short = min(image.size)
+            width, height = (round(side * SIZE / short) for side in image.size)
+            image = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+            left, top = (width - SIZE) // 2, (height - SIZE) // 2
+            assert np.asarray(image)[top : top + SIZE, left : left + SIZE].tobytes() in stored
+
+
+def splitmix(value: int) -> int:
+    """The published algorithm in Python's integers."""
+    value = (value + 0x9E3779B97F4A7C15) % 2**64
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB % 2**64
+    return value ^ (value >> 31)
+
+
+def test_draws_are_the_published_hash_of_seed_epoch_and_index() -> None:
+    assert splitmix(1234567) == 6457827717110365317  # the first value that the reference C code gives for this seed
+    assert int(augment.mix(np.uint64(1234567))) == 6457827717110365317
+    places = augment.place_draws(7, 11, np.array([5, 1000]), 33, True, True)
+    for row, key in zip(places, (5, 1000), strict=True):
+        bits = [
+            splitmix((splitmix((splitmix((splitmix(7) + 11) % 2**64) + use) % 2**64) + key) % 2**64)
+            for use in (1, 2, 3)
+        ]
+        assert list(row) == [int((bits[0] >> 11) / 2**53 * 33), int((bits[1] >> 11) / 2**53 * 33), bits[2] >> 63]
+
+
+def test_draws_cover_all_offsets_evenly_and_color_is_normal() -> None:
+    keys = np.arange(60_000)
+    places = augment.place_draws(0, 0, keys, 33, True, True)
+    for axis in (0, 1):  # 33 offsets, not the 32 of the text (F16); chi-square with 32 degrees of freedom, p = 1e-6: 84
+        counts = np.bincount(places[:, axis], minlength=33)
+        assert len(counts) == 33
+        assert ((counts - len(keys) / 33) ** 2 / (len(keys) / 33)).sum() < 84
+    assert abs(places[:, 2].mean() - 0.5) < 5 * 0.5 / len(keys) ** 0.5
+    assert abs(np.corrcoef(places.T.astype(float))[np.triu_indices(3, 1)]).max() < 5 / len(keys) ** 0.5
+    axes = augment.color_axes(config.Color(), np.diag([4.0, 100.0, 900.0]))
+    noise = augment.color_draws(0, 0, keys, axes)
+    np.testing.assert_allclose(noise.std(axis=0), 0.1 * np.array([2, 10, 30]), rtol=0.02)
+    assert abs(np.corrcoef(noise.T)[np.triu_indices(3, 1)]).max() < 5 / len(keys) ** 0.5
+    assert abs((np.abs(noise / noise.std(axis=0)) < 1).mean() - 0.6827) < 0.01
+
+
+def test_the_three_readings_of_the_color_noise_have_their_published_sizes() -> None:
+    # cuda-convnet2's shipped square roots of the eigenvalues (paper_facts 2.7): 19.72, 37.09, 121.78
+    stddevs = np.array([19.72, 37.09, 121.78])
+    turn = augment.eigen(np.array([[2.0, 1, 0], [1, 3, 1], [0, 1, 4]]))[1]
+    covariance = turn @ np.diag(stddevs**2) @ turn.T
+    size = {
+        kind: np.linalg.norm(augment.color_axes(config.Color(kind=kind), covariance), axis=1)
+        for kind in ("stddev", "eigenvalue", "lighting")
+    }
+    np.testing.assert_allclose(size["stddev"], [1.97, 3.71, 12.18], atol=0.01)
+    np.testing.assert_allclose(size["eigenvalue"], 0.1 * stddevs**2 / 255, rtol=1e-6)
+    np.testing.assert_allclose(size["lighting"], [5.55, 0.48, 0.11], atol=0.01)
+
+
+def test_color_can_be_switched_off_for_an_epoch_and_its_division_with_it(directory: Path) -> None:
+    cfg = config_of(augment__color=COLOR)
+    plain = collected(loader(directory, config_of()).epoch(1))
+    off = collected(loader(directory, cfg).epoch(1, color=False))
+    on = collected(loader(directory, cfg).epoch(1))
+    assert same(plain, off)
+    assert not any(torch.equal(a.image, b.image) for a, b in zip(on, off, strict=True))
+    views = collected(loader(directory, cfg).views("center")), collected(loader(directory, config_of()).views("center"))
+    assert same(*views)  # test pictures are neither divided nor colored
+
+
+def test_a_chunk_shares_its_crop_and_mirror_as_the_2012_code_does(directory: Path) -> None:
+    cfg = config_of(augment__chunk=32, data__order="fixed", data__mean="none")
+    data = open_data(cfg.data, directory)
+    batches = collected(loader(directory, cfg).epoch(0))
+    order = torch.cat([batch.index for batch in batches]).numpy()
+    images = torch.cat([batch.image for batch in batches])
+    assert (order == data.train.indices).all()
+    for first, last in ((0, 32), (32, 45)):
+        top, left, mirrored = augment.place_draws(3, 0, np.array([first // 32]), SIZE - CROP + 1, True, True)[0]
+        for place in range(first, last):
+            crop = data.pixels("train", order[place])[top : top + CROP, left : left + CROP]
+            np.testing.assert_array_equal(images[place].permute(1, 2, 0).numpy(), crop[:, ::-1] if mirrored else crop)
+
+
+def test_ten_views_are_the_corners_and_the_center_and_their_mirror_images(directory: Path) -> None:
+    cfg = config_of(data__mean="none")
+    data = open_data(cfg.data, directory)
+    last, middle = SIZE - CROP, (SIZE - CROP) // 2
+    for batch in collected(loader(directory, cfg, "test").views("ten"))[:5]:
+        pixels = data.pixels("test", int(batch.index[0]))
+        offsets = [(0, 0), (0, last), (middle, middle), (last, 0), (last, last)]
+        crops = [pixels[y : y + CROP, x : x + CROP] for y, x in offsets]
+        wanted = np.stack(crops + [crop[:, ::-1] for crop in crops]).astype(np.float32)
+        np.testing.assert_array_equal(batch.image[0].permute(0, 2, 3, 1).numpy(), wanted)
+    assert [tuple(place[:2]) for place in augment.view_places("ten", 256, 224)[:5]] == [
+        (0, 0), (0, 32), (16, 16), (32, 0), (32, 32)
+    ]  # fmt: skip
+    assert len({tuple(place) for place in augment.view_places("dense", 256, 224)}) == 50
+
+
+@pytest.mark.parametrize("kind", ["pixel", "channel", "scalar", "none"])
+def test_the_mean_that_is_asked_for_is_subtracted(directory: Path, kind: str) -> None:
+    cfg = config_of(data__mean=kind, augment__random_crop=False, augment__mirror=False)
+    data = open_data(cfg.data, directory)
+    middle = slice((SIZE - CROP) // 2, (SIZE + CROP) // 2)
+    means = {
+        "pixel": data.mean[middle, middle],
+        "channel": data.mean.mean(axis=(0, 1)),
+        "scalar": data.mean.mean(),
+        "none": 0,
+    }
+    batch = collected(loader(directory, cfg).epoch(0))[0]
+    wanted = data.pixels("train", int(batch.index[0]))[middle, middle] - means[kind]
+    np.testing.assert_allclose(batch.image[0].permute(1, 2, 0).numpy(), wanted, atol=1e-3)
+
+
+def test_contrast_normalization_gives_unit_spread(directory: Path) -> None:
+    cfg = config_of(data__mean="picture", data__contrast="global", data__scale=2.0)
+    image = collected(loader(directory, cfg).epoch(0))[0].image
+    torch.testing.assert_close(image.mean(dim=(1, 2, 3)), torch.zeros(7), atol=1e-4, rtol=0)
+    torch.testing.assert_close(image.std(dim=(1, 2, 3), correction=0), torch.full((7,), 2.0))
+    local = collected(loader(directory, config_of(data__contrast="local")).epoch(0))[0].image
+    assert local.isfinite().all() and 0.3 < local.std() < 3
+
+
+def test_mean_image_and_covariance_are_those_of_the_stored_training_pixels(directory: Path) -> None:
+    data = open_data(config_of().data, directory)
+    pictures = np.stack([data.pixels("train", index) for index in data.train.indices]).astype(np.float64)
+    np.testing.assert_allclose(data.mean, pictures.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(data.covariance, np.cov(pictures.reshape(-1, 3).T, bias=True), rtol=1e-9)
+    rebuilt = data.eigenvectors @ np.diag(data.eigenvalues) @ data.eigenvectors.T
+    np.testing.assert_allclose(rebuilt, data.covariance, rtol=1e-9)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(directory: Path) -> None:
+    def order(seed: int, epoch: int, **changes: object) -> list[int]:
+        made = loader(directory, config_of(**changes), seed=seed)
+        return [int(index) for batch in collected(made.epoch(epoch)) for index in batch.index]
+
+    assert sorted(order(1, 0)) == list(range(45))
+    assert order(1, 0) == order(1, 0)
+    assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1)}) == 4
+    assert order(1, 0, data__order="fixed") == order(2, 5, data__order="fixed") == list(range(45))
+    labels = open_data(config_of().data, directory).train.labels
+    assert (np.diff(labels) < 0).sum() > 10  # the stored order was shuffled when the files were written
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_goes_on_from_any_batch(directory: Path, kind: str) -> None:
+    made = loader(directory, config_of(augment__color=COLOR), kind=kind)
+    whole, views = collected(made.epoch(4)), collected(made.views("flips"))
+    assert same(whole[3:], collected(made.epoch(4, start=3)))
+    assert same(views[2:], collected(made.views("flips", start=2)))
+    assert collected(made.epoch(4, start=len(made))) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranks_share_every_batch_and_together_see_the_one_process_epoch(directory: Path, kind: str) -> None:
+    cfg = config_of(augment__color=COLOR, augment__chunk=3)
+    whole = collected(loader(directory, cfg).epoch(1))
+    for world in (2, 3, 5):
+        shares = [
+            collected(loader(directory, cfg, kind=kind, rank=rank, world=world).epoch(1)) for rank in range(world)
+        ]
+        assert {len(share) for share in shares} == {7}
+        joined = [
+            Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True))) for batches in zip(*shares, strict=True)
+        ]
+        assert same(whole, joined)
+
+
+def test_classes_and_pictures_are_chosen_when_the_set_is_opened(directory: Path) -> None:
+    everything = open_data(config_of().data, directory)
+    cfg = config_of(data__first_class=1, data__classes=3, data__per_class=4, data__test_per_class=2)
+    part = open_data(cfg.data, directory)
+    assert np.bincount(part.train.labels).tolist() == [4, 4, 4]
+    assert np.bincount(part.test.labels).tolist() == [2, 2, 2]
+    assert (everything.train.labels[part.train.indices] == part.train.labels + 1).all()
+    fewer = open_data(config_of(data__per_class=2).data, directory)
+    more = open_data(config_of(data__per_class=5).data, directory)
+    assert set(fewer.train.indices) < set(more.train.indices)  # nested, so that learning curves over size compare
+    assert part.class_names == [entry["name"] for entry in part.manifest.classes[1:4]]
+    labels = [int(label) for batch in collected(loader(directory, cfg).epoch(0)) for label in batch.label]
+    assert sorted(labels) == [0] * 4 + [1] * 4 + [2] * 4
+    with pytest.raises(ValueError, match=r"data\.per_class 10: class .* has only 9"):
+        open_data(config_of(data__per_class=10).data, directory)
+    with pytest.raises(ValueError, match="need 6 classes; made-up has 5"):
+        open_data(config_of(data__first_class=1).data, directory)
+
+
+def test_what_is_not_prepared_is_one_line_with_the_command(directory: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"run: repro data prepare made-up --size 48 --storage jpeg --quality 80 --source FOLDER"
+    ):
+        open_data(config_of(data__size=48, data__storage="jpeg", data__quality=80).data, directory)
+    with pytest.raises(ValueError, match="did you mean 'made-up'"):
+        open_data(config_of(data__source="made-upp").data, directory)
+
+
+def test_png_goes_to_the_torch_loader(directory: Path) -> None:
+    data = open_data(config_of("png").data, directory)
+    raw = collected(loader(directory, config_of()).epoch(0))
+    assert same(raw, collected(loader(directory, config_of("png")).epoch(0)))  # lossless
+    assert make_loader(data, config_of("png"), "train", seed=0).kind == "torch"
+    with pytest.raises(ValueError, match="FFCV does not decode png"):
+        make_loader(data, config_of("png"), "train", seed=0, kind="ffcv")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_that_is_kept_does_not_change(directory: Path, kind: str) -> None:
+    made = loader(directory, config_of(), kind=kind)
+    wanted = collected(made.epoch(0))
+    with made.epoch(0) as batches:
+        assert same(wanted, list(batches))  # all held at once, none cloned
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_passes_of_one_loader_do_not_disturb_each_other(directory: Path, kind: str) -> None:
+    made = loader(directory, config_of(augment__color=COLOR), kind=kind)
+    wanted = collected(made.epoch(0)), collected(made.views("flips"))
+    with made.epoch(0) as epoch, made.views("flips") as views:
+        for batch, view in zip(epoch, views, strict=False):
+            assert torch.equal(batch.image, wanted[0].pop(0).image) and torch.equal(view.image, wanted[1].pop(0).image)
+
+
+def memory() -> float:
+    """Resident memory of this process, MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_is_flat_over_twenty_epochs(directory: Path, kind: str) -> None:
+    made = loader(directory, config_of(optim__batch_size=45), kind=kind, workers=1)
+    for epoch in range(3):
+        collected(made.epoch(epoch))
+    before = memory()
+    for epoch in range(20):
+        collected(made.epoch(epoch))
+    gc.collect()
+    # one batch is 0.53 MiB: a leak of one batch an epoch would show as 10
+    assert memory() - before < 4
+
+
+@needs_ffcv
+def test_an_epoch_left_early_gives_its_threads_and_memory_back(directory: Path) -> None:
+    made = loader(directory, config_of(), kind="ffcv", workers=2)
+    collected(made.epoch(0))
+    before, held = threading.active_count(), memory()
+    for epoch in range(10):
+        with made.epoch(epoch) as batches:
+            next(batches)
+            assert threading.active_count() > before
+    for epoch in range(10):
+        next(made.epoch(epoch))  # dropped without closing
+    gc.collect()
+    assert threading.active_count() == before
+    assert memory() - held < 4
+
+
+@needs_ffcv
+def test_an_error_in_the_pipeline_is_raised_where_the_batch_is_asked_for(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from repro.data import ffcv_loader
+
+    made = loader(directory, config_of(), kind="ffcv", workers=2)
+    calls = []
+
+    def failing(*arguments: object) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise ArithmeticError("made up")
+
+    before = threading.active_count()
+    monkeypatch.setattr(ffcv_loader, "render", failing)
+    with made.epoch(0) as batches:
+        next(batches)
+        with pytest.raises(ArithmeticError, match="made up"):
+            list(batches)
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_stored_jpeg_is_an_error_and_not_a_gray_picture(directory: Path, tmp_path: Path, kind: str) -> None:
+    import shutil
+
+    shutil.copytree(directory, tmp_path / "copy")
+    cfg = config_of("jpeg")
+    made = loader(tmp_path / "copy", cfg, kind=kind)
+    beton = made.source.beton
+    start = int(beton.pointers[0])
+    with open(beton.path, "r+b") as file:
+        file.seek(start)
+        file.write(bytes(300))
+    with pytest.raises((ValueError, OSError)):
+        collected(made.epoch(0))
+
+
+@needs_ffcv
+def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch(directory: Path) -> None:
+    code = """
+import sys, torch, numba
+from pathlib import Path
+torch.set_num_threads(3)
+from test_data_loading import config_of, loader
+made = loader(Path(sys.argv[1]), config_of(), kind="ffcv", workers=2)
+batches = made.epoch(0)
+next(batches)
+inside = torch.get_num_threads()
+collected = list(made.epoch(1))
+print(inside, torch.get_num_threads(), numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS)
+"""
+    assert child(code, str(directory)).split() == ["3", "3", "True"]
+
+
+@needs_ffcv
+def test_the_second_start_is_quick(directory: Path) -> None:
+    code = """
+import sys, time, torch
+from pathlib import Path
+start = time.process_time()
+import repro
+from repro.data import make_loader, open_data
+from repro.presets import preset
+from repro import config
+from test_data_loading import config_of
+cfg = config_of()
+with make_loader(open_data(cfg.data, Path(sys.argv[1])), cfg, "train", seed=0, kind="ffcv").epoch(0) as batches:
+    next(batches)
+print(time.process_time() - start)
+"""
+    # CPU seconds, so that other users of the machine do not count; what the tests import is in it. The functions that
+    # numba compiled in this process are in its cache on disk; compiling them takes 5 s more.
+    loader(directory, config_of(), kind="ffcv").views("center").close()
+    collected(loader(directory, config_of(), kind="ffcv").epoch(0))
+    assert any(float(child(code, str(directory))) < 3 for _ in range(3))
+
+
+def child(code: str, *arguments: str) -> str:
+    """What a fresh Python prints; its standard error must be empty."""
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def test_torchs_own_random_state_is_not_touched(directory: Path) -> None:
+    before = torch.get_rng_state()
+    collected(loader(directory, config_of(), workers=2).epoch(0))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_files_are_ffcvs_own_format(directory: Path) -> None:
+    pytest.importorskip("ffcv")
+    import repro.data.ffcv_loader  # noqa: F401, I001  (imports FFCV quickly, so it comes first)
+    from ffcv.reader import Reader
+
+    for storage in ("raw", "jpeg"):
+        data = open_data(config_of(storage).data, directory)
+        beton = data.train.beton
+        reader = Reader(str(beton.path))
+        assert reader.num_samples == 45 and list(reader.handlers) == ["image", "label"]
+        assert (reader.metadata["f1"] == beton.labels).all()
+        assert set(reader.metadata["f0"]["width"]) == set(reader.metadata["f0"]["height"]) == {SIZE}
+        assert (reader.metadata["f0"]["mode"] == {"jpeg": 0, "raw": 1}[storage]).all()
+        assert (reader.alloc_table["ptr"] == beton.pointers).all()
+        pages = beton.pointers // int(reader.page_size)
+        assert (pages == (beton.pointers + beton.lengths - 1) // int(reader.page_size)).all()  # none crosses a page
+        assert all(a + length <= b for (a, b), length in zip(pairwise(beton.pointers), beton.lengths, strict=False))
+
+
+def test_ffcvs_own_pipeline_reads_our_raw_files_exactly(directory: Path) -> None:
+    pytest.importorskip("ffcv")
+    from repro.data import ffcv_loader
+    from repro.data.ffcv_loader import Compiler
+
+    data = open_data(config_of().data, directory)
+    enabled = Compiler.is_enabled
+    Compiler.set_enabled(False)  # the same code without minutes of compilation
+    try:
+        theirs = ffcv_loader.ffcv_loader.Loader(
+            str(data.train.beton.path), batch_size=45, num_workers=1, drop_last=False
+        )
+        for images, labels in theirs:
+            assert (images.numpy() == np.stack([data.pixels("train", index) for index in range(45)])).all()
+            assert (labels.numpy().ravel() == data.train.labels).all()
+    finally:
+        Compiler.set_enabled(enabled)
+
+
+def test_opening_a_prepared_set_is_lazy_about_torch() -> None:
+    code = "import sys, repro.data.manifest, repro.data; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    assert child(code).split() == ["False", "False"]
