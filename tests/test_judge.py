@@ -1,0 +1,527 @@
+"""From run directories to verdicts, on made-up runs where the right verdict is known."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from repro import config, paper, presets, store
+from repro.ablation import EPOCHS_TO_BEST, Ablation, Arm, Claim, Ensemble, Measured, View
+from repro.stats import Judgement, arm_summary, holm, judge, settled
+
+LIKE_PAPER = paper.VALIDATION_2012
+PHOTOS = Measured("photos", "center", "our photos, center view")
+
+
+def ablation(*claims: Claim, arms: Sequence[Arm] = (Arm("with"), Arm("without")), **others: Any) -> Ablation:
+    values = {"name": "made-up", "question": "Is it?", "factor": "x", "section": "-", "presets": ["smoke", "paper"]}
+    return Ablation(arms=arms, claims=claims, **{**values, **others})
+
+
+def block(one: Ablation, seeds: int, preset: str = "smoke", **others: Any) -> store.Block:
+    digests = {arm.name: f"{arm.name:.<12.12}" for arm in one.arms if not arm.ensemble}
+    return store.Block(one.name, preset, others.pop("changes", {}), seeds, others.pop("arms", digests), **others)
+
+
+def write(
+    results: Path,
+    arm: str,
+    errors: Sequence[float | None],
+    *,
+    preset: str = "smoke",
+    view: View = "center",
+    train: Sequence[float] | None = None,
+    epochs_to_target: Sequence[float | None] | None = None,
+    top5: Sequence[float] | None = None,
+) -> None:
+    """Finished runs of an arm, seed by seed; None leaves a seed out. The arm's name is its digest too."""
+    settings = config.to_dict(presets.preset(preset))
+    for seed, error in enumerate(errors):
+        if error is None:
+            continue
+        reached = epochs_to_target[seed] if epochs_to_target else None
+        record = {
+            "digest": f"{arm:.<12.12}", "seed": seed, "config": settings, "data": {"name": settings["data"]["source"]},
+            "epochs": 40, "epochs_to_target": reached, "censored": epochs_to_target is not None and reached is None,
+            "seconds": 100.0 + seed, "images_per_second": 10.0, "diverged": False,
+            "train_error": train[seed] if train else None,
+            "errors": {view: {"top1_error": error, "top5_error": top5[seed] if top5 else error / 2}},
+            "provenance": {}, "placement": "cpu",
+        }  # fmt: skip
+        store.write_run(results, record)
+
+
+def write_predictions(results: Path, arm: str, seed: int, wrong: np.ndarray, view: View = "center") -> None:
+    """Predictions of ten classes that are wrong where `wrong` (P,) says, at top 1 and at top 5."""
+    label = np.arange(len(wrong)) % 10
+    probability = np.tile(np.linspace(0.09, 0.0, 10, dtype=np.float16), (len(wrong), 1))
+    probability[np.arange(len(wrong)), label] = np.where(wrong, 0.0, 0.5)
+    arrays = {"index": np.arange(len(wrong)), "label": label, "probability": probability}
+    store.write_predictions(results, f"{arm:.<12.12}", seed, view, arrays)
+
+
+def worse(top1: float | None = 1.4, measured: Measured = PHOTOS, **others: Any) -> Claim:
+    return Claim.effect("without", "with", top1=top1, source="here", measured=measured, **others)
+
+
+def only(judgements: Sequence[Judgement]) -> Judgement:
+    assert len(judgements) == 1, judgements
+    return judgements[0]
+
+
+# --- effects --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shift", "word"),
+    [
+        ([1.3, 1.5, 1.4, 1.45], "reproduced"),
+        ([0.5, 0.6, 0.5, 0.55], "same direction"),
+        ([2.5, -1.0, 1.0, 0.4], "inconclusive"),
+        ([0.1, -0.1, 0.05, 0.0], "not seen"),
+        ([-0.5, -0.6, -0.5, -0.55], "contradicted"),
+    ],
+)
+def test_an_effect_of_known_size_gets_its_word(tmp_path: Path, shift: list[float], word: str) -> None:
+    one = ablation(worse())
+    base = [20.0, 20.7, 19.6, 20.2]
+    write(tmp_path, "with", base)
+    write(tmp_path, "without", [b + s for b, s in zip(base, shift, strict=True)])
+    found = only(judge(one, block(one, 4), tmp_path))
+    assert found.word == word
+    assert found.effect is not None
+    assert [points for _, points in found.effect.by_seed] == pytest.approx(shift)
+    assert found.estimate == found.effect.interval == found.effect.t_interval
+    assert found.estimate.method == "t over seeds"  # no predictions are stored
+    assert found.effect.p == pytest.approx(stats.ttest_1samp(shift, 0).pvalue)
+    assert found.effect.permutation_p_smallest == 2 / 2**4
+    assert f"n = {found.seeds}" in found.reason
+    assert "1.4" in found.reason
+
+
+def test_predictions_bring_the_images_in(tmp_path: Path) -> None:
+    """Both arms are wrong on images of their own, the same for every seed: seeds agree, and images could differ."""
+    one = ablation(worse())
+    for arm, start in (("with", 0), ("without", 200)):
+        errors = []
+        for seed in range(3):
+            wrong = np.zeros(1000, dtype=bool)
+            wrong[start : start + 200 + (14 if arm == "without" else 0)] = True
+            wrong[900 + seed] = True
+            errors.append(100 * wrong.mean())
+            write_predictions(tmp_path, arm, seed, wrong)
+        write(tmp_path, arm, errors)
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert found.effect is not None
+    assert found.effect.interval is not None
+    assert found.effect.interval.method == "hierarchical bootstrap over seeds and images"
+    half = (found.effect.interval.high - found.effect.interval.low) / 2
+    assert half == pytest.approx(1.96 * 100 * math.sqrt(0.414) / math.sqrt(1000), rel=0.1)
+    assert found.effect.t_interval is not None
+    assert found.effect.t_interval.high - found.effect.t_interval.low < 1e-6
+    assert found.effect.mcnemar_p == min(1.0, 2 * stats.binomtest(200, 414).pvalue)
+    assert found.word == "inconclusive"  # the seeds alone would have said: reproduced
+
+
+@pytest.mark.parametrize(("seeds", "words"), [(1, "one run per arm"), (2, "two runs per arm")])
+def test_fewer_than_three_seeds_get_images_only_and_no_verdict(tmp_path: Path, seeds: int, words: str) -> None:
+    one = ablation(worse(top1=20.0))
+    for seed in range(seeds):
+        write_predictions(tmp_path, "with", seed, np.arange(500) < 100)
+        write_predictions(tmp_path, "without", seed, np.arange(500) < 200)
+    write(tmp_path, "with", [20.0] * seeds)
+    write(tmp_path, "without", [40.0] * seeds)
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert found.estimate is not None
+    assert found.estimate.method == f"images only, {words}"
+    assert 10 < found.estimate.low < 20 < found.estimate.high < 30
+    assert (found.word, found.seeds) == ("inconclusive", seeds)
+    assert words in found.reason
+    assert found.effect is not None
+    assert found.effect.p is None
+
+
+def test_one_run_without_predictions_has_a_mean_and_no_ends(tmp_path: Path) -> None:
+    one = ablation(worse())
+    write(tmp_path, "with", [20.0])
+    write(tmp_path, "without", [21.0])
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert found.estimate is not None
+    assert (found.estimate.mean, found.estimate.low, found.estimate.high) == (1.0, -math.inf, math.inf)
+    assert found.estimate.method == "no interval, one run per arm"
+    assert found.word == "inconclusive"
+
+
+def test_nothing_finished_is_not_evaluated(tmp_path: Path) -> None:
+    one = ablation(worse())
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert (found.word, found.estimate, found.seeds) == ("not evaluated", None, 0)
+    write(tmp_path, "with", [20.0, 21.0])
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert found.reason == "no finished run of without"
+
+
+def test_seeds_are_paired_and_the_rest_left_out(tmp_path: Path) -> None:
+    one = ablation(worse())
+    write(tmp_path, "with", [20.0, None, 21.0, 22.0, 23.0, 24.0])
+    write(tmp_path, "without", [21.0, 99.0, 22.5, 23.2, None, 99.0])
+    damaged = store.run_directory(tmp_path, "with........", 4) / "run.json"
+    damaged.write_text("{")
+    found = only(judge(one, block(one, 5), tmp_path))  # seed 5 was not asked for in this block
+    assert found.effect is not None
+    assert [seed for seed, _ in found.effect.by_seed] == [0, 2, 3]
+    assert found.effect.probability_of_improvement is not None
+    assert 0 <= found.effect.probability_of_improvement <= 0.5  # ours is the worse arm
+
+
+def test_records_that_are_given_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ablation(worse())
+    write(tmp_path, "with", [20.0, 20.7, 19.6])
+    write(tmp_path, "without", [21.4, 22.1, 21.1])
+    records = {(record["digest"], record["seed"]): record for record in store.finished_runs(tmp_path)[0]}
+    expected = judge(one, block(one, 3), tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(store, "read_run", refuse)
+    assert judge(one, block(one, 3), tmp_path, records) == expected
+
+
+def test_only_five_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = ablation(worse())
+    generator = np.random.default_rng(1)
+    for arm, rate in (("with", 0.20), ("without", 0.22)):
+        wrongs = [generator.random(200) < rate for _ in range(8)]
+        for seed, wrong in enumerate(wrongs):
+            write_predictions(tmp_path, arm, seed, wrong)
+        write(tmp_path, arm, [100 * wrong.mean() for wrong in wrongs])
+    read = []
+    reader = store.read_predictions
+    monkeypatch.setattr(store, "read_predictions", lambda *args: read.append(args[1:3]) or reader(*args))
+    found = only(judge(one, block(one, 8), tmp_path))
+    assert found.seeds == 8
+    assert len(read) == len(set(read)) == 10
+
+
+def test_training_error_needs_no_images(tmp_path: Path) -> None:
+    claim = Claim.effect("without", "with", train=2.0, source="here", measured=PHOTOS)
+    one = ablation(claim)
+    write(tmp_path, "with", [20.0] * 3, train=[10.0, 11.0, 12.0])
+    write(tmp_path, "without", [20.0] * 3, train=[12.1, 12.9, 14.0])
+    found = judge(one, block(one, 3), tmp_path)
+    assert (found[0].metric, found[0].word) == ("train_error", "reproduced")
+    assert found[1].claim is None  # the top-1 effect, which no claim names
+    assert found[1].word == "not evaluated"
+    assert found[1].estimate is not None
+
+
+def test_a_direction_gets_no_further_than_same_direction(tmp_path: Path) -> None:
+    one = ablation(Claim.worse("without", "with", source="here", measured=PHOTOS))
+    write(tmp_path, "with", [20.0, 20.7, 19.6])
+    write(tmp_path, "without", [22.0, 22.6, 21.7])
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert (found.word, found.published, found.seeds_needed) == ("same direction", None, None)
+
+
+# --- other kinds ----------------------------------------------------------------------------------------------------
+
+
+def test_at_least(tmp_path: Path) -> None:
+    one = ablation(Claim.at_least("without", "with", top1=1.0, source="here", measured=PHOTOS))
+    write(tmp_path, "with", [20.0, 20.7, 19.6])
+    write(tmp_path, "without", [22.0, 22.6, 21.7])
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert found.word == "reproduced"
+    assert "at least +1 points" in found.reason
+
+
+def test_overfits_compares_gaps(tmp_path: Path) -> None:
+    one = ablation(Claim.overfits("without", "with", source="here", measured=PHOTOS))
+    write(tmp_path, "with", [20.0, 21.0, 20.5], train=[18.0, 19.0, 18.4])  # gaps of 2
+    write(tmp_path, "without", [20.0, 21.0, 20.5], train=[10.0, 11.2, 10.4])  # gaps of 10: same error, overfits
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.metric == "gap"
+    assert found.word == "same direction"
+    assert found.estimate is not None
+    assert found.estimate.mean == pytest.approx(8.0, abs=0.2)
+
+
+def ratio_of(times: float, **others: Any) -> Claim:
+    return Claim.ratio("tanh", "relu", times=times, source="here", measured=PHOTOS, **others)
+
+
+RELU_TANH = (Arm("relu"), Arm("tanh"))
+
+
+@pytest.mark.parametrize(
+    ("tanh", "word", "reason"),
+    [
+        ([30.0, 33.0, 28.0], "reproduced", "published: 6 times"),
+        ([10.0, 11.0, 9.8], "same direction", "excludes 1 and the published"),
+        ([None, None, 33.0], "same direction", "no upper end"),
+        ([5.0, 5.1, 5.3], "not seen", "excludes the published"),
+        ([2.0, 2.1, 2.2], "contradicted", "other direction"),
+    ],
+)
+def test_ratios_and_runs_that_never_get_there(tmp_path: Path, tanh: list[float | None], word: str, reason: str) -> None:
+    one = ablation(ratio_of(6.0), arms=RELU_TANH)
+    write(tmp_path, "relu", [30.0] * 3, epochs_to_target=[5.0, 5.4, 5.1])
+    write(tmp_path, "tanh", [30.0] * 3, epochs_to_target=tanh)
+    found = only(judge(one, block(one, 3), tmp_path))  # arms that stop at a set error have no top-1 effect
+    assert (found.word, found.unit) == (word, "times")
+    assert reason in found.reason
+    assert found.estimate is not None
+    assert math.isinf(found.estimate.high) == (None in tanh)
+
+
+def test_a_claim_whose_runs_had_no_target_is_not_evaluated(tmp_path: Path) -> None:
+    one = ablation(ratio_of(6.0), arms=RELU_TANH)
+    write(tmp_path, "relu", [30.0] * 3)
+    write(tmp_path, "tanh", [30.0] * 3)
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert (found.word, found.seeds) == ("not evaluated", 0)
+    assert "epochs_to_target" in found.reason
+
+
+def test_epochs_to_the_lowest_error_are_read_off_the_epochs(tmp_path: Path) -> None:
+    one = ablation(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
+    for arm, bests in (("relu", [5, 6, 5]), ("tanh", [10, 12, 10])):
+        write(tmp_path, arm, [30.0] * 3)
+        for seed, best in enumerate(bests):
+            lines = [{"epoch": epoch, "test_top1_error": 30.0 + abs(epoch - best)} for epoch in range(1, 21)]
+            path = store.run_directory(tmp_path, f"{arm:.<12}", seed) / "metrics.jsonl"
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.estimate is not None
+    assert (found.estimate.mean, found.word) == (pytest.approx(2.0), "reproduced")
+
+
+def test_a_value_is_bound_to_its_setting(tmp_path: Path) -> None:
+    claim = Claim.value("alexnet", top1=40.7, top5=18.2, source="Table 2", measured=LIKE_PAPER)
+    one = ablation(claim, arms=[Arm("alexnet")])
+    errors = {"top5": [18.1, 18.3, 18.2]}
+    write(tmp_path, "alexnet", [40.6, 40.9, 40.7], preset="paper", view="ten", **errors)
+    found = judge(one, block(one, 3, "paper"), tmp_path)
+    assert [each.word for each in found] == ["reproduced", "reproduced"]
+    assert all(each.same_setting and each.differences == () for each in found)
+    smoke = tmp_path / "smoke"
+    write(smoke, "alexnet", [40.6, 40.9, 40.7], view="ten", **errors)
+    found = judge(one, block(one, 3), smoke)
+    assert [each.word for each in found] == ["not evaluated", "not evaluated"]
+    assert found[0].estimate is not None  # our number is shown all the same
+    assert found[0].differences == ("data: photos, not imagenet", "scale: preset smoke")
+    center = tmp_path / "center"
+    write(center, "alexnet", [40.6, 40.9, 40.7], preset="paper", view="center", **errors)
+    found = judge(one, block(one, 3, "paper"), center)
+    assert found[0].differences == ("evaluation: center, not ten",)
+    assert found[0].word == "not evaluated"
+
+
+def test_a_value_that_is_missed(tmp_path: Path) -> None:
+    claim = Claim.value("alexnet", top1=40.7, source="Table 2", measured=LIKE_PAPER)
+    one = ablation(claim, arms=[Arm("alexnet")])
+    write(tmp_path, "alexnet", [45.0, 45.2, 45.1], preset="paper", view="ten")
+    found = only(judge(one, block(one, 3, "paper"), tmp_path))
+    assert found.word == "not seen"
+    assert "higher" in found.reason
+
+
+# --- setting --------------------------------------------------------------------------------------------------------
+
+
+def test_a_reduced_scale_never_claims_to_have_tested_the_full_one(tmp_path: Path) -> None:
+    one = ablation(worse(measured=LIKE_PAPER))
+    write(tmp_path, "with", [20.0, 20.7, 19.6], view="ten")
+    write(tmp_path, "without", [21.4, 22.1, 21.05], view="ten")
+    found = only(judge(one, block(one, 3, changes={"optim.batch_size": 64}), tmp_path))
+    assert found.word == "reproduced"
+    assert not found.same_setting
+    assert found.differences == (
+        "data: photos, not imagenet", "scale: preset smoke", "changed: optim.batch_size = 64"
+    )  # fmt: skip
+    assert "says nothing of ILSVRC-2012 validation, ten views" in found.reason
+
+
+def test_a_claim_without_its_setting_is_never_the_same_setting(tmp_path: Path) -> None:
+    one = ablation(worse(measured=paper.NOT_SAID))
+    for arm in ("with", "without"):
+        write(tmp_path, arm, [20.0, 20.7, 19.6], preset="paper", view="ten")
+    found = only(judge(one, block(one, 3, "paper"), tmp_path))
+    assert not found.same_setting
+    assert "published without its setting" in found.differences[0]
+
+
+def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
+    arms = [Arm("center", view="center"), Arm("ten", view="ten")]
+    claim = Claim.effect("ten", "center", top1=-1.5, source="footnote 5", measured=LIKE_PAPER)
+    one = ablation(claim, arms=arms)
+    settings = config.to_dict(presets.preset("paper"))
+    for seed, (center, ten) in enumerate([(39.0, 37.5), (39.4, 37.8), (38.8, 37.4)]):
+        errors = {"center": {"top1_error": center, "top5_error": 18.0}, "ten": {"top1_error": ten, "top5_error": 17.0}}
+        store.write_run(tmp_path, {
+            "digest": "one.........", "seed": seed, "config": settings, "data": {"name": "imagenet"}, "epochs": 1,
+            "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 1.0, "diverged": False,
+            "train_error": None, "errors": errors, "provenance": {}, "placement": "cpu",
+        })  # fmt: skip
+    shared = block(one, 3, "paper", arms={"center": "one.........", "ten": "one........."})
+    found = only(judge(one, shared, tmp_path))
+    assert (found.word, found.same_setting) == ("reproduced", True)
+    assert found.estimate is not None
+    assert found.estimate.mean == pytest.approx(-1.5)
+
+
+# --- ensembles ------------------------------------------------------------------------------------------------------
+
+
+def write_members(results: Path, arm: str, seeds: int, images: int = 400, sure: float = 1.0) -> list[np.ndarray]:
+    """Noisy predictions of ten classes, so that an average is better than one."""
+    label = np.arange(images) % 10
+    errors, kept = [], []
+    for seed in range(seeds):
+        generator = np.random.default_rng([seed, *arm.encode()])
+        logits = generator.standard_normal((images, 10))
+        logits[np.arange(images), label] += sure
+        probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        arrays = {"index": np.arange(images), "label": label, "probability": probability.astype(np.float16)}
+        store.write_predictions(results, f"{arm:.<12.12}", seed, "center", arrays)
+        kept.append(arrays["probability"])
+        errors.append(100 * float((arrays["probability"].argmax(axis=1) != label).mean()))
+    write(results, arm, errors)
+    return kept
+
+
+def test_an_ensemble_averages_stored_predictions_in_disjoint_groups(tmp_path: Path) -> None:
+    arms = [Arm("one"), Arm("two", ensemble=Ensemble(of=("one",), seeds=2))]
+    one = ablation(
+        Claim.effect("two", "one", top1=-5.0, source="Table 2", measured=PHOTOS), arms=arms, presets=["smoke"]
+    )
+    kept = write_members(tmp_path, "one", 7)
+    found = only(judge(one, block(one, 7), tmp_path))
+    assert found.seeds == 3  # seeds 0 to 5 in pairs; seed 6 has no partner
+    label = np.arange(400) % 10
+    expected = []
+    for group in range(3):
+        pair = [probability.astype(np.float32) for probability in kept[2 * group : 2 * group + 2]]
+        together = 100 * ((sum(pair) / 2).argmax(axis=1) != label).mean()
+        alone = np.mean([100 * (probability.argmax(axis=1) != label).mean() for probability in pair])
+        expected.append(together - alone)
+    assert found.effect is not None
+    assert [points for _, points in found.effect.by_seed] == pytest.approx(expected, abs=0.3)  # float16 ties
+    assert found.estimate is not None
+    assert found.estimate.mean < 0
+    assert found.effect.mcnemar_p is None  # the reference is a mean of two networks
+    assert only(judge(one, block(one, 1), tmp_path)).word == "not evaluated"
+    frame = arm_summary(one, block(one, 7), tmp_path).set_index("arm")
+    assert frame.loc["two", "seeds"] == 3
+    assert frame.loc["two", "top1_error_mean"] < frame.loc["one", "top1_error_mean"]
+
+
+def test_tuned_weights_are_tested_on_the_other_half(tmp_path: Path) -> None:
+    """One good member, one that is noise: tuning finds out on the even images, and both sides count on the odd ones."""
+    arms = [
+        Arm("good"),
+        Arm("noise"),
+        Arm("equal", ensemble=Ensemble(of=("good", "noise"))),
+        Arm("tuned", ensemble=Ensemble(of=("good", "noise"), weights="tuned")),
+    ]
+    claim = Claim.effect("tuned", "equal", top1=-2.0, source="avg-valid.py", measured=PHOTOS)
+    one = ablation(claim, arms=arms, presets=["smoke"])
+    good = write_members(tmp_path, "good", 3, sure=2.5)
+    write_members(tmp_path, "noise", 3, sure=0.0)
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.estimate is not None
+    assert found.estimate.mean < 0
+    frame = arm_summary(one, block(one, 3), tmp_path).set_index("arm")
+    label = (np.arange(400) % 10)[1::2]
+    alone = np.mean([100 * (probability[1::2].argmax(axis=1) != label).mean() for probability in good])
+    assert frame.loc["tuned", "top1_error_mean"] <= frame.loc["equal", "top1_error_mean"]
+    assert frame.loc["tuned", "top1_error_mean"] == pytest.approx(alone, abs=6)
+
+
+def test_members_that_saw_other_images_are_not_averaged(tmp_path: Path) -> None:
+    arms = [Arm("a"), Arm("b"), Arm("both", ensemble=Ensemble(of=("a", "b")))]
+    one = ablation(Claim.effect("both", "a", top1=-1.0, source="x", measured=PHOTOS), arms=arms, presets=["smoke"])
+    write_members(tmp_path, "a", 3)
+    write_members(tmp_path, "b", 3, images=300)
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.word == "not evaluated"
+    assert "ensemble" in found.reason
+
+
+# --- many claims, many looks ----------------------------------------------------------------------------------------
+
+
+def test_holm_adjusts_over_all_claims_of_a_report(tmp_path: Path) -> None:
+    arms = [Arm("with"), *(Arm(name) for name in "abc")]
+    claims = [Claim.effect(name, "with", top1=1.0, source="here", measured=PHOTOS) for name in "abc"]
+    one = ablation(*claims, arms=arms)
+    write(tmp_path, "with", [20.0, 20.7, 19.6])
+    for name, shift in zip("abc", ([1.0, 1.1, 1.05], [1.0, 2.0, 1.5], [0.1, -0.1, 0.2]), strict=True):
+        write(tmp_path, name, [b + s for b, s in zip([20.0, 20.7, 19.6], shift, strict=True)])
+    found = holm(judge(one, block(one, 3), tmp_path))
+    raw = [each.effect.p for each in found if each.effect and each.effect.p is not None]
+    assert [each.holm_p for each in found] == pytest.approx(
+        [min(1.0, 3 * raw[0]), max(3 * raw[0], 2 * raw[1]), max(2 * raw[1], raw[2])]
+    )
+    assert holm([]) == []
+
+
+def test_looking_after_every_seed_widens_the_interval_as_the_stopping_rule_does(tmp_path: Path) -> None:
+    one = ablation(worse())
+    shift = [1.3, 1.5, 1.4, 1.45]
+    write(tmp_path, "with", [20.0] * 4)
+    write(tmp_path, "without", [20.0 + points for points in shift])
+    fixed = only(judge(one, block(one, 4), tmp_path))
+    peeked = only(judge(one, block(one, 4, max_seeds=20), tmp_path))
+    assert fixed.estimate is not None
+    assert peeked.estimate is not None
+    assert peeked.estimate.low < fixed.estimate.low
+    decision = settled(shift, 1.4, 20)
+    assert decision.interval is not None
+    assert (peeked.estimate.low, peeked.word) == (pytest.approx(decision.interval.low), decision.word)
+    assert "looking after every seed" in peeked.reason
+
+
+def test_seeds_needed_come_from_the_spread_seen(tmp_path: Path) -> None:
+    one = ablation(worse(top1=0.4))
+    write(tmp_path, "with", [20.0] * 4)
+    write(tmp_path, "without", [20.9, 20.1, 20.5, 19.7])
+    found = only(judge(one, block(one, 4), tmp_path))
+    assert found.word == "inconclusive"
+    assert found.seeds_needed is not None
+    assert found.seeds_needed > 10
+
+
+# --- summary --------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_an_arm(tmp_path: Path) -> None:
+    one = ablation(worse())
+    errors = [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0, 90.0]
+    write(tmp_path, "with", errors, train=[10.0] * 8)
+    write(tmp_path, "without", [30.0, 32.0], epochs_to_target=[7.0, None])
+    frame = arm_summary(one, block(one, 8), tmp_path).set_index("arm")
+    assert list(frame.index) == ["with", "without"]
+    row: Mapping[str, Any] = frame.loc["with"]
+    assert row["seeds"] == 8
+    assert row["top1_error_mean"] == pytest.approx(np.mean(errors))
+    assert row["top1_error_sd"] == pytest.approx(np.std(errors, ddof=1))
+    assert row["top1_error_iqm"] == pytest.approx(23.5)  # the run that failed does not move it
+    assert row["gap_mean"] == pytest.approx(np.mean(errors) - 10)
+    row = frame.loc["without"]
+    assert (row["seeds"], row["censored"], row["epochs_to_target_mean"]) == (2, 1, 23.5)
+    assert math.isnan(row["top1_error_iqm"])
+    assert math.isnan(row["train_error_mean"])
+
+
+def test_no_runs_make_an_empty_row(tmp_path: Path) -> None:
+    one = ablation(worse())
+    frame = arm_summary(one, block(one, 3), tmp_path)
+    assert frame["seeds"].tolist() == [0, 0]
+    assert frame["top1_error_mean"].isna().all()
