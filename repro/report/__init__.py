@@ -63,7 +63,7 @@ def verdict_table(experiment: Ablation, block: store.Block, results: Path) -> li
         {
             "what": words.subject(one.arm, one.reference),
             "metric": words.metric(one.metric),
-            "paper": words.NOTHING if one.claim is None else words.published(one.claim, one.metric),
+            "published": words.NOTHING if one.claim is None else words.published(one.claim, one.metric),
             "ours [95% interval]": words.with_interval(one.estimate, one.unit),
             "n": str(one.seeds),
             "verdict": words.NOTHING if one.claim is None else contents.verdict(one),

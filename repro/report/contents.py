@@ -88,7 +88,7 @@ def arms_table(part: Part) -> Table:
     effects = any(one.reference is not None for one in part.judgements)
     columns = [
         "arm", "what it changes", "runs", "top-1 error (%)", "top-5 error (%)", "training error (%)",
-        "effect [95% interval]" if effects else "error [95% interval]", "paper", "verdict",
+        "effect [95% interval]" if effects else "error [95% interval]", "published", "verdict",
     ]  # fmt: skip
     caption = f"{part.experiment.question} Preset {part.block.preset}; mean ± standard deviation over n runs."
     return Table(f"{part.block.name}-arms", caption, columns, rows, part.summary, frozenset({3, 4, 5, 6, 7}))
@@ -109,7 +109,7 @@ def claims_table(part: Part) -> Table:
         ]
         for one in part.judgements
     ]
-    columns = ["what", "metric", "paper", "ours [95% interval]", "n", "verdict", "p (Holm)", "n needed"]
+    columns = ["what", "metric", "published", "ours [95% interval]", "n", "verdict", "p (Holm)", "n needed"]
     caption = f"{part.experiment.question} Preset {part.block.preset}; effects in points, arm minus reference."
     return Table(
         f"{part.block.name}-claims", caption, columns, rows, judgements_frame([part]), frozenset({2, 3, 4, 6, 7})
@@ -280,9 +280,8 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
             continue
         if claim.kind == "value" and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
-        label = f"{score.experiment.section} {score_line(score)}\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})".removeprefix(
-            "- "
-        )
+        label = f"{score.experiment.section} {score_line(score)}".removeprefix("- ")
+        label += f"\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})"
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
         )

@@ -27,10 +27,10 @@ PLOTLY_DASHES = ("solid", "dash", "dashdot", "dot")
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the scoreboard: its text, what it sorts by, and where it leads."""
+    """A cell of the scoreboard: its text, what it sorts by (None: after all others), and where it leads."""
 
     text: str
-    key: float | str
+    key: float | str | None
     link: str = ""
 
 
@@ -98,18 +98,17 @@ COLUMNS = (
 def _row(score: Score) -> list[Cell]:
     one, unit = score.judgement, words.unit_of(score.claim.kind)
     estimate = one.estimate if one else None
-    lowest = float("-inf")
     name = score.experiment.name
     return [
         Cell(score.experiment.section, score.experiment.section),
         Cell(name, name, f"#{name}" if score.block else ""),
         Cell(contents.score_line(score), contents.score_line(score)),
         Cell(words.metric(score.metric), score.metric),
-        Cell(words.published(score.claim, score.metric), lowest if score.published is None else score.published),
-        Cell(words.quantity(score.noted, unit), lowest if score.noted is None else score.noted),
-        Cell(words.with_interval(estimate, unit), estimate.mean if estimate else lowest),
-        Cell(str(one.seeds) if one else words.NOTHING, one.seeds if one else lowest),
-        Cell(score.block.name, score.block.name) if score.block else Cell(words.NOTHING, ""),
+        Cell(words.published(score.claim, score.metric), score.published),
+        Cell(words.quantity(score.noted, unit), score.noted),
+        Cell(words.with_interval(estimate, unit), estimate.mean if estimate else None),
+        Cell(str(one.seeds) if one else words.NOTHING, one.seeds if one else None),
+        Cell(score.block.name, score.block.name) if score.block else Cell(words.NOTHING, None),
         Cell(score.word, score.word),
     ]
 

@@ -40,12 +40,12 @@ PALETTE = (
     "#949494",
     "#56b4e9",
 )  # seaborn "colorblind"
-OURS, PAPER, NOTED = PALETTE[:3]
+OURS, PUBLISHED, NOTED = PALETTE[:3]
 KEYWORD = b"repro:made-of"
 MANY = 8  # arms that one panel can tell apart
 DASHES = ("-", "--", "-.", ":")
 HOLLOW: dict[str, Any] = {
-    "markerfacecolor": "none", "markeredgecolor": PAPER, "markersize": 9, "markeredgewidth": 2.2,
+    "markerfacecolor": "none", "markeredgecolor": PUBLISHED, "markersize": 9, "markeredgewidth": 2.2,
 }  # fmt: skip
 NOTE: dict[str, Any] = {"linestyle": "", "marker": "x", "color": NOTED, "markersize": 8, "markeredgewidth": 2.2}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -244,9 +244,9 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
         if mark.published is not None:
             axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
         if mark.estimate is not None:
-            low, high = mark.estimate.low, mark.estimate.high
-            axes.plot([low, high], [row - 0.17] * 2, color=OURS, linewidth=2.4, zorder=4)
-            axes.plot(mark.estimate.mean, row - 0.17, **_ours(mark.same_setting), zorder=5)
+            place = row if mark.published is None and mark.noted is None else row - 0.17
+            axes.plot([mark.estimate.low, mark.estimate.high], [place, place], color=OURS, linewidth=2.4, zorder=4)
+            axes.plot(mark.estimate.mean, place, **_ours(mark.same_setting), zorder=5)
     axes.set_ylim(len(marks) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     if unit != "percent":
@@ -288,9 +288,9 @@ def effects(marks: Sequence[Mark]) -> bytes:
             if any(mark.estimate and mark.same_setting is same for mark in marks)
         ]
         if any(mark.published is not None and not mark.at_least for mark in marks):
-            legend.append(Line2D([], [], linestyle="", marker="D", label="paper", **HOLLOW))
+            legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
         if any(mark.at_least for mark in marks):
-            legend.append(Line2D([], [], linestyle="", marker=">", label="paper: at least", **HOLLOW))
+            legend.append(Line2D([], [], linestyle="", marker=">", label="published: at least", **HOLLOW))
         if any(mark.noted is not None for mark in marks):
             legend.append(Line2D([], [], label="2012 run notes", **NOTE))
         note = "bars: 95% intervals"
@@ -309,7 +309,7 @@ def figure_1(frame: pd.DataFrame, fast: str, slow: str, target: float) -> bytes:
         figure = _figure(4.6)
         axes = figure.subplots()
         some = frame.dropna(subset=["train_error"])
-        for arm, dash, color in ((fast, "-", OURS), (slow, "--", PAPER)):
+        for arm, dash, color in ((fast, "-", OURS), (slow, "--", PUBLISHED)):
             mine = some[some["arm"] == arm]
             n = mine["seed"].nunique()
             if not n:

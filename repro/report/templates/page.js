@@ -38,7 +38,9 @@
     const order = numeric
       ? (a, b) => Number(key(a)) - Number(key(b)) || 0
       : (a, b) => key(a).localeCompare(key(b), "en", { numeric: true });
-    body.append(...rows.slice().sort((a, b) => (rising ? 1 : -1) * order(a, b)));
+    const empty = rows.filter((row) => !key(row));
+    const filled = rows.filter((row) => key(row)).sort((a, b) => (rising ? 1 : -1) * order(a, b));
+    body.append(...filled, ...empty);
   }));
   filter();
 
