@@ -147,12 +147,19 @@ def tiny() -> Config:
 
 
 def cifar10() -> Config:
-    """CIFAR-10 with crops of 24 out of 32, as cuda-convnet's 13% net cuts them."""
+    """CIFAR-10 with crops of 24 out of 32, as cuda-convnet's 13% net cuts them.
+
+    The paper's rate of 0.01 serves here too: the mean training loss of batches 250 to 300 is 2.03 (seed 0, chance 2.30);
+    with 0.003 it is 2.32 and with 0.02 1.98. The code's reading starts faster: 1.94 with 0.003 already.
+    """
     return reduced("cifar10", 32, 24, 10, (32, 64, 96, 96, 64, 256, 256), epochs=30, patience=3)
 
 
 def smoke() -> Config:
-    """Seconds on one core: does the whole way work, and does the net learn at all?"""
+    """Seconds on one core: does the whole way work, and does the net learn at all?
+
+    It does with the paper's rate: mean training loss 1.22 in batches 400 to 480 (seed 0, chance 2.08; 1.54 with 0.003).
+    """
     return override(
         reduced("photos", 32, 24, 8, (16, 32, 32, 32, 32, 64, 64), epochs=8, patience=3),
         {"optim.batch_size": 32},
