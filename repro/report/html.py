@@ -118,12 +118,11 @@ def data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _markdown(text: str) -> Any:
+def _markdown(text: str) -> str:
     """An experiment's discussion as HTML; raw HTML in it is shown, not used."""
     from markdown_it import MarkdownIt
-    from markupsafe import Markup
 
-    return Markup(MarkdownIt("commonmark", {"html": False}).render(text))
+    return str(MarkdownIt("commonmark", {"html": False}).render(text))
 
 
 def plots(section: Section) -> list[Plot]:
