@@ -152,11 +152,11 @@ def test_average_pool_counts_only_what_is_inside_the_map() -> None:
             close(found[:, y, x], sums[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3].mean((1, 2)))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "paper"])
 def test_shapes_and_parameters_are_those_of_the_table(name: str) -> None:
     config = preset(name)
     model = build(config, 0).eval()
-    x = pictures(config, 2, torch.float32)
+    x = pictures(config, 1, torch.float32)
     for shape in config.shapes():
         layer = model.layer(shape.name)
         sums = layer.connect(x)
