@@ -361,9 +361,9 @@ def test_memory_is_flat_over_twenty_epochs(directory: Path, kind: str) -> None:
     assert memory() - before < 4
 
 
-@needs_ffcv
-def test_an_epoch_left_early_gives_its_threads_and_memory_back(directory: Path) -> None:
-    made = loader(directory, config_of(), kind="ffcv", workers=2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_epoch_left_early_gives_its_threads_and_memory_back(directory: Path, kind: str) -> None:
+    made = loader(directory, config_of(), kind=kind, workers=2)
     collected(made.epoch(0))
     before, held = threading.active_count(), memory()
     for epoch in range(10):
@@ -377,13 +377,13 @@ def test_an_epoch_left_early_gives_its_threads_and_memory_back(directory: Path) 
     assert memory() - held < 4
 
 
-@needs_ffcv
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_error_in_the_pipeline_is_raised_where_the_batch_is_asked_for(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+    directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from repro.data import ffcv_loader
+    from repro.data import render
 
-    made = loader(directory, config_of(), kind="ffcv", workers=2)
+    made = loader(directory, config_of(), kind=kind, workers=2)
     calls = []
 
     def failing(*arguments: object) -> None:
@@ -392,7 +392,7 @@ def test_an_error_in_the_pipeline_is_raised_where_the_batch_is_asked_for(
             raise ArithmeticError("made up")
 
     before = threading.active_count()
-    monkeypatch.setattr(ffcv_loader, "render", failing)
+    monkeypatch.setattr(render, "render", failing)
     with made.epoch(0) as batches:
         next(batches)
         with pytest.raises(ArithmeticError, match="made up"):

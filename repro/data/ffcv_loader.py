@@ -11,9 +11,7 @@ import importlib
 import threading
 import weakref
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import pairwise
 from queue import Empty
 from typing import Any
 
@@ -24,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from repro.data.beton import Beton
-from repro.data.render import Buffers, Pass, render
+from repro.data.render import Ahead, Buffers, Pass
 
 _threads = torch.get_num_threads(), numba.get_num_threads()
 _typed_dict = numba.typed.Dict
@@ -77,7 +75,9 @@ class Rendering(SimpleRGBImageDecoder):  # type: ignore[misc]
         ) -> npt.NDArray[np.float32]:
             thread = threading.current_thread()
             assert isinstance(thread, Epoch)
-            return thread.make(batch_indices)
+            indices, images = thread.ahead.take()
+            assert indices is batch_indices
+            return images
 
         return rendering
 
@@ -88,7 +88,7 @@ class Epoch(EpochIterator):  # type: ignore[misc]
     def __init__(self, images: FfcvImages, run: Pass) -> None:
         self.source, self.pass_ = images, run
         self.failure: BaseException | None = None
-        self.pool = ThreadPoolExecutor(images.workers - 1, "repro-ffcv") if images.workers > 1 else None
+        self.ahead = Ahead(images.beton, images.side, run, images.buffers, images.decoder.decode, images.workers)
         order = np.concatenate(run.batches) if run.batches else np.empty(0, np.int64)
         super().__init__(images.loader, order)
 
@@ -99,24 +99,6 @@ class Epoch(EpochIterator):  # type: ignore[misc]
             super().run()
         except BaseException as error:
             self.failure = error
-
-    def make(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """The images of one batch; each worker makes a contiguous part."""
-        source = self.source
-        out = source.buffers.take(self.pass_.shape(len(indices)))
-        cuts = [len(indices) * part // source.workers for part in range(source.workers + 1)]
-
-        def part(first: int, last: int) -> None:
-            if first < last:
-                render(
-                    source.beton, source.side, self.pass_, indices[first:last], out[first:last], source.decoder.decode
-                )
-
-        others = [self.pool.submit(part, *cut) for cut in pairwise(cuts[1:])] if self.pool else []
-        part(cuts[0], cuts[1])
-        for other in others:
-            other.result()
-        return out
 
     def take(self) -> torch.Tensor:
         """The next batch; raises what the thread raised."""
@@ -140,12 +122,11 @@ class Epoch(EpochIterator):  # type: ignore[misc]
             except Empty:
                 self.join(0.01)
         self.close()
-        if self.pool:
-            self.pool.shutdown()
+        self.ahead.close()
 
 
 class FfcvImages:
-    """Makes the images of a pass in FFCV's loader thread, with `workers` threads."""
+    """Makes the images of a pass under FFCV's loader thread, in `workers` threads."""
 
     def __init__(self, beton: Beton, side: int, workers: int) -> None:
         self.beton, self.side, self.workers, self.buffers = beton, side, max(1, workers), Buffers()

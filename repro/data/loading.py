@@ -285,8 +285,8 @@ def make_loader(
     """A loader of one split. All kinds and all numbers of workers give bitwise the same batches.
 
     kind None: FFCV where it is installed and it helps (stored pictures of 128 pixels or more; smaller ones take less
-    time than handing them over). workers: threads of FFCV; torch makes batches in place with 0 or 1 and in that many
-    processes with more. rank and world: this process's share of every batch.
+    time than handing them over). workers: threads that render; with 0 or 1 torch renders where the batch is asked for.
+    rank and world: this process's share of every batch.
     Raises ValueError when FFCV is asked for and is not installed, or the storage is png, which FFCV does not decode.
     """
     storage, size = prepared.manifest.storage, prepared.manifest.size

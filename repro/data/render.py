@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import weakref
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 Decode = Callable[[Bytes, Bytes], None]
+PIECE = 16  # pictures that a thread renders at a time: few enough to share a batch evenly, many enough to be worth it
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,42 @@ class Buffers:
         array = memory[:count].reshape(shape)
         weakref.finalize(array, self.free.append, memory).atexit = False
         return array
+
+
+class Ahead:
+    """Renders the batches of a pass in `workers` threads, which go on with the next batch while one is waited for.
+
+    numba's code, Pillow and libturbojpeg let go of the GIL, so threads do, and no process has to be started or fed.
+    """
+
+    def __init__(self, beton: Beton, side: int, run: Pass, buffers: Buffers, decode: Decode, workers: int) -> None:
+        self.beton, self.side, self.run, self.buffers, self.decode = beton, side, run, buffers, decode
+        self.pool = ThreadPoolExecutor(workers, "repro-render")
+        self.coming = iter(run.batches)
+        self.begun: deque[tuple[Ints, Floats, list[Future[None]]]] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        indices = next(self.coming, None)
+        if indices is None:
+            return
+        out = self.buffers.take(self.run.shape(len(indices)))
+        parts = [slice(first, first + PIECE) for first in range(0, len(indices), PIECE)]
+        work = [
+            self.pool.submit(render, self.beton, self.side, self.run, indices[part], out[part], self.decode)
+            for part in parts
+        ]
+        self.begun.append((indices, out, work))
+
+    def take(self) -> tuple[Ints, Floats]:
+        """Stored positions and images of the next batch; raises what its rendering raised."""
+        self._begin()
+        indices, out, work = self.begun.popleft()
+        for piece in work:
+            piece.result()
+        return indices, out
+
+    def close(self) -> None:
+        """End the threads; what has not begun is left out."""
+        self.pool.shutdown(cancel_futures=True)
+        self.begun.clear()

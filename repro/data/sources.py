@@ -67,22 +67,7 @@ def photos() -> Source:
 
     The bands lie along the longer side, `GAP` pixels apart, so no training window shares a pixel with a test window.
     """
-    import importlib.util
-
-    from PIL import Image
-
-    pictures: list[Pixels] = []
-    for file in PHOTOGRAPHS.values():
-        package, _, inside = file.partition("/")
-        found = importlib.util.find_spec(package)
-        if found is None or not found.submodule_search_locations:
-            raise ValueError(f"data photos needs the package {package}; run: pip install scikit-image scikit-learn")
-        with Image.open(Path(found.submodule_search_locations[0]) / inside) as picture:
-            rgb = picture.convert("RGB")
-            if min(rgb.size) > 600:  # retina and hubble: bring their detail to the scale of the others
-                rgb = rgb.resize((rgb.width // 2, rgb.height // 2), Image.Resampling.BOX)
-            pixels = np.asarray(rgb)
-        pictures.append(pixels if pixels.shape[0] >= pixels.shape[1] else pixels.transpose(1, 0, 2))
+    pictures = photographs()
     generator = np.random.default_rng(2012)
     windows = {"train": _windows(pictures, generator, "train"), "test": _windows(pictures, generator, "test")}
 
@@ -99,6 +84,27 @@ def photos() -> Source:
     classes = [{"wnid": "", "name": name} for name in PHOTOGRAPHS]
     origin = "photographs shipped in scikit-image and scikit-learn"
     return Source(origin, classes, split("train", PHOTO_TRAIN), split("test", PHOTO_TEST))
+
+
+def photographs() -> list[Pixels]:
+    """The photographs in the order of `PHOTOGRAPHS`, (height, width, 3), turned so that the longer side is axis 0."""
+    import importlib.util
+
+    from PIL import Image
+
+    pictures: list[Pixels] = []
+    for file in PHOTOGRAPHS.values():
+        package, _, inside = file.partition("/")
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise ValueError(f"data photos needs the package {package}; run: pip install scikit-image scikit-learn")
+        with Image.open(Path(found.submodule_search_locations[0]) / inside) as picture:
+            rgb = picture.convert("RGB")
+            if min(rgb.size) > 600:  # the retina and the galaxies: bring their detail to the scale of the others
+                rgb = rgb.resize((rgb.width // 2, rgb.height // 2), Image.Resampling.BOX)
+            pixels = np.asarray(rgb)
+        pictures.append(pixels if pixels.shape[0] >= pixels.shape[1] else pixels.transpose(1, 0, 2))
+    return pictures
 
 
 def _windows(pictures: list[Pixels], generator: np.random.Generator, kind: str) -> list[tuple[int, int, int]]:
