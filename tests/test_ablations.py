@@ -176,6 +176,18 @@ def test_every_arm_builds_and_trains_two_finite_steps(config: Config) -> None:
         assert not torch.equal(parameter, before[name]), f"{name} did not move"
 
 
+@pytest.mark.parametrize("name", ["smoke", "cifar10", "paper"])
+def test_experiments_share_the_run_of_the_preset_itself(name: str) -> None:
+    """So that it is trained once for all of them."""
+    plain = text_of(preset(name))
+    alone = {
+        ablation.name
+        for ablation in ALL
+        if name in ablation.presets and plain not in [text_of(config_of(arm, name)) for arm in ablation.arms_at(name)]
+    }
+    assert alone <= {"pretrain", "relu-vs-tanh", "lrn-cifar"}, "these have a baseline of their own"
+
+
 def made(*arms: Arm, **values: object) -> Ablation:
     card = {"name": "made-up", "question": "Is it caught?", "factor": "optim.momentum", "section": "-"}
     return Ablation(**{**card, "arms": arms, "presets": ["smoke", "cifar10"], **values})  # type: ignore[arg-type]
