@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
-from repro import bench
-from repro.bench import step
+from repro import bench, store
+from repro.bench import desk, step
 from repro.config import override
 from repro.model import build
 from repro.presets import preset
@@ -120,3 +120,24 @@ def test_keeping_freed_memory_changes_no_number():
     before = a @ a
     assert keep_freed_memory() in (True, False)
     assert torch.equal(a @ a, before)
+
+
+def test_the_desk_benchmark_has_every_ratio(monkeypatch):
+    monkeypatch.setattr(desk, "_start", lambda words: lambda: float(len(words)))  # test_cli.py starts the real ones
+    monkeypatch.setattr(desk, "in_child", lambda code, *places: "9.5 9.0 0.25\n")
+    result = desk.measure(quick=True)
+    assert result.ratios == {
+        "help_over_imports": 1.5,
+        "list_over_imports": 1.5,
+        "report_seconds": 9.5,
+        "report_memory_gib": 0.25,
+    }
+    assert set(desk.TARGETS) == set(result.ratios)
+
+
+def test_made_up_runs_are_finished_runs_that_a_report_can_read(tmp_path):
+    made = desk.make_up_runs(tmp_path, 8)
+    runs, damaged = store.finished_runs(tmp_path)
+    assert len(runs) == made == 8 and not damaged
+    assert {run["digest"] for run in runs} == set(store.read_blocks(tmp_path)[0][0].arms.values())
+    assert len({run["errors"]["center"]["top1_error"] for run in runs}) > 1  # they scatter, or no interval is exercised

@@ -1,0 +1,127 @@
+"""`repro bench desk`: how soon the command line answers, and a report over ten thousand runs.
+
+Start times are those of fresh processes in turns, beside the import of the two libraries that no command line of this
+kind does without. The runs of the report are made up and small: it reads them as it reads real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import numpy as np
+
+from repro import store
+from repro.bench import BenchResult, Samples, in_child, interleaved, machine, ratio, row, seconds
+from repro.config import Config, digest, override, to_dict
+from repro.presets import preset
+from repro.registry import load
+
+RUNS = 10_000
+EXPERIMENT = "lrn-ablation"
+EPOCHS = 30  # of a made-up run
+PICTURES = 100  # of a made-up test set
+IMPORTS = "python -c 'import typer, rich'"
+TARGETS = {
+    "help_over_imports": "at most 1.5",
+    "list_over_imports": "at most 1.5",
+    "report_seconds": "at most 10",
+    "report_memory_gib": "at most 1",
+}
+REPORT = """
+import sys, time
+start = time.perf_counter()
+from pathlib import Path
+from repro import registry, report
+report.build(list(registry.load().experiments.values()), None, Path(sys.argv[1]), Path(sys.argv[2]))
+status = Path("/proc/self/status").read_text()
+print(time.perf_counter() - start, time.process_time(), int(status.partition("VmHWM:")[2].split()[0]) / 2**20)
+"""
+
+
+def measure(quick: bool = False) -> BenchResult:
+    """Seconds to the answer of `repro --help` and `repro list`; seconds and memory of the report. `quick`: few runs."""
+    facts = machine()
+    commands = {
+        IMPORTS: ["-c", "import typer, rich"],
+        "python -c 'import typer, rich, pydantic'": ["-c", "import typer, rich, pydantic; pydantic.BaseModel"],
+        "repro --help": ["-m", "repro", "--help"],
+        "repro list": ["-m", "repro", "list"],
+    }
+    samples: Samples = interleaved({name: _start(words) for name, words in commands.items()}, 2 if quick else 11)
+    rows = [row(name, "s", values) for name, values in samples.items()]
+    ratios = {
+        f"{name}_over_imports": ratio(samples[f"repro {command}"], samples[IMPORTS])
+        for name, command in {"help": "--help", "list": "list"}.items()
+    }
+    with TemporaryDirectory() as place:
+        made = make_up_runs(Path(place, "results"), 20 if quick else RUNS)
+        answers = [in_child(REPORT, f"{place}/results", f"{place}/reports-{n}") for n in range(1 if quick else 3)]
+        took, busy, peak = zip(*(map(float, answer.split()[-3:]) for answer in answers), strict=True)
+    name = f"repro report over {made:,} runs"
+    rows += [row(name, "s", took), row(f"{name}, processor time", "s", busy), row(f"{name}, peak memory", "GiB", peak)]
+    ratios |= {"report_seconds": median(took), "report_memory_gib": median(peak)}
+    return BenchResult("Desk half", rows, ratios, facts, TARGETS)
+
+
+def _start(words: list[str]) -> Callable[[], float]:
+    environment = {**os.environ, "COLUMNS": "100"}
+    command = [sys.executable, *words]
+    return lambda: seconds(lambda: subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL))
+
+
+def make_up_runs(results: Path, runs: int) -> int:
+    """Write a block of EXPERIMENT at its first preset with some `runs` finished runs; return how many."""
+    experiment = load().get(EXPERIMENT)
+    scale = experiment.presets[0]
+    configs = {arm.name: override(preset(scale), arm.changes_at(scale)) for arm in experiment.arms_at(scale)}
+    digests = {arm: digest(config, "made-up") for arm, config in configs.items()}
+    seeds = max(2, round(runs / len(configs)))
+    store.write_block(results, store.Block(EXPERIMENT, scale, {}, seeds, digests, data_digest="made-up"))
+    with patch.object(os, "fsync", lambda handle: None):  # these runs need not survive a power cut
+        for place, (arm, config) in enumerate(configs.items()):
+            for seed in range(seeds):
+                _make_up_run(results, config, digests[arm], seed, np.random.default_rng([place, seed]))
+    return seeds * len(configs)
+
+
+def _make_up_run(results: Path, config: Config, found: str, seed: int, noise: np.random.Generator) -> None:
+    error = 30 + float(noise.standard_normal())
+    epochs = [
+        {
+            "epoch": epoch, "train_loss": 2.0 / epoch, "train_error": error + 50 / epoch,
+            "test_top1_error": error + 40 / epoch, "test_top5_error": error / 3, "learning_rate": 0.01,
+            "bias_learning_rate": 0.01, "seconds": 20.0, "images_per_second": 2500.0,
+        }
+        for epoch in range(1, EPOCHS + 1)
+    ]  # fmt: skip
+    directory = store.run_directory(results, found, seed)
+    store.write_atomically(directory / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in epochs))
+    label = np.arange(PICTURES) % config.data.classes
+    said = np.where(noise.random(PICTURES) < error / 100, (label + 1) % config.data.classes, label)
+    probability = np.full((PICTURES, config.data.classes), 0.01, np.float16)
+    probability[np.arange(PICTURES), said] = 0.5
+    for view in config.eval.views:
+        predictions: dict[str, np.ndarray] = {"index": np.arange(PICTURES), "label": label, "probability": probability}
+        store.write_predictions(results, found, seed, view, predictions)
+    errors = {"top1_error": 100 * float((said != label).mean()), "top5_error": error / 3}
+    store.write_run(
+        results,
+        {
+            "digest": found, "seed": seed, "config": to_dict(config), "epochs": EPOCHS, "epochs_to_target": None,
+            "data": {"name": config.data.source, "digest": "made-up"}, "censored": False, "seconds": 20.0 * EPOCHS,
+            "images_per_second": 2500.0, "train_error": error - 5, "diverged": False,
+            "errors": dict.fromkeys(config.eval.views, errors), "placement": "cpu",
+            "provenance": {
+                "git": {"commit": "0" * 40, "changed": False}, "packages": {}, "python": "3.11",
+                "hardware": {"processor": "made up", "capability": "", "cores": 1, "threads": 1, "accelerators": []},
+            },
+        },
+    )  # fmt: skip
