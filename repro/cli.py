@@ -86,7 +86,7 @@ def list_(json: AsJson = False, include: Include = None) -> None:
     if json:
         terminal.print_json(rows)
     else:
-        cells = [list(row.values()) for row in rows]
+        cells = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
         columns = ("name", "question", "section", "presets", "runs a seed")
         terminal.console.print(terminal.table("Experiments", columns, cells, right=("runs a seed",)))
     _print_refused(registry)
@@ -122,7 +122,7 @@ def show(
     else:
         made = plan.make([ablation], at, 1, changes, **_places(data_dir, results_dir))
         bill = plan.cost(made, **_places(data_dir, results_dir))
-        terminal.print_card(ablation, at, f"one seed: {terminal.cost_text(bill)}")
+        terminal.print_card(ablation, at, f"one seed: {terminal.cost_text(bill)}", include or ())
 
 
 @app.command("plan")
@@ -399,7 +399,7 @@ def _report(
         if block.experiment in registry.experiments and (not names or block.experiment in names):
             rows = report.verdict_table(registry.get(block.experiment), block, results)
             if rows:
-                cells = [list(row.values()) for row in rows]
+                cells = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
                 terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
     for path in written:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -17,6 +17,13 @@ from repro.store import Block
 from repro.suggest import did_you_mean
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
+PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
+    "photos": (10, 2_560, 640),
+    "cifar10": (10, 50_000, 10_000),
+    "tiny200": (200, 100_000, 10_000),
+    "imagenette": (10, 9_469, 3_925),
+    "imagenet": (1000, 1_281_167, 50_000),
+}
 UNPREPARED = "unprepared"  # stands for the digest of data that is not there yet
 
 
@@ -80,7 +87,7 @@ def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) ->
         raise ValueError(
             f"{ablation.name} does not support preset {preset_name!r}{did_you_mean(preset_name, ablation.presets)}"
         )
-    for arm in ablation.arms:
+    for arm in ablation.arms_at(preset_name):
         for changed in changes:
             for own in arm.changes_at(preset_name):
                 if changed == own or changed.startswith(f"{own}.") or own.startswith(f"{changed}."):
@@ -269,10 +276,13 @@ def measured_rates(results: Path) -> dict[str, float]:
 
 
 def pictures(config: Config, manifest: Manifest | None) -> tuple[int, int]:
-    """Training and test pictures that a run sees an epoch; of data not prepared, ILSVRC's own counts as a bound."""
+    """Training and test pictures that a run sees an epoch; of data not prepared, those that are published."""
     data = config.data
-    train, test = (manifest.train_count, manifest.test_count) if manifest else (1_281_167, 50_000)
-    share = data.classes / len(manifest.classes) if manifest else 1.0
+    if manifest:
+        classes, train, test = len(manifest.classes), manifest.train_count, manifest.test_count
+    else:
+        classes, train, test = PUBLISHED.get(data.source, PUBLISHED["imagenet"])
+    share = data.classes / classes
     train, test = int(train * share), int(test * share)
     if data.per_class:
         train = min(train, data.per_class * data.classes)

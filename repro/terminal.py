@@ -73,7 +73,7 @@ def _number(kind: str, metric: str, value: float | None) -> str:
     return shown if kind == "ratio" else f"{metric} {shown}"
 
 
-def print_card(ablation: Ablation, preset: str, cost_line: str) -> None:
+def print_card(ablation: Ablation, preset: str, cost_line: str, include: Sequence[Path]) -> None:
     """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
     section = "a reader's question" if ablation.section == "-" else f"section {ablation.section}"
     console.print(f"[bold]{escape(ablation.name)}[/]: {escape(ablation.question)}")
@@ -97,7 +97,8 @@ def print_card(ablation: Ablation, preset: str, cost_line: str) -> None:
         tried = ", ".join(f"{value:g}" for value in ablation.search.values)
         console.print(f"search    {ablation.search.key} for each arm among {tried}, seed {ablation.search.seed}")
     console.print(f"cost      {cost_line}", highlight=False)
-    console.print(f"command   repro run {ablation.name} --preset {preset}", highlight=False)
+    more = "".join(f" --include {path}" for path in include)
+    console.print(f"command   repro run {ablation.name} --preset {preset}{more}", highlight=False)
 
 
 def cost_text(cost: Cost) -> str:

@@ -151,3 +151,8 @@ def test_the_views_to_read_do_not_name_a_run() -> None:
     two = plan.override(one, {"eval.views": ["center"], "eval.train_error": False})
     assert digest(one, "d") == digest(two, "d") != digest(one, "e")
     assert digest(plan.override(one, {"eval.every": 2}), "d") != digest(one, "d")
+
+
+def test_published_counts_are_those_of_the_prepared_photos(photos: Path, tmp_path: Path) -> None:
+    config = preset("smoke")
+    assert plan.pictures(config, None) == plan.pictures(config, find(config.data, photos))
