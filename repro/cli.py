@@ -399,7 +399,7 @@ def _report(
         if block.experiment in registry.experiments and (not names or block.experiment in names):
             rows = report.verdict_table(registry.get(block.experiment), block, results)
             if rows:
-                cells = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
+                cells = [list(row.values()) for row in rows]
                 terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
     for path in written:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,14 +20,17 @@ if TYPE_CHECKING:
     from repro.events import Event, Listener
     from repro.plan import Cost, Plan
 
-console = Console()
+PAGE = 120  # columns, where no terminal says how many there are
+
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PAGE)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
     """A rich table; columns named in `right` are aligned for numbers. Cells are plain text, not markup."""
     made = Table(title=title, title_justify="left", header_style="bold")
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for place, name in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=place == 0)
     for row in rows:
         made.add_row(*(escape(str(cell)) for cell in row))
     return made
