@@ -8,6 +8,7 @@ the CIFAR-10 nets of cuda-convnet 1, whose files are `example-layers/layers-*.cf
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -377,6 +378,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 }
 
 
+@functools.cache  # a Config cannot be changed, and ablations ask for the same ones again and again
 def preset(name: str) -> Config:
     """The Config called `name`. Raises ValueError with a suggestion."""
     if name not in PRESETS:
