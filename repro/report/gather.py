@@ -183,25 +183,25 @@ def _relative(damaged: store.Damaged, results: Path) -> store.Damaged:
     return store.Damaged(path, reason)
 
 
+CURVES = ("epoch", "train_error", "test_top1_error")
+
+
 def curves(part: Part, results: Path) -> pd.DataFrame:
-    """The epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), and the metrics in percent."""
+    """The epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), and errors in percent."""
     import pandas as pd
 
     first: dict[str, str] = {}  # arms that read the same runs, by another view, are one line
     for arm, digest in part.block.arms.items():
         first.setdefault(digest, arm)
-    rows = [
-        {
-            "arm": arm,
-            "seed": run["seed"],
-            "epoch": epoch["epoch"],
-            **{name: epoch.get(name) for name in ("train_error", "test_top1_error", "test_top5_error", "train_loss")},
-        }
-        for arm in first.values()
-        for run in part.runs[arm]
-        for epoch in store.read_metrics(results, run["digest"], run["seed"])
-    ]
-    frame = pd.DataFrame(
-        rows, columns=["arm", "seed", "epoch", "train_error", "test_top1_error", "test_top5_error", "train_loss"]
-    )
-    return frame.astype(dict.fromkeys(frame.columns[3:], float))
+    arms: list[str] = []
+    seeds: list[int] = []
+    values: dict[str, list[float | None]] = {name: [] for name in CURVES}
+    for arm in first.values():
+        for run in part.runs[arm]:
+            epochs = store.read_metrics(results, run["digest"], run["seed"])
+            arms += [arm] * len(epochs)
+            seeds += [run["seed"]] * len(epochs)
+            for name, column in values.items():
+                column += [epoch.get(name) for epoch in epochs]
+    frame = pd.DataFrame({"arm": arms, "seed": seeds, **values})
+    return frame.astype({"epoch": int, "train_error": float, "test_top1_error": float})

@@ -133,24 +133,34 @@ def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
     shown = [("train_error", "training error"), ("test_top1_error", "test top-1 error, center view")]
     shown = [(column, title) for column, title in shown if frame[column].notna().any()]
     with _style():
-        figure = _figure(3.9)
-        panels = figure.subplots(1, len(shown), squeeze=False)[0]
-        for axes, (column, title) in zip(panels, shown, strict=True):
+        handles_rows = math.ceil(len(arms) / 4)
+        height = 3.5 + 0.22 * handles_rows
+        figure, panels = _panels(1, len(shown), height, top=0.6 + 0.22 * handles_rows, between=0.75)
+        for axes, (column, title) in zip(panels[0], shown, strict=True):
             _lines(axes, frame, column, arms, stops=stops)
             axes.set_title(title, loc="left")
             axes.set(xlabel="epochs", ylabel="error (%)")
-        handles, texts = panels[0].get_legend_handles_labels()
+        handles, texts = panels[0][0].get_legend_handles_labels()
         once = dict(zip(texts, handles, strict=True))
         note = "a line a seed" if stops else "line: mean over n seeds; band: lowest to highest seed"
         figure.legend(
-            once.values(),
-            once.keys(),
-            loc="outside upper center",
-            ncols=min(len(arms), 4),
-            title=note,
-            title_fontsize=10,
+            once.values(), once.keys(), loc="upper center", ncols=min(len(arms), 4), title=note, title_fontsize=10
         )
         return _png(figure)
+
+
+def _panels(
+    rows: int, columns: int, height: float, *, top: float, between: float, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure of panels with margins set by hand, inches: constrained layout costs as much as all the drawing."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height))
+    width = (WIDTH - 0.75 - (columns - 1) * between) / columns
+    tall = (height - top - 0.55) / rows
+    edges = {"left": 0.65 / WIDTH, "right": 1 - 0.1 / WIDTH, "bottom": 0.55 / height, "top": 1 - top / height}
+    spaces = {"wspace": between / width, "hspace": 0.38 / (tall - 0.38)}
+    return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, **spaces}, **options)
 
 
 def over_seeds(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -186,8 +196,6 @@ def _whole_epochs(axes: Axes, most: int = 8) -> None:
 
 def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
     """A small panel an arm, with the first arm in gray behind each."""
-    from matplotlib.figure import Figure
-
     first, *others = arms
     columns = 3
     rows = math.ceil(len(others) / columns)
@@ -195,12 +203,8 @@ def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
     seeds = sorted({group["seed"].nunique() for _, group in frame.groupby("arm")})
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
     with _style():
-        height = 0.9 + 1.75 * rows
-        figure = Figure(figsize=(WIDTH, height))  # set by hand: constrained layout takes seconds for so many panels
-        edges = {"left": 0.08, "right": 0.99, "bottom": 0.55 / height, "top": 1 - 0.7 / height}
-        grid = figure.subplots(
-            rows, columns, sharex=True, sharey=True, squeeze=False, gridspec_kw={**edges, "hspace": 0.28, "wspace": 0.1}
-        )
+        height = 1.15 + 1.75 * rows
+        figure, grid = _panels(rows, columns, height, top=0.7, between=0.3, sharex=True, sharey=True)
         for axes, arm in zip(grid.flat, others, strict=False):
             for name, color, dash in ((first, "0.55", "--"), (arm, OURS, "-")):
                 band = over_seeds(frame[frame["arm"] == name], column)
