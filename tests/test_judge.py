@@ -193,7 +193,7 @@ def test_records_that_are_given_are_not_read_again(tmp_path: Path, monkeypatch: 
     assert judge(one, block(one, 3), tmp_path, records) == expected
 
 
-def test_only_five_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_three_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = ablation(worse())
     generator = np.random.default_rng(1)
     for arm, rate in (("with", 0.20), ("without", 0.22)):
@@ -206,7 +206,7 @@ def test_only_five_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(store, "read_predictions", lambda *args: read.append(args[1:3]) or reader(*args))
     found = only(judge(one, block(one, 8), tmp_path))
     assert found.seeds == 8
-    assert len(read) == len(set(read)) == 10
+    assert len(read) == len(set(read)) == 6
 
 
 def test_training_error_needs_no_images(tmp_path: Path) -> None:

@@ -163,17 +163,28 @@ def test_one_more_run_falls_into_its_interval() -> None:
 # --- tests ----------------------------------------------------------------------------------------------------------
 
 
-def test_sign_flips_count_every_flip() -> None:
-    effects = [1.0, 2.0, 3.0, -0.5]
-    flipped = [
-        sum(sign * effect for sign, effect in zip(signs, effects, strict=True))
-        for signs in {order for n in range(5) for order in permutations([1] * n + [-1] * (4 - n))}
-    ]
-    assert len(flipped) == 16
-    beyond = sum(total >= sum(effects) for total in flipped) / 16
+@pytest.mark.parametrize("seeds", [2, 3, 5, 9])
+def test_sign_flips_are_those_of_scipy(seeds: int) -> None:
+    generator = np.random.default_rng(seeds)
+    for shift in (0.0, 0.5, -2.0):
+        effects = (shift + generator.standard_normal(seeds)).round(1)  # rounded: some flips tie
+        expected = stats.permutation_test(
+            (effects, np.zeros(seeds)),
+            lambda one, two, axis: np.sum(one - two, axis=axis),
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=np.inf,
+        )
+        p, smallest = sign_flips(effects)
+        assert p == pytest.approx(expected.pvalue)
+        assert smallest == 2 / 2**seeds
+
+
+def test_many_seeds_are_flipped_at_random() -> None:
+    effects = np.random.default_rng(1).standard_normal(16) + 0.3
     p, smallest = sign_flips(effects)
-    assert p == pytest.approx(2 * beyond)
-    assert smallest == 2 / 16
+    assert p == pytest.approx(stats.ttest_1samp(effects, 0.0).pvalue, abs=0.03)
+    assert smallest == 2 / 10_000
 
 
 def test_three_seeds_cannot_give_a_small_permutation_p() -> None:
@@ -193,7 +204,8 @@ def test_mcnemar_is_the_binomial_test_of_the_images_that_differ() -> None:
 def test_probability_of_improvement_counts_pairs() -> None:
     assert improvement([1, 2], [3, 4]) == 1.0
     assert improvement([3, 4], [1, 2]) == 0.0
-    assert improvement([1, 2, 3], [2, 2, 2]) == pytest.approx((3 + 1.5) / 9)
+    one, two = [1, 2, 3, 2.5], [2, 2, 2]
+    assert improvement(one, two) == pytest.approx(stats.mannwhitneyu(two, one, method="asymptotic").statistic / 12)
 
 
 # --- ratios ---------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from repro import store
 from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, Ablation, Arm, View
 from repro.stats.intervals import Count
-from repro.stats.topk import topk_errors
+from repro.stats.topk import errors_of_ranks, ranks, topk_errors
 from repro.stats.values import GAP
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Records = Mapping[tuple[str, int], Mapping[str, Any]]  # (digest, seed) -> a fin
 
 PLACES = {"top1_error": 1, "top5_error": 5, GAP: 1}  # metrics that have an answer for each image: k
 COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST)
-IMAGE_REPLICATES = 5  # predictions of so many replicates are read: they tell the images' part well enough
+IMAGE_REPLICATES = 3  # predictions of so many replicates are read: they tell the images' part well enough
 
 
 class Runs:
@@ -157,7 +157,8 @@ class Runs:
             weights = tuned_weights([one["probability"][even] for one in stored], label[even])
             probability = average([one["probability"][~even] for one in stored], weights)
             index, label = index[~even], label[~even]
-        return index, {k: topk_errors(probability, label, k) for k in (1, 5)}
+        ranked = ranks(probability, label)
+        return index, {k: errors_of_ranks(*ranked, k) for k in (1, 5)}
 
 
 def average(probabilities: list[np.ndarray], weights: list[float] | None = None) -> np.ndarray:

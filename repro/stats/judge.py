@@ -106,13 +106,12 @@ def arm_summary(ablation: Ablation, block: Block, results: Path, records: Record
 
 def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
     import numpy as np
-    from scipy import stats
 
-    many = len(values) >= MANY_RUNS
+    cut = len(values) // 4 if len(values) >= MANY_RUNS else 0
     return {
         f"{metric}_mean": float(np.mean(values)) if values else math.nan,
         f"{metric}_sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-        f"{metric}_iqm": float(stats.trim_mean(values, 0.25)) if many else math.nan,
+        f"{metric}_iqm": float(np.mean(sorted(values)[cut:-cut])) if cut else math.nan,
     }
 
 

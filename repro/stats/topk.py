@@ -18,18 +18,34 @@ def topk_errors(probability: np.ndarray, label: np.ndarray, k: int) -> np.ndarra
     counts. So a net that says the same of all classes has error 1 - k / classes, not 0. A picture with a score that
     is not a number (a diverged run) is wrong.
     """
+    assert k >= 1, k
+    return errors_of_ranks(*ranks(probability, label), k)
+
+
+def ranks(probability: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many classes score above the label of each picture (P,), and how many as it does, itself included (P,).
+
+    No class scores as the label does where a score is not a number.
+    """
     import numpy as np
 
     pictures, classes = probability.shape
-    assert label.shape == (pictures,) and k >= 1, (probability.shape, label.shape, k)
-    wrong = np.empty(pictures)
+    assert label.shape == (pictures,), (probability.shape, label.shape)
+    above, level = np.empty(pictures), np.empty(pictures)
+    ones = np.ones(classes, dtype=np.float32)  # products sum short rows many times faster than sum(axis=1)
     step = max(1, CHUNK // classes)
     for start in range(0, pictures, step):
-        scores = np.asarray(probability[start : start + step], dtype=np.float32)
-        own = np.take_along_axis(scores, label[start : start + step, None].astype(np.intp), axis=1)
-        above = (scores > own).sum(axis=1)
-        level = (scores == own).sum(axis=1)  # itself included
-        broken = np.isnan(scores).any(axis=1)
-        right = np.clip((k - above) / np.maximum(level, 1), 0.0, 1.0)
-        wrong[start : start + step] = np.where(broken, 1.0, 1.0 - right)
-    return wrong
+        part = slice(start, start + step)
+        scores = np.asarray(probability[part], dtype=np.float32)
+        own = scores[np.arange(len(scores)), label[part].astype(np.intp)][:, None]
+        above[part] = (scores > own).astype(np.float32) @ ones
+        level[part] = np.where(np.isnan(scores @ ones), 0.0, (scores == own).astype(np.float32) @ ones)
+    return above, level
+
+
+def errors_of_ranks(above: np.ndarray, level: np.ndarray, k: int) -> np.ndarray:
+    """`topk_errors` from `ranks`, for more than one k at the price of one."""
+    import numpy as np
+
+    right = np.clip((k - above) / np.maximum(level, 1.0), 0.0, 1.0)
+    return np.where(level == 0, 1.0, 1.0 - right)
