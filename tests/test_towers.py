@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from repro.config import Config, override
@@ -79,6 +82,54 @@ def test_logits_and_every_gradient_are_equal(name: str) -> None:
     assert (one(images) - two(images)).abs().max() < 1e-10
     assert (one.features(images) - two.features(images)).abs().max() < 1e-10
     assert (one.kernels() == two.kernels()).all()
+
+
+ORDERS = [list(order) for order in permutations(("activation", "norm", "pool"))]
+CONNECT = st.sampled_from(["tower", "all"])
+
+
+@settings(max_examples=15)
+@given(
+    connect=st.fixed_dictionaries(dict.fromkeys(("conv2", "conv3", "conv4", "conv5", "fc6", "fc7"), CONNECT)),
+    orders=st.fixed_dictionaries({name: st.sampled_from(ORDERS) for name in ("conv1", "conv2")}),
+    norm=st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["lrn", "lrn", "batch", "group", "layer"]), "scope": CONNECT,
+            "size": st.sampled_from([1, 3, 9]), "over_n": st.booleans(), "same_map": st.booleans(),
+            "alpha": st.just(0.01),
+        }
+    ),
+    pool=st.fixed_dictionaries({"kind": st.sampled_from(["max", "avg"]), "size": st.sampled_from([2, 3])}),
+    activation=st.sampled_from(["relu", "tanh", "abs-tanh", "gelu", "none"]),
+    dropped=st.sets(st.sampled_from(["conv2", "conv5", "fc6", "fc7"]), min_size=1).map(sorted),
+)  # fmt: skip
+def test_any_network_is_the_same_on_two_devices(
+    connect: dict[str, str],
+    orders: dict[str, list[str]],
+    norm: dict[str, Any],
+    pool: dict[str, Any],
+    activation: str,
+    dropped: list[str],
+) -> None:
+    changes = {
+        **{f"model.layers.{name}.connect": value for name, value in connect.items()},
+        **{f"model.layers.{name}.order": order for name, order in orders.items()},
+        "model.norm": norm, "model.pool": pool, "model.activation": activation, "model.dropout.layers": dropped,
+    }  # fmt: skip
+    config = override(preset("smoke"), changes)
+    one, two = build(config, 1).double(), place(build(config, 1).double(), PAIR)
+    images, labels = batch(config, 3)
+    for model in (one, two):
+        model.train()
+        model.reseed(4)
+        F.cross_entropy(model(images), labels).backward()
+    expected, found = gradients(one), gradients(two)
+    for key, gradient in expected.items():
+        scale = max(1e-3, float(gradient.abs().max()))  # a bias before batch normalization has no gradient but rounding
+        assert (found[key] - gradient).abs().max() <= 1e-10 * scale
+    assert two.exchanged == {
+        shape.name: 8 * shape.floats_exchanged for shape in config.shapes() if shape.floats_exchanged
+    }
 
 
 @pytest.mark.parametrize("name", ["paper", "code-2012"])
