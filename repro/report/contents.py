@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from repro import config, paper, presets
+from repro.ablation import EPOCHS_TO_TARGET
 from repro.report import words
 from repro.report.gather import Gathered, Part, Record, Score
 from repro.report.pictures import Mark
@@ -140,6 +141,31 @@ def _four(estimate: Interval | None) -> tuple[float | str | None, ...]:
     return (estimate.mean, estimate.low, estimate.high, estimate.method) if estimate else (None,) * 4
 
 
+def search_table(part: Part) -> Table:
+    """What each arm's search tried, and which value it took; no rows where there was no search."""
+    import pandas as pd
+
+    search = part.experiment.search
+    rows, raw = [], []
+    for arm, tried in part.searches.items():
+        for value, run in tried.items():
+            assert search is not None
+            taken = part.chosen[arm] == float(value)
+            found = None if run is None else _searched(run, search.metric)
+            told = "not finished" if run is None else "never reached" if found is None else words.number(found)
+            rows.append([arm, value, told, "taken" if taken else ""])
+            raw.append([arm, float(value), search.metric, found, run is not None, taken])
+    key, metric = (search.key, words.metric(search.metric)) if search else ("", "")
+    frame = pd.DataFrame(raw, columns=["arm", "value", "metric", "found", "finished", "taken"])
+    caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, one run a value."
+    return Table(f"{part.block.name}-search", caption, ["arm", key, metric, ""], rows, frame, frozenset({1, 2}))
+
+
+def _searched(run: Record, metric: str) -> float | None:
+    found = run["epochs_to_target"] if metric == EPOCHS_TO_TARGET else run["errors"]["center"][metric]
+    return None if found is None else float(found)
+
+
 def cost_table(part: Part) -> Table:
     """Time of the finished runs, an arm a row."""
     import pandas as pd
@@ -207,14 +233,11 @@ def condense(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any
 
 
 def _short(value: Any) -> str:
-    """A value, or the name of a part that one side lacks."""
+    """A value; of a part what tells it from others: `max 3 stride 2`, `lrn 5`."""
     if isinstance(value, Mapping):
-        named = [
-            f"{key} {words.plain(value[key])}"
-            for key in ("kind", "maps", "kernel", "size", "stride")
-            if value.get(key) is not None
-        ]
-        return ", ".join(named) or "given"
+        told = [value.get(key) for key in ("kind", "maps", "kernel", "size", "probability")]
+        stride = [f"stride {value['stride']}"] if "stride" in value else []
+        return " ".join([str(one) for one in told if one is not None] + stride)
     return "none" if value is None else words.plain(value)
 
 
@@ -230,7 +253,7 @@ def provenance(part: Part) -> list[tuple[str, str]]:
             "code": f"commit {commit[:12]}{', with changes not committed' if git.get('changed') else ''}",
             "packages": ", ".join(f"{name} {number}" for name, number in source.get("packages", {}).items() if number),
             "Python": source.get("python", "not recorded"),
-            "processor": f"{hardware.get('processor', 'not recorded')}, {_threads(run)} threads a run",
+            "processor": f"{hardware.get('processor', 'not recorded')}; threads a run: {_threads(run)}",
             "accelerators": accelerators,
             "placement": run["placement"],
             "precision": run["config"]["precision"],
@@ -246,6 +269,11 @@ def _counted(values: Sequence[str]) -> str:
     if len(counts) == 1:
         return values[0]
     return "; ".join(f"{value} ({count} runs)" for value, count in sorted(counts.items()))
+
+
+def section(score: Score) -> str:
+    """`§3.3 `, or nothing where the question is not the paper's."""
+    return "" if score.experiment.section == "-" else f"\N{SECTION SIGN}{score.experiment.section} "
 
 
 def score_line(score: Score) -> str:
@@ -280,7 +308,7 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
             continue
         if claim.kind == "value" and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
-        label = f"{score.experiment.section} {score_line(score)}".removeprefix("- ")
+        label = f"{section(score)}{score_line(score)}"
         label += f"\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})"
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
@@ -302,7 +330,7 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
         seeds = dict.fromkeys(str(score.judgement.seeds) for score in group if score.judgement)
         rows.append(
             [
-                f"{first.experiment.section} {link}".removeprefix("- "),
+                f"{section(first)}{link}",
                 score_line(first),
                 _lines(group, lambda score: words.published(score.claim, score.metric)),
                 _lines(group, lambda score: words.quantity(score.noted, words.unit_of(score.claim.kind))),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro import config, paper, presets, store
 from repro.ablation import Ablation, Claim
+from repro.plan import choose
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,8 @@ class Part:
     config: config.Config  # the preset with the block's changes, before any arm's own
     runs: Mapping[str, Sequence[Record]]  # arm -> finished runs, by seed
     begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
+    searches: Mapping[str, Mapping[str, Record | None]]  # arm -> tried value -> its run, None where not finished
+    chosen: Mapping[str, float | None]  # arm -> the value that its search found, None while it goes on
     summary: pd.DataFrame  # stats.arm_summary
     judgements: Sequence[Judgement]
     damaged: Sequence[store.Damaged]
@@ -140,6 +143,12 @@ def _part(
         runs[arm] = [read[digest, seed] for seed in range(block.seeds) if (digest, seed) in read]
         missing = [seed for seed in range(block.seeds) if (digest, seed) not in read]
         begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
+    searches: dict[str, dict[str, Record | None]] = {}
+    chosen: dict[str, float | None] = {}
+    if search := experiment.search:
+        for arm, tried in block.searches.items():
+            searches[arm] = {value: read.get((digest, search.seed)) for value, digest in tried.items()}
+            chosen[arm] = choose(search, tried, results)
     ours = set(block.arms.values())
     return Part(
         experiment,
@@ -147,6 +156,8 @@ def _part(
         base,
         runs,
         begun,
+        searches,
+        chosen,
         stats.arm_summary(experiment, block, results, read),
         stats.judge(experiment, block, results, read),
         [_relative(each, results) for each in broken if each.path.parent.parent.name in ours],

@@ -46,13 +46,15 @@ class Section:
     claims: tables.Table
     setting: tables.Table
     cost: tables.Table
+    search: tables.Table
     pictures: Sequence[Picture]
     curves: pd.DataFrame
 
     @property
     def tables(self) -> tuple[tables.Table, ...]:
         """All of its tables."""
-        return (self.arms, self.claims, self.setting, self.cost)
+        own = (self.search,) if self.search.rows else ()
+        return (self.arms, self.claims, *own, self.setting, self.cost)
 
 
 @cache
@@ -150,6 +152,7 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.claims_table(part),
         contents.setting_table(part),
         contents.cost_table(part),
+        contents.search_table(part),
         list(_pictures(part, frame, results, reports)),
         frame,
     )
@@ -176,8 +179,8 @@ def _pictures(part: Part, frame: pd.DataFrame, results: Path, reports: Path) -> 
         caption = "Training error (of the batches as they were trained on) and test error (center view)."
         add("curves", alt, caption, pictures.curves, frame, stops=stops is not None)
     if marks := contents.effect_marks(part):
-        alt = f"{len(marks)} numbers with their 95% intervals beside the paper's; the table has them all."
-        caption = "Our numbers with 95% intervals, the paper's beside them."
+        alt = "Our numbers with their 95% intervals beside the published ones; the tables have them all."
+        caption = "Our numbers with 95% intervals, the published ones beside them."
         add("effects", alt, caption, pictures.effects, marks)
     if "kernels" in part.experiment.products:
         found += _kernels(part, results, reports)
