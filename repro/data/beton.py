@@ -159,7 +159,7 @@ class Beton:
 
 def open_beton(path: Path, storage: str) -> Beton:
     """Map a file that `Writer` wrote. Raises ValueError when it is not one."""
-    mapped = np.memmap(path, np.uint8, mode="r")
+    mapped = np.asarray(np.memmap(path, np.uint8, mode="r"))  # a plain array: slices of a memmap are slow
     if mapped.size < HEADER.itemsize or (header := mapped[: HEADER.itemsize].view(HEADER)[0])["version"] != VERSION:
         raise ValueError(f"{path} is no finished .beton file; delete its folder and prepare it again")
     count = int(header["num_samples"])

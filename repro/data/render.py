@@ -72,12 +72,17 @@ def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decod
         starts = np.repeat(beton.pointers[indices], views)
         augment.fused(beton.mapped, starts, side, places, run.mean, colors, run.factor, target)
         return
-    scratch = np.empty((side, side, 3), np.uint8)
-    starts = np.zeros(views, np.int64)
-    for number, index in enumerate(indices):
-        decode(beton.encoded(index), scratch)
-        rows = slice(number * views, (number + 1) * views)
-        augment.fused(scratch.reshape(-1), starts, side, places[rows], run.mean, colors[rows], run.factor, target[rows])
+    # A few pictures are decoded one after the other and then rendered together: turn by turn takes a fifth longer, as
+    # each drives the other's code and data out of the nearest caches.
+    scratch = np.empty((min(PIECE, len(indices)), side, side, 3), np.uint8)
+    starts = np.repeat(np.arange(len(scratch)) * scratch[0].size, views) if len(scratch) else np.empty(0, np.int64)
+    for first in range(0, len(indices), PIECE):
+        piece = indices[first : first + PIECE]
+        for number, index in enumerate(piece):
+            decode(beton.encoded(index), scratch[number])
+        rows = slice(first * views, (first + len(piece)) * views)
+        pixels, these = scratch.reshape(-1), starts[: len(piece) * views]
+        augment.fused(pixels, these, side, places[rows], run.mean, colors[rows], run.factor, target[rows])
 
 
 def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
