@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
-from made_up_results import write_block
+from made_up_results import write_block, write_run
+from PIL import Image
 
-from repro import registry, report, store
-from repro.ablation import Ablation
+from repro import Ablation, Arm, Claim, Search, config, paper, presets, registry, report, stats, store
+from repro.report import contents, pictures, tables, words
+from repro.report.gather import Score, gather
 
 LEVELS = {"with-lrn": 30.0, "no-lrn": 33.0, "conv1-only": 31.0, "conv2-only": 32.0}
 
@@ -19,8 +27,16 @@ def experiments() -> list[Ablation]:
     return list(registry.load().experiments.values())
 
 
-def lrn(experiments: list[Ablation]) -> Ablation:
-    return next(one for one in experiments if one.name == "lrn-ablation")
+def named(experiments: Sequence[Ablation], name: str) -> Ablation:
+    return next(one for one in experiments if one.name == name)
+
+
+@pytest.fixture(scope="module")
+def built(experiments: list[Ablation], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Path]]:
+    """One block of lrn-ablation, reported in every format: results, reports, paths written."""
+    results, reports = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("reports")
+    write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
+    return results, reports, report.build(experiments, None, results, reports, formats=report.FORMATS)
 
 
 def test_no_results_writes_nothing(experiments: list[Ablation], tmp_path: Path) -> None:
@@ -33,51 +49,279 @@ def test_unknown_format_is_refused(experiments: list[Ablation], tmp_path: Path) 
         report.build(experiments, None, tmp_path, tmp_path / "reports", formats=["word"])
 
 
-def test_pages_and_pictures_are_written_once(experiments: list[Ablation], tmp_path: Path) -> None:
-    results, reports = tmp_path / "results", tmp_path / "reports"
-    write_block(results, lrn(experiments), "smoke", LEVELS)
-    written = report.build(experiments, None, results, reports)
-    assert {path.relative_to(reports).as_posix() for path in written} >= {
-        "index.md",
-        "lrn-ablation.md",
-        "lrn-ablation/smoke-curves.png",
-    }
+def test_the_same_results_give_the_same_bytes(
+    experiments: list[Ablation], built: tuple[Path, Path, list[Path]], tmp_path: Path
+) -> None:
+    results, reports, written = built
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in written}
-    assert report.build(experiments, None, results, reports) == written
+    assert report.build(experiments, None, results, reports, formats=report.FORMATS) == written
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in written} == before
+    moved = shutil.copytree(results, tmp_path / "elsewhere")
+    for path in report.build(experiments, None, moved, tmp_path / "reports", formats=report.FORMATS):
+        assert path.read_bytes() == before[reports / path.relative_to(tmp_path / "reports")][0], path
 
 
-def test_every_link_of_a_page_leads_somewhere(experiments: list[Ablation], tmp_path: Path) -> None:
-    results, reports = tmp_path / "results", tmp_path / "reports"
-    write_block(results, lrn(experiments), "smoke", LEVELS)
-    for page in report.build(experiments, None, results, reports):
+def test_a_picture_is_drawn_again_only_for_other_numbers(tmp_path: Path) -> None:
+    path, drawn = tmp_path / "picture.png", []
+
+    def draw(marks: Sequence[pictures.Mark]) -> bytes:
+        drawn.append(marks)
+        return pictures.effects(marks)
+
+    first = [pictures.Mark("a", "points", stats.Interval(1.0, 0.5, 1.5, "t over seeds"), 1.4)]
+    path.write_bytes(pictures.drawn(path, draw, first))
+    assert pictures.drawn(path, draw, first) == path.read_bytes()
+    assert len(drawn) == 1
+    other = [pictures.Mark("a", "points", stats.Interval(1.0, 0.5, 1.6, "t over seeds"), 1.4)]
+    assert pictures.drawn(path, draw, other) != path.read_bytes()
+    assert len(drawn) == 2
+    with Image.open(path) as picture:  # still a whole PNG with the digest inside, 900 pixels wide at 1.5 times
+        picture.load()
+        assert picture.width == 1350
+
+
+def test_the_table_says_what_the_runs_say(built: tuple[Path, Path, list[Path]]) -> None:
+    results, reports, _ = built
+    page = (reports / "lrn-ablation.md").read_text()
+    frame = store.collect(results)
+    block = store.read_blocks(results)[0][0]
+    for arm, digest in block.arms.items():
+        errors = frame[(frame.digest == digest) & (frame.view == "ten")].top1_error_percent
+        assert f"| 3 of 3 | {errors.mean():.2f} ± {errors.std():.2f} |" in page, arm
+
+
+def test_the_scoreboard_says_what_the_statistics_say(
+    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+) -> None:
+    results, reports, _ = built
+    block = store.read_blocks(results)[0][0]
+    judged = stats.judge(named(experiments, "lrn-ablation"), block, results)[0]
+    assert judged.estimate is not None
+    index = (reports / "index.md").read_text()
+    (row,) = [line for line in index.splitlines() if "no-lrn against with-lrn" in line and "`smoke`" in line]
+    low, high = (words.number(end, signed=True) for end in (judged.estimate.low, judged.estimate.high))
+    assert f"top-1: {words.number(judged.estimate.mean, signed=True)} points [{low}, {high}]" in row
+    assert "top-1: +1.4 points<br>top-5: +1.2 points" in row
+    assert "top-1: +1.37 points<br>top-5: +1.15 points" in row  # runs 148 minus 145
+    assert f"{judged.word} (at this scale)" in row
+
+
+def test_every_claim_has_a_row_even_when_nothing_was_run(
+    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+) -> None:
+    _, reports, _ = built
+    index = (reports / "index.md").read_text()
+    rows = [line for line in index.splitlines() if line.startswith("| ") and "| experiment |" not in line]
+    for experiment in experiments:
+        told = [row for row in rows if re.search(rf"\b{re.escape(experiment.name)}\b", row.split("|")[1])]
+        assert len(told) >= len(experiment.claims), experiment.name
+        if experiment.name != "lrn-ablation":
+            assert all("not evaluated" in row for row in told)
+
+
+def test_every_link_of_a_page_leads_somewhere(built: tuple[Path, Path, list[Path]]) -> None:
+    for page in built[2]:
         if page.suffix == ".md":
             for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
                 assert (page.parent / target).is_file(), (page, target)
 
 
+def test_csv_holds_full_precision_and_units(built: tuple[Path, Path, list[Path]]) -> None:
+    results, reports, _ = built
+    rows = list(csv.DictReader(io.StringIO((reports / "scoreboard.csv").read_text())))
+    row = next(one for one in rows if (one["arm"], one["metric"], one["block"]) == ("no-lrn", "top1_error", "smoke"))
+    frame, block = store.collect(results), store.read_blocks(results)[0][0]
+    ten = frame[frame.view == "ten"].set_index("digest").top1_error_percent
+    effect = (ten[block.arms["no-lrn"]].to_numpy() - ten[block.arms["with-lrn"]].to_numpy()).mean()
+    assert row["unit"] == "points"
+    assert float(row["estimate"]) == pytest.approx(effect, abs=1e-9)
+    assert float(row["published"]) == 1.4
+
+
+def test_latex_escapes_what_latex_would_read() -> None:
+    import pandas as pd
+
+    table = tables.Table(
+        "t", "100% of a_b & c", ["x (%)"], [["\N{MINUS SIGN}1.0 ± 0.1"], ["`model.norm` \\"]], pd.DataFrame()
+    )
+    text = tables.latex(table)
+    assert r"\caption{100\% of a\_b \& c}" in text
+    assert r"$-$1.0 $\pm$ 0.1 \\" in text
+    assert r"model.norm \textbackslash{} \\" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
 def test_partial_blocks_say_so(experiments: list[Ablation], tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    write_block(results, lrn(experiments), "smoke", LEVELS, seeds=5, finished=2)
-    report.build(experiments, None, results, reports)
+    block = write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=5, finished=2)
+    begun = store.run_directory(results, block.arms["no-lrn"], 2) / "metrics.jsonl"
+    begun.parent.mkdir(parents=True)
+    begun.write_text('{"epoch": 1, "train_error": 60.0}\n')
+    report.build(experiments, ["lrn-ablation"], results, reports)
     text = (reports / "lrn-ablation.md").read_text()
-    assert "8 of 20 runs are finished: **this report is partial**" in text
+    assert "8 of 20 runs are finished: **this report is partial** (1 begun)" in text
     assert "| 2 of 5 |" in text
     assert "`repro run lrn-ablation --preset smoke --seeds 5`" in text
 
 
 def test_damage_is_listed_and_left_out(experiments: list[Ablation], tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    block = write_block(results, lrn(experiments), "smoke", LEVELS)
+    block = write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
     cut = store.run_directory(results, block.arms["no-lrn"], 1) / "run.json"
     cut.write_text(cut.read_text()[:100])
     old = store.run_directory(results, block.arms["with-lrn"], 2) / "run.json"
     old.write_text(old.read_text().replace('"schema": 1', '"schema": 0'))
     (results / "experiments" / "lrn-ablation" / "broken.json").write_text("{")
+    gone = results / "experiments" / "gone" / "smoke.json"
+    gone.parent.mkdir()
+    gone.write_text(
+        json.dumps({"experiment": "gone", "preset": "smoke", "changes": {}, "seeds": 1, "arms": {}, "schema": 1})
+    )
     report.build(experiments, None, results, reports)
     index, page = (reports / "index.md").read_text(), (reports / "lrn-ablation.md").read_text()
     assert f"`runs/{block.arms['no-lrn']}/seed-1/run.json`: cannot be read" in index
     assert "written with schema 0, this version reads 1" in index
     assert "`experiments/lrn-ablation/broken.json`: cannot be read" in index
+    assert "`experiments/gone/smoke.json`: no experiment 'gone' is registered" in index
     assert str(tmp_path) not in index + page
     assert "10 of 12 runs are finished" in page
+
+
+def test_changes_are_part_of_the_command_and_of_the_file_names(experiments: list[Ablation], tmp_path: Path) -> None:
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    changes = {"optim.batch_size": 16, "optim.learning_rate": 0.02}
+    block = write_block(results, named(experiments, "lrn-ablation"), "smoke", {"with-lrn": 30.0}, changes=changes)
+    report.build(experiments, ["lrn-ablation"], results, reports)
+    page = (reports / "lrn-ablation.md").read_text()
+    assert "--seeds 3 --set optim.batch_size=16 --set optim.learning_rate=0.02`" in page
+    assert (reports / "lrn-ablation" / f"{block.name}-curves.png").is_file()
+    assert "| optim.batch_size | 128 | 16 |" in page
+
+
+RACE = Ablation(
+    name="race",
+    question="Is relu faster?",
+    factor="model.activation",
+    section="3.1",
+    arms=[Arm("relu"), Arm("tanh", {"model.activation": "tanh"})],
+    presets=["smoke"],
+    claims=[Claim.ratio("tanh", "relu", times=6.0, source="Figure 1", measured=paper.CIFAR_TRAIN)],
+    search=Search("optim.learning_rate", (0.001, 0.01)),
+)
+
+
+def test_figure_1_and_the_search(tmp_path: Path) -> None:
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    changes = {"schedule.stop_train_error": 25.0}
+    asked = write_block(
+        results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0}, changes=changes, target_epochs={"relu": 5.0, "tanh": 30.0}
+    )
+    base = config.override(presets.preset("smoke"), changes)
+    tried = {str(value): config.override(base, {"optim.learning_rate": value}) for value in (0.001, 0.01)}
+    digests = {value: config.digest(one, "made-up") for value, one in tried.items()}
+    write_run(results, tried["0.001"], digests["0.001"], 1000, 20.0, target=12.0)
+    write_run(results, tried["0.01"], digests["0.01"], 1000, 20.0, target=5.0)
+    path = results / "experiments" / "race" / f"{asked.name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "searches": {"relu": digests}}))
+    report.build([RACE], None, results, reports)
+    page = (reports / "race.md").read_text()
+    assert f"](race/{asked.name}-figure1.png)" in page
+    assert "| relu | 0.001 | 12.00 |  |" in page
+    assert "| relu | 0.01 | 5.00 | taken |" in page
+    assert "| 6.0 times | 6.00 times [" in page
+
+
+SHOWN = Ablation(
+    name="shown",
+    question="What do the kernels look like?",
+    factor="nothing",
+    section="6.1",
+    arms=[Arm("alexnet")],
+    presets=["smoke", "cifar10"],
+    products=["kernels", "neighbors"],
+)
+
+
+@pytest.mark.parametrize(("preset", "published"), [("smoke", True), ("cifar10", False)])
+def test_pictures_of_others_stay_on_this_machine(tmp_path: Path, preset: str, published: bool) -> None:
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    block = write_block(results, SHOWN, preset, {"alexnet": 20.0}, seeds=1)
+    place = store.run_directory(results, block.arms["alexnet"], 0)
+    flat = np.full((8, 8, 8, 3), 99, np.uint8)
+    np.savez(
+        place / "neighbors.npz",
+        guess_picture=flat, guess_label=np.zeros(8, int), guess_class=np.tile(np.arange(5), (8, 1)),
+        guess_probability=np.full((8, 5), 0.2), query_picture=flat[:5], query_label=np.zeros(5, int),
+        near_picture=np.repeat(flat[:5, None], 6, axis=1), near_label=np.zeros((5, 6), int),
+        near_distance=np.zeros((5, 6)), class_name=np.array([f"class_{number}" for number in range(8)]),
+    )  # fmt: skip
+    written = report.build([SHOWN], None, results, reports, html=True)
+    page = (reports / "shown.md").read_text()
+    assert f"](shown/{preset}-alexnet-figure3.png)" in page
+    figure = f"shown/{preset}-alexnet-figure4.png"
+    assert (reports / figure).exists() is published
+    assert (f"]({figure})" in page) is published
+    local = reports / "local" / figure
+    assert local.exists() is not published
+    if not published:
+        assert (reports / "local" / ".gitignore").read_text() == "*\n"
+        assert f"`reports/local/{figure}`" in page
+        assert "figure4.png" not in (reports / "index.html").read_text().replace(f"reports/local/{figure}", "")
+        assert local in written
+
+
+def test_a_damaged_product_is_left_out_and_the_page_stays(tmp_path: Path) -> None:
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    block = write_block(results, SHOWN, "smoke", {"alexnet": 20.0}, seeds=1)
+    (store.run_directory(results, block.arms["alexnet"], 0) / "kernels.npy").write_bytes(b"cut")
+    report.build([SHOWN], None, results, reports)
+    assert "figure3" not in (reports / "shown.md").read_text()
+
+
+def test_claims_of_other_scales_are_marked(experiments: list[Ablation], built: tuple[Path, Path, list[Path]]) -> None:
+    gathered = gather(experiments, built[0])
+    evaluated = [score for score in gathered.scores if score.judgement and score.judgement.estimate]
+    assert evaluated
+    for score in evaluated:
+        assert score.judgement is not None
+        assert not score.judgement.same_setting
+        assert contents.verdict(score.judgement).endswith("(at this scale)")
+    assert all(mark.same_setting is False for mark in contents.forest_marks(gathered.scores))
+
+
+def test_run_notes_are_differences_of_runs() -> None:
+    claim = Claim.effect(
+        "tanh", "relu", top1=1.4, top5=1.2, source="s", measured=paper.VALIDATION_2012, runs=paper.runs("148", "145")
+    )
+    assert Score(RACE, claim, "top1_error").noted == pytest.approx(42.0340 - 40.6640)
+    assert Score(RACE, claim, "top5_error").noted == pytest.approx(19.3620 - 18.2100)
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "text"),
+    [
+        (1.404, {}, "1.40"), (-0.001, {"signed": True}, "0.00"), (-1.5, {"signed": True}, "\N{MINUS SIGN}1.50"),
+        (1.5, {"signed": True}, "+1.50"), (None, {}, "\N{EN DASH}"), (float("nan"), {}, "\N{EN DASH}"),
+        (float("inf"), {}, "\N{INFINITY}"), (float("-inf"), {"signed": True}, "\N{MINUS SIGN}\N{INFINITY}"),
+    ],
+)  # fmt: skip
+def test_numbers_as_people_read_them(value: float | None, options: dict[str, bool], text: str) -> None:
+    assert words.number(value, **options) == text
+
+
+def test_condensing_loses_no_difference() -> None:
+    changed = config.diff(presets.paper(), presets.preset("cifar10"))
+    condensed = contents.condense(changed)
+    assert len(condensed) < len(changed) / 2
+    told = " ".join(condensed)
+    for key in changed:
+        path = key.split(".")
+        assert key in told or (path[2] in told and path[-1] in told), key
+
+
+def test_the_terminal_gets_the_same_words(experiments: list[Ablation], built: tuple[Path, Path, list[Path]]) -> None:
+    results, reports, _ = built
+    rows = report.verdict_table(named(experiments, "lrn-ablation"), store.read_blocks(results)[0][0], results)
+    page = (reports / "lrn-ablation.md").read_text()
+    for row in rows:
+        assert f"| {row['what']} | {row['metric']} | {row['published']} | {row['ours [95% interval]']} |" in page
