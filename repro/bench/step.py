@@ -35,6 +35,7 @@ TARGETS = {
     "lrn_cost_bfloat16": "at most 1.2",
     "fraction_of_gemm": "at least 0.5",
     "memory_over_plain": "at most 1",
+    "jobs_over_one": "more than 1",
 }
 
 
@@ -45,6 +46,8 @@ class Spec(NamedTuple):
     preset: str
     batch: int
     changes: dict[str, Any]
+    threads: int = 0  # 0: torch's choice
+    copies: int = 1  # processes that take each step at the same time
 
 
 def measure(quick: bool = False) -> BenchResult:
@@ -63,7 +66,7 @@ def measure(quick: bool = False) -> BenchResult:
         samples, closing = take_turns(specs, rounds)
         for name, spec in specs.items():
             if spec.kind != "gemm":
-                rates = [spec.batch / seconds for seconds in samples[name]]
+                rates = [spec.copies * spec.batch / seconds for seconds in samples[name]]
                 rows.append(row(f"{net} net, batch {spec.batch}: {name}", "images/s", rates))
         return samples, closing
 
@@ -101,6 +104,13 @@ def measure(quick: bool = False) -> BenchResult:
     ratios["cifar_over_plain"] = ratio(samples["plain torch"], samples[mine])
     for precision in (best, other):
         ratios[f"cifar_lrn_cost_{precision}"] = lrn_cost(samples, precision)
+
+    jobs = 1 if torch.cuda.is_available() else min(4, facts["cores"])
+    if jobs > 1:
+        one = Spec("ours", cifar, batch, {}, threads=facts["cores"])
+        several = one._replace(threads=facts["cores"] // jobs, copies=jobs)
+        samples, _ = group("cifar", {"one run on all cores": one, f"{jobs} runs at once": several})
+        ratios["jobs_over_one"] = jobs * ratio(samples["one run on all cores"], samples[f"{jobs} runs at once"])
     notes = []
     if not in_hardware:
         notes = [
@@ -119,11 +129,12 @@ def take_turns(specs: dict[str, Spec], rounds: int) -> tuple[Samples, dict[str, 
 
 
 class _Contender:
-    """A child process that takes a sample for each line it is sent, and says what it cost when the lines end."""
+    """Child processes that take a sample for each line they are sent, and say what it cost when the lines end."""
 
     def __init__(self, spec: Spec) -> None:
         command = [sys.executable, "-m", __name__, json.dumps(spec._asdict())]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.processes = [subprocess.Popen(command, **pipes) for _ in range(spec.copies)]  # type: ignore[call-overload]
 
     def __enter__(self) -> _Contender:
         try:
@@ -134,29 +145,28 @@ class _Contender:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self.process.wait()
+        for process in self.processes:
+            process.kill()
+            process.stdin.close()
+            process.stdout.close()
+            process.wait()
 
-    def _read(self) -> dict[str, float]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"a measured process ended with status {self.process.wait()}")
-        answer: dict[str, float] = json.loads(line)
-        return answer
+    def _read(self) -> list[dict[str, float]]:
+        lines = [process.stdout.readline() for process in self.processes]
+        for line, process in zip(lines, self.processes, strict=True):
+            if not line:
+                raise RuntimeError(f"a measured process ended with status {process.wait()}")
+        return [json.loads(line) for line in lines]
 
     def sample(self) -> float:
-        assert self.process.stdin is not None
-        print(file=self.process.stdin, flush=True)
-        return self._read()["sample"]
+        for process in self.processes:
+            print(file=process.stdin, flush=True)
+        return max(answer["sample"] for answer in self._read())
 
     def close(self) -> dict[str, float]:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        return self._read()
+        for process in self.processes:
+            process.stdin.close()
+        return {"peak_mib": sum(answer["peak_mib"] for answer in self._read())}
 
 
 # ------------------------------------------------------------------------------------------------ inside the contender
@@ -172,6 +182,8 @@ class Measured(NamedTuple):
 def prepare(spec: Spec) -> Measured:
     """Build the contender, warm it up, and choose how many steps make a sample."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
     if spec.kind == "gemm":
         work, flops = gemm(spec.changes["precision"], device)
     else:
