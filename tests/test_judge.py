@@ -146,6 +146,20 @@ def test_fewer_than_three_seeds_get_images_only_and_no_verdict(tmp_path: Path, s
     assert found.effect.p is None
 
 
+def test_two_runs_vary_with_all_of_their_images(tmp_path: Path) -> None:
+    """Not only with what the two have in common: the interval is of these networks."""
+    one = ablation(Claim.value("with", top1=20.0, source="here", measured=PHOTOS), arms=[Arm("with")])
+    generator = np.random.default_rng(2)
+    wrongs = [generator.random(1000) < 0.2 for _ in range(2)]
+    for seed, wrong in enumerate(wrongs):
+        write_predictions(tmp_path, "with", seed, wrong)
+    write(tmp_path, "with", [100 * wrong.mean() for wrong in wrongs])
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert found.estimate is not None
+    error = 100 * np.mean(wrongs, axis=0).std(ddof=1) / math.sqrt(1000)
+    assert (found.estimate.high - found.estimate.low) / 2 == pytest.approx(1.96 * error, rel=0.06)
+
+
 def test_one_run_without_predictions_has_a_mean_and_no_ends(tmp_path: Path) -> None:
     one = ablation(worse())
     write(tmp_path, "with", [20.0])

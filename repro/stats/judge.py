@@ -184,7 +184,7 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         estimate = over_seeds(values, confidence=confidence)
     else:
         tested = [runs.wrong(arm, blank.metric, view, at, group=group, half=half) for at in range(len(values))]
-        images = _images([None if one is None else (one[0], 100 * one[1]) for one in tested])
+        images = _images([None if one is None else (one[0], 100 * one[1]) for one in tested], whole=True)
         if images:
             estimate = images_only(values, images, confidence=confidence)
         else:
@@ -243,8 +243,8 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
         one, two = (runs.wrong(side, metric, view, seed, group=group, half=half) for side in (arm, reference))
         if one is not None and two is not None and len(one[0]) == len(two[0]) and (one[0] == two[0]).all():
             both.append((one, two))
-    images = _images([(one[0], 100 * (one[1] - two[1])) for one, two in both])
     many = len(paired) >= intervals.FEWEST_SEEDS
+    images = _images([(one[0], 100 * (one[1] - two[1])) for one, two in both], whole=not many)
     p = None
     if many:
         interval, p = intervals.hierarchical(points, images, confidence=confidence)
@@ -300,19 +300,23 @@ def _sooner(arm: Iterable[Count], reference: Iterable[Count]) -> float:
     return intervals.improvement([count.epochs for count in arm], [count.epochs for count in reference])
 
 
-def _images(effects: Sequence[tuple[Any, Any] | None]) -> Images | None:
-    """The images' part of effects on the same images, points; None where some are missing or on others."""
+def _images(effects: Sequence[tuple[Any, Any] | None], *, whole: bool) -> Images | None:
+    """The images' part of effects on the same images, points; None where some are missing or on others.
+
+    `whole`: all that other images would change for these networks, not only what their seeds share.
+    """
     import numpy as np
 
     from repro.stats.intervals import images_part
 
-    whole = [one for one in effects if one is not None]
-    if not whole or len(whole) < len(effects):
+    there = [one for one in effects if one is not None]
+    if not there or len(there) < len(effects):
         return None
-    index = whole[0][0]
-    if any(len(one[0]) != len(index) or (one[0] != index).any() for one in whole):
+    index = there[0][0]
+    if any(len(one[0]) != len(index) or (one[0] != index).any() for one in there):
         return None
-    return images_part(np.stack([one[1] for one in whole]))
+    points = np.stack([one[1] for one in there])
+    return images_part(points.mean(axis=0, keepdims=True) if whole else points)
 
 
 def _open(values: Sequence[float], runs: str) -> Interval:
