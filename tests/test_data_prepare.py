@@ -1,5 +1,6 @@
 """Preparation: every form of source, dirty pictures, interruption, subsets, verification, the embedded photographs."""
 
+import errno
 import hashlib
 import io
 import os
@@ -443,6 +444,20 @@ def test_storage_has_its_cost_and_a_full_disk_is_told_first(
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ValueError, match=r"GB free; 60 raw pictures take about"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(preparation.Writer, "append", full)
+    with pytest.raises(ValueError, match="No space left on device; what is written already is kept"):
+        prepare("made-up", source=tree, directory=tmp_path, size=SIZE, announce=lambda count, costs: told.append(count))
+    assert told == [60]
 
 
 @pytest.mark.parametrize(

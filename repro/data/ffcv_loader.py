@@ -31,6 +31,8 @@ try:
     numba.typed.Dict = dict
     ffcv_loader: Any = importlib.import_module("ffcv.loader.loader")
     from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+
+    epoch_iterator: Any = importlib.import_module("ffcv.loader.epoch_iterator")
     from ffcv.loader.epoch_iterator import EpochIterator
     from ffcv.memory_managers.os_cache import OSCacheContext, OSCacheManager
     from ffcv.pipeline.compiler import Compiler
@@ -40,6 +42,7 @@ finally:
     torch.set_num_threads(_threads[0])  # importing FFCV sets both to 1
     numba.set_num_threads(_threads[1])
 
+epoch_iterator.IS_CUDA = False  # our pipeline ends in memory; else FFCV makes GPU streams and events for every epoch
 TJPF_RGB, TJERR_FATAL = 0, 1  # turbojpeg.h
 AHEAD = 3  # batches that wait for the consumer
 POLL = 0.2  # seconds between two looks at whether the loader thread lives

@@ -6,6 +6,7 @@ nothing when the set is there already.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -69,14 +70,17 @@ def prepare(
     seed: int = 0,
     allow_bad: int | None = None,
     progress: Listener = lambda _: None,
+    announce: Callable[[int, list[Cost]], None] = lambda _, __: None,
 ) -> Manifest:
     """Prepare set `name` in `directory`; returns its manifest, at once when it is prepared already.
 
     size is the side of the stored square (None: the set's usual one). resize "short-crop" brings the short side to it
     and crops the center (section 2), "warp" squashes both sides (F29). classes and per_class make a class-balanced
     subset, the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of
-    unreadable pictures that is accepted; None: 0.1%.
-    Errors: ValueError, one line, for a source that cannot be read or too many unreadable pictures.
+    unreadable pictures that is accepted; None: 0.1%. announce is called once before anything is written, with the
+    number of pictures and what each storage would cost.
+    Errors: ValueError, one line, for a source that cannot be read, too many unreadable pictures, or a directory that
+    cannot be written.
     """
     size = size or SOURCES.get(name, 256)
     check_options(resize, storage, quality)
@@ -84,35 +88,45 @@ def prepare(
         raise ValueError(f"--size {size}: the stored square must have at least 8 pixels a side")
     called = subset_name(name, classes, per_class, seed)
     target = directory / manifests.folder(called, size, resize, storage, quality)
-    if not target.parent.exists():
-        directory.mkdir(parents=True)
-    with alone(target):
-        done = manifests.load(target)
-        return done or _prepare(
-            name, called, target, source, size, resize, storage, quality, classes, per_class, seed, allow_bad, progress
-        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with alone(target):
+            done = manifests.load(target)
+            if done:
+                return done
+            origin = open_source(name, source, directory / "downloads", unfinished(target) / "unpacked", progress)
+            if classes or per_class:
+                origin = subset(origin, classes, per_class, seed)
+            count = len(origin.train.names) + len(origin.test.names)
+            announce(count, storage_costs(count, size))
+            check_space(directory, count, size, storage, quality)
+            return write(target, called, origin, size, resize, storage, quality, allow_bad, progress)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"{error.filename or directory}: {error.strerror}; what is written already is kept"
+            ) from None
+        raise
 
 
-def _prepare(
-    name: str,
-    called: str,
+def unfinished(target: Path) -> Path:
+    """The folder that is `target` in the making."""
+    return target.with_name(target.name + ".part")
+
+
+def write(
     target: Path,
-    source: Path | None,
+    called: str,
+    origin: sources.Source,
     size: int,
     resize: str,
     storage: str,
     quality: int | None,
-    classes: int | None,
-    per_class: int | None,
-    seed: int,
     allow_bad: int | None,
     progress: Listener,
 ) -> Manifest:
-    work = target.with_name(target.name + ".part")
-    origin = open_source(name, source, target.parent / "downloads", work / "unpacked", progress)
-    if classes or per_class:
-        origin = subset(origin, classes, per_class, seed)
-    check_space(target.parent, len(origin.train.names) + len(origin.test.names), size, storage, quality)
+    """Write both splits, the mean image and the manifest beside `target`, then give the folder its name."""
+    work = unfinished(target)
     work.mkdir(exist_ok=True)
     train, test = (
         write_split(work, split_name, split, len(origin.classes), size, resize, storage, quality, allow_bad, progress)
