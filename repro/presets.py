@@ -143,8 +143,12 @@ def reduced(source: str, size: int, crop: int, classes: int, widths: tuple[int, 
 
 
 def tiny() -> Config:
-    """64x64 pictures of 200 classes (Tiny ImageNet): crops of 56."""
-    return reduced("tiny200", 64, 56, 200, (48, 128, 192, 192, 128, 1024, 1024), epochs=60, patience=4)
+    """64x64 pictures of 200 classes (Tiny ImageNet): crops of 56.
+
+    The loss stays at chance for long: 5.31 after 360 batches of 32 with 0.01 and with 0.02, in either reading. So the
+    plateau waits ten epochs: with 10,000 pictures these are 780 batches of 128.
+    """
+    return reduced("tiny200", 64, 56, 200, (48, 128, 192, 192, 128, 1024, 1024), epochs=60, patience=10)
 
 
 def cifar10() -> Config:
