@@ -289,6 +289,15 @@ def test_claims_of_other_scales_are_marked(experiments: list[Ablation], built: t
     assert all(mark.same_setting is False for mark in contents.forest_marks(gathered.scores))
 
 
+def test_open_intervals_are_drawn_to_the_edge() -> None:
+    open_end = stats.Interval(float("inf"), 2.0, float("inf"), "censored")
+    marks = [pictures.Mark("a", "times", open_end, 6.0), pictures.Mark("b", "points", None, -1.0)]
+    low, high = pictures._edges(marks[:1], "times")
+    assert low < 1 < 6 < high < 7
+    with Image.open(io.BytesIO(pictures.effects(marks))) as picture:
+        assert picture.width == 1350
+
+
 def test_run_notes_are_differences_of_runs() -> None:
     claim = Claim.effect(
         "tanh", "relu", top1=1.4, top5=1.2, source="s", measured=paper.VALIDATION_2012, runs=paper.runs("148", "145")

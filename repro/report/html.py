@@ -7,6 +7,7 @@ see them. A content security policy in the page forbids every request.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def render(
             own=own,
             board=board,
             columns=COLUMNS,
-            verdicts=sorted({row[-1].text for row in board}),
+            verdicts=sorted({str(row[-1].key) for row in board}),
             scales=sorted({row[-2].text for row in board} - {words.NOTHING}),
             forest=None if forest is None else data_uri(forest),
             plots={name: [plots(one) for one in several] for name, several in sections.items()},
@@ -106,11 +107,16 @@ def _row(score: Score) -> list[Cell]:
         Cell(words.metric(score.metric), score.metric),
         Cell(words.published(score.claim, score.metric), score.published),
         Cell(words.quantity(score.noted, unit), score.noted),
-        Cell(words.with_interval(estimate, unit), estimate.mean if estimate else None),
+        Cell(words.with_interval(estimate, unit), _key(estimate.mean) if estimate else None),
         Cell(str(one.seeds) if one else words.NOTHING, one.seeds if one else None),
         Cell(score.block.name, score.block.name) if score.block else Cell(words.NOTHING, None),
-        Cell(score.word, score.word),
+        Cell(contents.verdict(one), score.word),
     ]
+
+
+def _key(value: float) -> float | str:
+    """A number as JavaScript reads it."""
+    return f"{'-' if value < 0 else ''}Infinity" if math.isinf(value) else value
 
 
 def data_uri(png: bytes) -> str:
@@ -142,7 +148,7 @@ def _plot(section: Section, frame: pd.DataFrame, column: str, title: str) -> Plo
     traces: list[dict[str, Any]] = []
     for place, (arm, label) in enumerate(arms.items()):
         mine = frame[frame["arm"] == arm]
-        style = {"color": pictures.PALETTE[place % len(pictures.PALETTE)], "dash": PLOTLY_DASHES[place // 2 % 4]}
+        style = {"color": pictures.PALETTE[place % len(pictures.PALETTE)], "dash": PLOTLY_DASHES[place % 4]}
         traces += _by_seed(mine, column, arm, label, style) if single else _band(mine, column, arm, label, style)
     part = section.part
     name = f"{part.experiment.name}--{part.block.name.replace('+', '-')}--{column}"

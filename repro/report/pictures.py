@@ -239,7 +239,12 @@ class Mark:
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
-    """A row a mark: ours above, the paper's below, so that neither hides the other."""
+    """A row a mark: ours above, the published number below, so that neither hides the other."""
+    edges = _edges(marks, unit)
+    axes.set(xlim=edges, ylim=(len(marks) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
+    if unit != "percent":
+        axes.axvline(0 if unit == "points" else 1, color="0.25", linewidth=1.2, zorder=1)
     for row, mark in enumerate(marks):
         if row % 2 == 0:
             axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
@@ -249,12 +254,31 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
             axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
         if mark.estimate is not None:
             place = row if mark.published is None and mark.noted is None else row - 0.17
-            axes.plot([mark.estimate.low, mark.estimate.high], [place, place], color=OURS, linewidth=2.4, zorder=4)
-            axes.plot(mark.estimate.mean, place, **_ours(mark.same_setting), zorder=5)
-    axes.set_ylim(len(marks) - 0.5, -0.5)
-    axes.grid(axis="y", visible=False)
-    if unit != "percent":
-        axes.axvline(0 if unit == "points" else 1, color="0.25", linewidth=1.2, zorder=1)
+            _interval(axes, mark.estimate, place, edges, mark.same_setting)
+
+
+def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
+    """Left and right end of a panel: all that is finite, no effect (0 points, once the epochs), and some room."""
+    numbers = [number for mark in marks for number in (mark.published, mark.noted) if number is not None]
+    for estimate in (mark.estimate for mark in marks if mark.estimate):
+        numbers += [estimate.mean, estimate.low, estimate.high]
+    numbers += {"points": [0.0], "times": [1.0]}.get(unit, [])
+    finite = [number for number in numbers if math.isfinite(number)]
+    room = 0.06 * ((max(finite) - min(finite)) or 1.0)
+    return min(finite) - room, max(finite) + room
+
+
+def _interval(
+    axes: Axes, estimate: Interval, place: float, edges: tuple[float, float], same_setting: bool | None
+) -> None:
+    """The estimate and its bar; an end that is not finite is an arrow at the edge of the panel."""
+    low, high = max(estimate.low, edges[0]), min(estimate.high, edges[1])
+    axes.plot([low, high], [place, place], color=OURS, linewidth=2.4, zorder=4)
+    for end, edge, arrow in ((estimate.low, edges[0], "<"), (estimate.high, edges[1], ">")):
+        if math.isinf(end):
+            axes.plot(edge, place, arrow, color=OURS, markersize=9, clip_on=False, zorder=5)
+    if math.isfinite(estimate.mean):
+        axes.plot(estimate.mean, place, **_ours(same_setting), zorder=6)
 
 
 def _ours(same_setting: bool | None) -> dict[str, Any]:
@@ -285,7 +309,6 @@ def effects(marks: Sequence[Mark]) -> bytes:
             _marks(axes, group, unit)
             axes.set_yticks(range(len(group)), [mark.label for mark in group])
             axes.set_xlabel(TITLES[unit])
-            axes.margins(x=0.08)
         legend = [
             Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
             for same, where in ((True, "the claim's setting"), (False, "another scale or data"), (None, "no claim"))
