@@ -362,6 +362,17 @@ def test_a_reduced_scale_never_claims_to_have_tested_the_full_one(tmp_path: Path
     assert "says nothing of ILSVRC-2012 validation, ten views" in found.reason
 
 
+@pytest.mark.parametrize(("preset", "differences"), [("cifar-26", ()), ("cifar10", ("scale: preset cifar10",))])
+def test_the_data_alone_do_not_make_the_setting(tmp_path: Path, preset: str, differences: tuple[str, ...]) -> None:
+    """Both presets are of CIFAR-10; one is the published network, the other a small AlexNet."""
+    claim = Claim.value("net", top1=26.0, source="layers-80sec", measured=paper.CIFAR_TEST)
+    one = ablation(claim, arms=[Arm("net")], presets=["cifar-26", "cifar10"])
+    write(tmp_path, "net", [25.8, 26.1, 26.0], preset=preset)
+    found = only(judge(one, block(one, 3, preset), tmp_path))
+    assert found.differences == differences
+    assert found.word == ("not evaluated" if differences else "reproduced")
+
+
 def test_a_claim_without_its_setting_is_never_the_same_setting(tmp_path: Path) -> None:
     one = ablation(worse(measured=paper.NOT_SAID))
     for arm in ("with", "without"):
