@@ -419,18 +419,20 @@ def test_photos_train_and_test_windows_share_no_pixel_and_keep_a_gap() -> None:
     assert np.bincount(source.train.labels).tolist() == [sources.PHOTO_TRAIN] * len(source.classes)
     assert np.bincount(source.test.labels).tolist() == [sources.PHOTO_TEST] * len(source.classes)
 
-    def rows(split: sources.Split, label: int) -> set[int]:
-        starts = [
-            int(name.split(" at ")[1].split(",")[0])
-            for name, of in zip(split.names, split.labels, strict=True)
-            if of == label
-        ]
-        return {start + step for start in starts for step in range(sources.WINDOW)}
+    for label, whole in enumerate(sources.photographs()):
+        axis = 0 if whole.shape[0] >= whole.shape[1] else 1
 
-    for label in range(len(source.classes)):
-        train, test = rows(source.train, label), rows(source.test, label)
-        assert min(abs(a - b) for a in train for b in (min(test), max(test))) > sources.GAP
-        assert not train & test
+        def pixels(split: sources.Split, label: int = label, axis: int = axis) -> set[int]:
+            places = [
+                name.split(" at ")[1].split(",")[axis]
+                for name, of in zip(split.names, split.labels, strict=True)
+                if of == label
+            ]
+            return {int(place) + step for place in places for step in range(sources.WINDOW)}
+
+        train, test = pixels(source.train), pixels(source.test)
+        assert not {place + step for place in test for step in range(-sources.GAP, sources.GAP + 1)} & train
+        assert len(train) > 150 and len(test) > 120
     assert all(source.test.read(number).shape == (64, 64, 3) for number in (0, 639))
     assert sources.photos().train.names == source.train.names
 

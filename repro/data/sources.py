@@ -63,16 +63,20 @@ PHOTO_TRAIN, PHOTO_TEST = 256, 64  # windows of each photograph
 
 
 def photos() -> Source:
-    """Windows of 64x64 pixels: test windows from a middle band of each photograph, training windows from both sides.
+    """Windows of 64x64 pixels: test windows from two bands across each photograph, training windows from between them.
 
-    The bands lie along the longer side, `GAP` pixels apart, so no training window shares a pixel with a test window.
+    The bands are `GAP` pixels apart from the rest, so no training window shares a pixel with a test window; there are
+    two, so that what a photograph shows in its middle is in both splits.
     """
     pictures = photographs()
     generator = np.random.default_rng(2012)
-    windows = {"train": _windows(pictures, generator, "train"), "test": _windows(pictures, generator, "test")}
 
     def split(kind: str, each: int) -> Split:
-        places = windows[kind]
+        places = [
+            (label, *place)
+            for label, picture in enumerate(pictures)
+            for place in _windows(picture, generator, kind, each)
+        ]
         names = [f"{list(PHOTOGRAPHS)[label]} at {y},{x}" for label, y, x in places]
 
         def read(number: int) -> Pixels:
@@ -87,7 +91,7 @@ def photos() -> Source:
 
 
 def photographs() -> list[Pixels]:
-    """The photographs in the order of `PHOTOGRAPHS`, (height, width, 3), turned so that the longer side is axis 0."""
+    """The photographs in the order of `PHOTOGRAPHS`, (height, width, 3)."""
     import importlib.util
 
     from PIL import Image
@@ -102,29 +106,30 @@ def photographs() -> list[Pixels]:
             rgb = picture.convert("RGB")
             if min(rgb.size) > 600:  # the retina and the galaxies: bring their detail to the scale of the others
                 rgb = rgb.resize((rgb.width // 2, rgb.height // 2), Image.Resampling.BOX)
-            pixels = np.asarray(rgb)
-        pictures.append(pixels if pixels.shape[0] >= pixels.shape[1] else pixels.transpose(1, 0, 2))
+            pictures.append(np.asarray(rgb))
     return pictures
 
 
-def _windows(pictures: list[Pixels], generator: np.random.Generator, kind: str) -> list[tuple[int, int, int]]:
-    """(label, y, x) of every window; along axis 0 (the longer) the test band is the middle three tenths."""
-    places = []
-    for label, picture in enumerate(pictures):
-        rows = test_rows(picture.shape[0])
-        if kind == "test":
-            starts = np.arange(rows.start, rows.stop - WINDOW + 1)
-        else:
-            starts = np.r_[0 : rows.start - GAP - WINDOW + 1, rows.stop + GAP : picture.shape[0] - WINDOW + 1]
-        ys = generator.choice(starts, PHOTO_TRAIN if kind == "train" else PHOTO_TEST)
-        xs = generator.integers(0, picture.shape[1] - WINDOW + 1, len(ys))
-        places += [(label, int(y), int(x)) for y, x in zip(ys, xs, strict=True)]
-    return places
+def _windows(picture: Pixels, generator: np.random.Generator, kind: str, count: int) -> list[tuple[int, int]]:
+    """(y, x) of `count` windows, drawn along the longer side from the places that belong to `kind`."""
+    height, width, _ = picture.shape
+    length, across = max(height, width), min(height, width)
+    bands = test_bands(length)
+    starts = np.arange(length - WINDOW + 1)
+    if kind == "test":
+        allowed = [(starts >= band.start) & (starts + WINDOW <= band.stop) for band in bands]
+        starts = starts[np.any(allowed, axis=0)]
+    else:
+        allowed = [(starts + WINDOW + GAP <= band.start) | (starts >= band.stop + GAP) for band in bands]
+        starts = starts[np.all(allowed, axis=0)]
+    along = generator.choice(starts, count).tolist()
+    aside = generator.integers(0, across - WINDOW + 1, count).tolist()
+    return list(zip(along, aside, strict=True) if height >= width else zip(aside, along, strict=True))
 
 
-def test_rows(length: int) -> range:
-    """The band that test windows are cut from, of a photograph `length` pixels long."""
-    return range(round(0.35 * length), round(0.65 * length))
+def test_bands(length: int) -> list[range]:
+    """The two bands that test windows are cut from, across a photograph `length` pixels long."""
+    return [range(round(first * length), round((first + 0.16) * length)) for first in (0.22, 0.62)]
 
 
 CIFAR_MD5 = {  # of the six files of the official binary version
