@@ -291,7 +291,12 @@ def test_ratios_and_runs_that_never_get_there(tmp_path: Path, tanh: list[float |
     assert (found.word, found.unit) == (word, "times")
     assert reason in found.reason
     assert found.estimate is not None
-    assert math.isinf(found.estimate.high) == (None in tanh)
+    censored = None in tanh
+    assert math.isinf(found.estimate.high) == censored
+    assert found.effect is not None
+    assert (found.effect.permutation_p is None) == censored  # bounds are no effects
+    assert (found.effect.probability_of_improvement is None) == censored
+    assert (found.seeds_needed is None) == censored
 
 
 def test_a_claim_whose_runs_had_no_target_is_not_evaluated(tmp_path: Path) -> None:
