@@ -158,8 +158,8 @@ def plan_(
         return
     terminal.print_plan(made, bill)
     if power:
-        columns = ("experiment", "claim", "metric", "seeds so far", "seeds for 80% power")
-        rows = [[row[key] for key in ("experiment", "claim", "metric", "seeds", "needed")] for row in needed]
+        columns = ("experiment", "claim", "metric", "seeds so far", "seeds for 80% power", "as --max-seeds")
+        rows = [["-" if cell is None else cell for cell in row.values()] for row in needed]
         terminal.console.print(terminal.table("Power", columns, rows, right=columns[3:]))
 
 

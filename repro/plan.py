@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import Any
 
 from repro import store
@@ -214,22 +214,29 @@ def _add(runs: dict[str, Run], run: Run) -> None:
 
 
 def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[dict[str, Any]]:
-    """For every claim of the plan: seeds so far, and seeds that tell its effect from zero at 80% power (None: too few
-    runs are finished to know the spread, or the claim names no number)."""
-    from repro.stats import judge
+    """For every claim of the plan: seeds so far, and those that tell its effect from zero at 80% power, `needed` by one
+    look at the end and `max_seeds` by a look after every seed (None: too few runs are finished to know the spread, the
+    claim names no number, or no number of seeds is enough)."""
+    from repro.stats import judge, most_seeds
 
-    return [
-        {
-            "experiment": ablation.name,
-            "claim": f"{found.arm} against {found.reference}" if found.reference else found.arm,
-            "metric": found.metric,
-            "seeds": found.seeds,
-            "needed": found.seeds_needed,
-        }
-        for ablation, block in zip(experiments, plan.blocks, strict=True)
-        for found in judge(ablation, block, results)
-        if found.claim is not None
-    ]
+    rows = []
+    for ablation, block in zip(experiments, plan.blocks, strict=True):
+        for found in judge(ablation, block, results):
+            if found.claim is None:
+                continue
+            points = [effect for _, effect in found.effect.by_seed] if found.effect and found.unit == "points" else []
+            known = found.seeds_needed is not None and len(points) > 2
+            rows.append(
+                {
+                    "experiment": ablation.name,
+                    "claim": f"{found.arm} against {found.reference}" if found.reference else found.arm,
+                    "metric": found.metric,
+                    "seeds": found.seeds,
+                    "needed": found.seeds_needed,
+                    "max_seeds": most_seeds(stdev(points), found.published) if known and found.published else None,
+                }
+            )
+    return rows
 
 
 def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
