@@ -298,6 +298,19 @@ def test_open_intervals_are_drawn_to_the_edge() -> None:
         assert picture.width == 1350
 
 
+def test_a_claim_counts_once_at_its_largest_scale(
+    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+) -> None:
+    gathered = gather(experiments, built[0])
+    numbers = sum(len(claim.published) for experiment in experiments for claim in experiment.claims)
+    judged = [score for score in gathered.scores if score.word != "not evaluated"]
+    assert contents.summary(gathered.scores).startswith(
+        f"Of {numbers} published numbers, {len(judged)} were evaluated: "
+    )
+    again = contents.summary([*gathered.scores, *judged])
+    assert again == contents.summary(gathered.scores)
+
+
 def test_run_notes_are_differences_of_runs() -> None:
     claim = Claim.effect(
         "tanh", "relu", top1=1.4, top5=1.2, source="s", measured=paper.VALIDATION_2012, runs=paper.runs("148", "145")

@@ -15,6 +15,7 @@ from repro.report.gather import Gathered, Part, Record, Score
 from repro.report.pictures import Mark
 from repro.report.tables import Table
 from repro.stats import Interval, Judgement
+from repro.stats.values import WORDS
 
 
 def n_of(part: Part, arm: str) -> str:
@@ -48,6 +49,8 @@ def command(part: Part) -> str:
         "--seeds",
         str(part.block.seeds),
     ]
+    if part.block.max_seeds is not None:
+        words_of_it += ["--until-decided", "--max-seeds", str(part.block.max_seeds)]
     for key, value in part.block.changes.items():
         words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words_of_it)
@@ -315,6 +318,17 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
         )
         rows.setdefault(id(claim), mark)
     return list(rows.values())
+
+
+def summary(scores: Sequence[Score]) -> str:
+    """How many published numbers were evaluated, and with which verdicts; each at its largest scale."""
+    first: dict[tuple[int, str], str] = {}
+    for score in scores:
+        first.setdefault((id(score.claim), score.metric), score.word)
+    counts = Counter(first.values())
+    judged = len(first) - counts["not evaluated"]
+    told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")
+    return f"Of {len(first)} published numbers, {judged} were evaluated{': ' + told if told else ''}."
 
 
 def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
