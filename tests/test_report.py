@@ -136,6 +136,10 @@ def test_csv_holds_full_precision_and_units(built: tuple[Path, Path, list[Path]]
     assert row["unit"] == "points"
     assert float(row["estimate"]) == pytest.approx(effect, abs=1e-9)
     assert float(row["published"]) == 1.4
+    arms = list(csv.DictReader(io.StringIO((reports / "lrn-ablation" / "smoke-arms.csv").read_text())))
+    for arm in arms:
+        assert float(arm["top1_error_percent_mean"]) == pytest.approx(ten[block.arms[arm["arm"]]].mean())
+        assert float(arm["gap_points_mean"]) == pytest.approx(5.0)
 
 
 def test_latex_escapes_what_latex_would_read() -> None:
@@ -144,7 +148,8 @@ def test_latex_escapes_what_latex_would_read() -> None:
     table = tables.Table(
         "t", "100% of a_b & c", ["x (%)"], [["\N{MINUS SIGN}1.0 ± 0.1"], ["`model.norm` \\"]], pd.DataFrame()
     )
-    text = tables.latex(table)
+    text = tables.latex(table, "lrn-t")
+    assert r"\label{tab:lrn-t}" in text
     assert r"\caption{100\% of a\_b \& c}" in text
     assert r"$-$1.0 $\pm$ 0.1 \\" in text
     assert r"model.norm \textbackslash{} \\" in text

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from repro import config, paper, presets
 from repro.ablation import EPOCHS_TO_TARGET
@@ -16,6 +16,9 @@ from repro.report.pictures import Mark
 from repro.report.tables import Table
 from repro.stats import Interval, Judgement
 from repro.stats.values import WORDS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def n_of(part: Part, arm: str) -> str:
@@ -95,7 +98,21 @@ def arms_table(part: Part) -> Table:
         "effect [95% interval]" if effects else "error [95% interval]", "published", "verdict",
     ]  # fmt: skip
     caption = f"{part.experiment.question} Preset {part.block.preset}; mean ± standard deviation over n runs."
-    return Table(f"{part.block.name}-arms", caption, columns, rows, part.summary, frozenset({3, 4, 5, 6, 7}))
+    return Table(
+        f"{part.block.name}-arms", caption, columns, rows, _with_units(part.summary), frozenset({3, 4, 5, 6, 7})
+    )
+
+
+def _with_units(summary: pd.DataFrame) -> pd.DataFrame:
+    """The same columns, units in their names: `top1_error_percent_mean`, `gap_points_sd`."""
+    units = {"error": "error_percent", "gap": "gap_points"}
+
+    def renamed(column: str) -> str:
+        metric, _, statistic = column.rpartition("_")
+        head, _, last = metric.rpartition("_")
+        return "_".join(filter(None, (head, units.get(last, last), statistic)))
+
+    return summary.rename(columns=renamed)
 
 
 def claims_table(part: Part) -> Table:

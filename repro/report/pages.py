@@ -135,7 +135,7 @@ def _formatted(path: str, table: tables.Table, formats: Sequence[str]) -> dict[s
     if "csv" in formats:
         files[f"{path}.csv"] = tables.csv(table).encode()
     if "latex" in formats:
-        files[f"{path}.tex"] = tables.latex(table).encode()
+        files[f"{path}.tex"] = tables.latex(table, path.replace("/", "-")).encode()
     return files
 
 

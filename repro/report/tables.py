@@ -39,8 +39,8 @@ def markdown(table: Table) -> str:
     return "\n".join([line(table.columns), line(ruler), *(line(row) for row in table.rows)])
 
 
-def latex(table: Table) -> str:
-    """A `table` of booktabs rules (`\\usepackage{booktabs}`), with caption and label."""
+def latex(table: Table, label: str) -> str:
+    """A `table` of booktabs rules (`\\usepackage{booktabs}`), with caption and `tab:<label>`."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(escape(cell.replace("\n", "; ").replace("`", "")) for cell in cells) + r" \\"
@@ -51,7 +51,7 @@ def latex(table: Table) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escape(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
+            rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{{layout}}}",
             r"\toprule",
             line(table.columns),
