@@ -103,7 +103,11 @@ def measure(quick: bool = False) -> BenchResult:
         }
     ratios["first_batch_seconds"] = rows[-1].median
     notes = [f"{pictures} pictures of {SIZE}x{SIZE}, JPEG quality {QUALITY}, {workers} workers, files in memory"]
-    if not ffcv_installed():
+    if ffcv_installed():
+        notes.append(
+            "decode_and_memory_bound: a picture is decoded, then its floats are written, each at its bound's rate"
+        )
+    else:
         notes.append("FFCV is not installed: its rows are missing; `repro doctor` says how to install it")
     return BenchResult("loader", rows, ratios, facts, TARGETS, notes)
 
@@ -165,7 +169,11 @@ def torchvision_epochs(tree: Path, mean: np.ndarray[Any, Any], workers: int, ver
         else v2.Compose([v2.PILToTensor(), v2.RandomCrop(CROP), v2.RandomHorizontalFlip(), subtract])
     )
     loader = DataLoader(
-        ImageFolder(str(tree / "train"), steps), BATCH, shuffle=True, num_workers=workers, persistent_workers=True
+        ImageFolder(str(tree / "train"), steps),
+        BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
 
     def work() -> None:

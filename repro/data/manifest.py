@@ -107,7 +107,7 @@ def prepared(directory: Path) -> list[Manifest]:
             manifest = load(path.parent)
         except ValueError:
             continue
-        if manifest:
+        if manifest and manifest.name == path.parent.name:  # else it is in the making
             found.append(manifest)
     return found
 

@@ -56,6 +56,16 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+@dataclass(frozen=True)
+class Form:
+    """How pictures are stored: side in pixels, short-crop or warp, raw, png or jpeg and its quality."""
+
+    size: int
+    resize: str
+    storage: str
+    quality: int | None
+
+
 def prepare(
     name: str,
     *,
@@ -83,9 +93,8 @@ def prepare(
     cannot be written.
     """
     size = size or SOURCES.get(name, 256)
-    check_options(resize, storage, quality)
-    if size < 8:
-        raise ValueError(f"--size {size}: the stored square must have at least 8 pixels a side")
+    form = Form(size, resize, storage, quality)
+    check_options(form)
     called = subset_name(name, classes, per_class, seed)
     target = directory / manifests.folder(called, size, resize, storage, quality)
     try:
@@ -99,8 +108,8 @@ def prepare(
                 origin = subset(origin, classes, per_class, seed)
             count = len(origin.train.names) + len(origin.test.names)
             announce(count, storage_costs(count, size))
-            check_space(directory, count, size, storage, quality)
-            return write(target, called, origin, size, resize, storage, quality, allow_bad, progress)
+            check_space(directory, count, form)
+            return write(target, called, origin, form, allow_bad, progress)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise ValueError(
@@ -118,10 +127,7 @@ def write(
     target: Path,
     called: str,
     origin: sources.Source,
-    size: int,
-    resize: str,
-    storage: str,
-    quality: int | None,
+    form: Form,
     allow_bad: int | None,
     progress: Listener,
 ) -> Manifest:
@@ -129,7 +135,7 @@ def write(
     work = unfinished(target)
     work.mkdir(exist_ok=True)
     train, test = (
-        write_split(work, split_name, split, len(origin.classes), size, resize, storage, quality, allow_bad, progress)
+        write_split(work, split_name, split, len(origin.classes), form, allow_bad, progress)
         for split_name, split in (("train", origin.train), ("test", origin.test))
     )
     np.save(work / "mean.npy", (train.sums / train.count).astype(np.float32))
@@ -141,11 +147,11 @@ def write(
         name=target.name,
         source=called,
         origin=origin.origin,
-        size=size,
-        resize=resize,
+        size=form.size,
+        resize=form.resize,
         resize_filter=FILTER_NAME,
-        storage=storage,
-        quality=quality,
+        storage=form.storage,
+        quality=form.quality,
         classes=origin.classes,
         train_count=train.count,
         test_count=test.count,
@@ -224,14 +230,14 @@ def storage_costs(count: int, size: int) -> list[Cost]:
     ]
 
 
-def check_space(directory: Path, count: int, size: int, storage: str, quality: int | None) -> None:
+def check_space(directory: Path, count: int, form: Form) -> None:
     """Raises ValueError when the disk cannot hold the set."""
     measured = (1, 50, 85, 90, 95, 100), (0.03, 0.14, 0.27, 0.34, 0.48, 0.91)  # of the same 100 photographs
-    rate = BYTES_A_PIXEL[storage, None] if quality is None else float(np.interp(quality, *measured))
-    needed, free = int(count * size * size * rate), shutil.disk_usage(directory).free
+    rate = BYTES_A_PIXEL[form.storage, None] if form.quality is None else float(np.interp(form.quality, *measured))
+    needed, free = int(count * form.size**2 * rate), shutil.disk_usage(directory).free
     if needed > free:
         raise ValueError(
-            f"{directory} has {free / 1e9:.1f} GB free; {count:,} {storage} pictures take about {needed / 1e9:.1f} GB; "
+            f"{directory} has {free / 1e9:.1f} GB free; {count:,} {form.storage} pictures take {needed / 1e9:.1f} GB; "
             "choose another --data-dir, a smaller --size, or --storage jpeg --quality 95"
         )
 
@@ -295,13 +301,15 @@ def compare(path: Path, wanted: dict[str, Any], progress: Listener) -> list[Prob
     return [Problem(path, what)]
 
 
-def check_options(resize: str, storage: str, quality: int | None) -> None:
+def check_options(form: Form) -> None:
     """Raises ValueError for a choice that does not exist or a quality where none belongs."""
-    if resize not in ("short-crop", "warp"):
-        raise ValueError(f"--resize {resize}: choose short-crop or warp")
-    if storage not in ("raw", "jpeg", "png"):
-        raise ValueError(f"--storage {storage}: choose raw, jpeg or png")
-    if (storage == "jpeg") != (quality is not None):
+    if form.size < 8:
+        raise ValueError(f"--size {form.size}: the stored square must have at least 8 pixels a side")
+    if form.resize not in ("short-crop", "warp"):
+        raise ValueError(f"--resize {form.resize}: choose short-crop or warp")
+    if form.storage not in ("raw", "jpeg", "png"):
+        raise ValueError(f"--storage {form.storage}: choose raw, jpeg or png")
+    if (form.storage == "jpeg") != (form.quality is not None):
         raise ValueError("--quality: give it exactly when --storage is jpeg, for example --storage jpeg --quality 95")
 
 
@@ -358,13 +366,13 @@ def subset(whole: sources.Source, classes: int | None, per_class: int | None, se
 class SplitWriter:
     """One split on its way to disk: the writer, and sums that give mean and covariance. All sums are exact integers."""
 
-    def __init__(self, work: Path, name: str, split: sources.Split, classes: int, size: int, storage: str) -> None:
-        self.writer = Writer(work / f"{name}.beton", storage, size, len(split.names))
+    def __init__(self, work: Path, name: str, split: sources.Split, classes: int, form: Form) -> None:
+        self.writer = Writer(work / f"{name}.beton", form.storage, form.size, len(split.names))
         listed = json.dumps([split.names, split.labels]).encode()
         self.fingerprint = hashlib.sha256(listed).hexdigest()  # another source starts anew
         self.state = work / f"{name}.state"
         self.next = 0  # position in the stored order
-        self.sums = np.zeros((size, size, 3), np.int64)
+        self.sums = np.zeros((form.size, form.size, 3), np.int64)
         self.products = np.zeros((3, 3), np.int64)
         self.per_class = [0] * classes
         self.bad: list[dict[str, str]] = []
@@ -402,13 +410,16 @@ class SplitWriter:
         np.savez(part, sums=self.sums, products=self.products, plain=np.array(json.dumps(plain)))
         os.replace(part, self.state)
 
-    def load(self) -> None:
-        """Go on from the last `save`, if there was one for these pictures."""
+    def load(self, limit: int) -> None:
+        """Go on from the last `save`, if there was one for these pictures.
+
+        Where more than `limit` were unreadable all are read again, since some may have been mended meanwhile.
+        """
         plain: dict[str, Any] = {}
         if self.state.exists():
             with np.load(self.state) as saved:
                 plain = json.loads(str(saved["plain"]))
-        if plain.get("fingerprint") != self.fingerprint:
+        if plain.get("fingerprint") != self.fingerprint or len(plain["bad"]) > limit:
             self.writer.restart()
             return
         with np.load(self.state) as saved:
@@ -436,26 +447,23 @@ def write_split(
     name: str,
     split: sources.Split,
     classes: int,
-    size: int,
-    resize: str,
-    storage: str,
-    quality: int | None,
+    form: Form,
     allow_bad: int | None,
     progress: Listener,
 ) -> SplitWriter:
     """Read, convert and append every picture of a split in its stored order."""
     total = len(split.names)
-    out = SplitWriter(work, name, split, classes, size, storage)
+    out = SplitWriter(work, name, split, classes, form)
+    limit = allow_bad if allow_bad is not None else int(UNREADABLE * total)
     try:
-        out.load()
+        out.load(limit)
         if out.finished:
             return out
         order = epoch_order(SHUFFLE_SEED, 0 if name == "train" else 1, np.arange(total, dtype=np.int64))
-        limit = allow_bad if allow_bad is not None else int(UNREADABLE * total)
-        save_every = max(1, SAVE_BYTES // (size * size * 3))
+        save_every = max(1, SAVE_BYTES // (form.size**2 * 3))
 
         def convert(number: int) -> Picture:
-            return convert_picture(split.read(number), split.names[number], size, resize, storage, quality)
+            return convert_picture(split.read(number), split.names[number], form)
 
         for number, future in in_order(convert, order[out.next :].tolist()):
             try:
@@ -510,9 +518,7 @@ def shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def convert_picture(
-    content: bytes | Pixels, name: str, size: int, resize: str, storage: str, quality: int | None
-) -> Picture:
+def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
     """Decode, bring to RGB, resize and encode one picture. Raises OSError or ValueError when it cannot be read."""
     converted: tuple[str, ...] = ()
     if isinstance(content, bytes):
@@ -521,13 +527,13 @@ def convert_picture(
         image, converted = decode(content, name)
     else:
         image = Image.fromarray(content)
-    image = to_square(image, size, resize)
+    image = to_square(image, form.size, form.resize)
     pixels = np.asarray(image)
     encoded: bytes | Pixels = pixels
-    if storage != "raw":
+    if form.storage != "raw":
         file = io.BytesIO()
-        if storage == "jpeg":
-            image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        if form.storage == "jpeg":
+            image.save(file, "JPEG", quality=form.quality, subsampling="4:2:0")
         else:
             image.save(file, "PNG", compress_level=6)
         encoded = file.getvalue()
