@@ -57,10 +57,10 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-@pytest.fixture(params=[("light", 1200), ("dark", 390)], ids=["light-desk", "dark-phone"])
+@pytest.fixture
 def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page, opened; at the end of each test, no errors and no requests."""
-    scheme, width = request.param
+    """The page, opened; at the end of each test, no errors and no requests. Its parameter: color scheme and width."""
+    scheme, width = getattr(request, "param", ("light", 1200))
     opened = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
     troubles: list[str] = []
     opened.on(
@@ -123,6 +123,7 @@ def test_curves_are_drawn_and_zoom(page: Any) -> None:
     assert plot.evaluate("plot => plot._fullLayout.xaxis.range.slice()") == pytest.approx(whole)
 
 
+@pytest.mark.parametrize("page", [("light", 1200), ("dark", 390)], ids=["light-desk", "dark-phone"], indirect=True)
 def test_fits_its_width_and_is_accessible(page: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
     page.locator(".plot").first.scroll_into_view_if_needed()

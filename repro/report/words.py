@@ -23,7 +23,6 @@ METRICS = {
     "train_error": "training error",
     EPOCHS_TO_TARGET: "epochs to target",
     EPOCHS_TO_BEST: "epochs to the lowest test error",
-    "seconds": "time",
     "gap": "test minus training error",
 }
 
