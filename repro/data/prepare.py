@@ -15,7 +15,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 from PIL import Image, ImageOps
 
 from repro.data import manifest as manifests
@@ -99,7 +99,7 @@ def prepare(
     target = directory / manifests.folder(called, size, resize, storage, quality)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with alone(target):
+        with FileLock(target.with_name(f".{target.name}.lock")):  # another process waits, and then finds it done
             done = manifests.load(target)
             if done:
                 return done
@@ -174,17 +174,6 @@ def write(
         shutil.rmtree(target)
     work.rename(target)
     return result
-
-
-@contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Let one process at a time prepare `target`; another waits, and then finds it done."""
-    import fcntl
-
-    lock = target.with_name(f".{target.name}.lock")
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def content_digest(files: dict[str, dict[str, Any]], classes: list[dict[str, str]]) -> str:
