@@ -331,6 +331,7 @@ def data_prepare(
             seed=seed,
             allow_bad=allow_bad,
             progress=progress,
+            announce=terminal.print_costs,
         )
     terminal.print_manifest(manifest, data_directory(data_dir))
 

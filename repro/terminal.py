@@ -17,6 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from repro.ablation import Ablation, Claim
     from repro.data.manifest import Manifest
+    from repro.data.prepare import Cost as StorageCost
     from repro.events import Event, Listener
     from repro.plan import Cost, Plan
 
@@ -271,6 +272,12 @@ def stages() -> Iterator[Callable[[Any], None]]:
         yield listen
 
 
+def print_costs(count: int, costs: Sequence[StorageCost]) -> None:
+    """What each storage would take, before anything is written."""
+    parts = [f"{one.storage}{f' {one.quality}' if one.quality else ''} {size(one.bytes)}" for one in costs]
+    console.print(f"{count:,} pictures; on disk as {', '.join(parts)}", highlight=False, soft_wrap=True)
+
+
 def print_manifest(manifest: Manifest, directory: Path) -> None:
     """What a preparation made, with every picture that was left out, and why."""
     counts = (
@@ -278,10 +285,9 @@ def print_manifest(manifest: Manifest, directory: Path) -> None:
     )
     console.print(f"{directory / manifest.name}: {counts}, {size(manifest.bytes)}", highlight=False, soft_wrap=True)
     console.print(f"digest {manifest.digest}; resized with {manifest.resize_filter}", highlight=False)
-    if manifest.converted:
-        console.print(
-            f"{len(manifest.converted)} pictures were converted to RGB; the manifest names each", highlight=False
-        )
+    for reason, entry in manifest.converted.items():
+        text = f"{entry['count']:,} {reason}, for example {entry['files'][0]}"
+        console.print(escape(text), highlight=False, soft_wrap=True)
     for note in manifest.notes:
         console.print(escape(note), highlight=False)
     for entry in manifest.bad:
