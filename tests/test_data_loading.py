@@ -164,7 +164,7 @@ def test_draws_cover_all_offsets_evenly_and_color_is_normal() -> None:
 
 
 def test_the_three_readings_of_the_color_noise_have_their_published_sizes() -> None:
-    # cuda-convnet2's shipped square roots of the eigenvalues (paper_facts 2.7): 19.72, 37.09, 121.78
+    # cuda-convnet2's shipped square roots of the eigenvalues: 19.72, 37.09, 121.78
     stddevs = np.array([19.72, 37.09, 121.78])
     turn = augment.eigen(np.array([[2.0, 1, 0], [1, 3, 1], [0, 1, 4]]))[1]
     covariance = turn @ np.diag(stddevs**2) @ turn.T

@@ -129,7 +129,7 @@ def epoch_order(seed: int, epoch: int, indices: Ints) -> Ints:
 def color_axes(color: config.Color, covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(3, 3): the RGB step of one standard normal draw along each eigenvector, one a row, in 0-255 units.
 
-    "stddev": square roots of the eigenvalues, as the 2012 code does (paper_facts 2.7); "eigenvalue": what section 4.1
+    "stddev": square roots of the eigenvalues, as the 2012 code does; "eigenvalue": what section 4.1
     prints, with pixels in [0, 1], the only unit in which it is possible; "lighting": the constants in common use.
     """
     if color.kind == "lighting":
