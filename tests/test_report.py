@@ -352,3 +352,18 @@ def test_the_terminal_gets_the_same_words(experiments: list[Ablation], built: tu
     page = (reports / "lrn-ablation.md").read_text()
     for row in rows:
         assert f"| {row['what']} | {row['metric']} | {row['published']} | {row['ours [95% interval]']} |" in page
+
+
+def test_the_towers_page_states_what_crosses_between_them(tmp_path: Path) -> None:
+    from repro.config import digest
+    from repro.plan import configs
+    from repro.registry import load
+    from repro.report import build
+
+    ablation = load().get("one-vs-two-gpus")
+    arms = {name: digest(config, "d") for name, config in configs(ablation, "code-2012", {}).items()}
+    store.write_block(tmp_path / "results", store.Block(ablation.name, "code-2012", {}, 1, arms))
+    build([ablation], None, tmp_path / "results", tmp_path / "reports")
+    page = (tmp_path / "reports" / "one-vs-two-gpus.md").read_text()
+    assert "| conv3 | 173,056 | 173,056 | reads both |" in page  # 256 maps of 13x13 float32, half of them each way
+    assert "| conv4 | 0 | 0 | reads its own |" in page

@@ -208,6 +208,28 @@ def cost_table(part: Part) -> Table:
     return Table(f"{part.block.name}-cost", caption, columns, rows, frame, frozenset(range(1, 6)))
 
 
+def exchange_table(part: Part) -> Table:
+    """What the two towers fetch from each other, a row a layer: by our graph here and at full size, and by section 3.5.
+
+    A table without rows unless the experiment asks about the towers. tests/test_towers.py counts the same bytes in the
+    tensors of a forward pass.
+    """
+    import pandas as pd
+
+    columns = ["layer", "bytes of a picture, here", "at full size", "section 3.5"]
+    names = ["layer", "bytes_here", "bytes_full_size", "reads_both_towers_in_the_paper"]
+    raw = []
+    if part.experiment.factor == "model.towers":
+        full = {shape.name: 4 * shape.floats_exchanged for shape in presets.code_2012().shapes()}
+        for shape in part.config.shapes():
+            there = full.get(shape.name, 0)
+            raw.append([shape.name, 4 * shape.floats_exchanged, there, there > 0])
+    rows = [[name, f"{here:,}", f"{big:,}", "reads both" if both else "reads its own"] for name, here, big, both in raw]
+    caption = "Bytes of one picture that cross between the towers in a forward pass; the backward pass returns as many."
+    frame = pd.DataFrame(raw, columns=names)
+    return Table(f"{part.block.name}-exchange", caption, columns, rows, frame, frozenset({1, 2}))
+
+
 def _threads(run: Record) -> int:
     return int(run["provenance"].get("hardware", {}).get("threads") or 1)
 

@@ -47,13 +47,14 @@ class Section:
     setting: tables.Table
     cost: tables.Table
     search: tables.Table
+    exchange: tables.Table
     pictures: Sequence[Picture]
     curves: pd.DataFrame
 
     @property
     def tables(self) -> tuple[tables.Table, ...]:
         """All of its tables."""
-        own = (self.search,) if self.search.rows else ()
+        own = (table for table in (self.search, self.exchange) if table.rows)
         return (self.arms, self.claims, *own, self.setting, self.cost)
 
 
@@ -153,6 +154,7 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.setting_table(part),
         contents.cost_table(part),
         contents.search_table(part),
+        contents.exchange_table(part),
         list(_pictures(part, frame, results, reports)),
         frame,
     )
