@@ -218,12 +218,12 @@ def exchange_table(part: Part) -> Table:
 
     columns = ["layer", "bytes of a picture, here", "at full size", "section 3.5"]
     names = ["layer", "bytes_here", "bytes_full_size", "reads_both_towers_in_the_paper"]
-    raw = []
+    raw: list[tuple[str, int, int, bool]] = []
     if part.experiment.factor == "model.towers":
         full = {shape.name: 4 * shape.floats_exchanged for shape in presets.code_2012().shapes()}
         for shape in part.config.shapes():
             there = full.get(shape.name, 0)
-            raw.append([shape.name, 4 * shape.floats_exchanged, there, there > 0])
+            raw.append((shape.name, 4 * shape.floats_exchanged, there, there > 0))
     rows = [[name, f"{here:,}", f"{big:,}", "reads both" if both else "reads its own"] for name, here, big, both in raw]
     caption = "Bytes of one picture that cross between the towers in a forward pass; the backward pass returns as many."
     frame = pd.DataFrame(raw, columns=names)
