@@ -1,9 +1,7 @@
 """What every test file shares: one thread a process, no screen, and quiet property tests.
 
 The thread limits stand before any import of numpy or torch, which read them once. With `pytest -n 2` each
-worker is a process of its own, so one thread each keeps two cores busy without fighting over them. Numba's
-limit is left alone: FFCV asks it for as many threads as the loader has workers, and numba refuses more than
-its limit.
+worker is a process of its own, so one thread each keeps two cores busy without fighting over them.
 """
 
 import os
