@@ -5,20 +5,25 @@ Nothing heavy is imported before a command needs it, so that help and `repro lis
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs more than `repro list` itself
 import typer
 
 app = typer.Typer(
     name="repro",
     help="Does a claim of the AlexNet paper hold here, at this scale, and how sure can we be?",
     no_args_is_help=True,
+    rich_markup_mode=None,  # help drawn by rich takes twice as long as all the rest of `repro --help`
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Pictures: what is prepared, prepare more, check what is there.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Pictures: what is prepared, prepare more, check what is there.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(data_app, name="data")
 
 
@@ -381,8 +386,6 @@ def _report(
     html: bool = False,
     formats: tuple[str, ...] = (),
 ) -> None:
-    import os
-
     from repro import report, store, terminal
     from repro.registry import load
 

@@ -169,7 +169,8 @@ def cifar10() -> Config:
 def smoke() -> Config:
     """Seconds on one core: does the whole way work, and does the net learn at all?
 
-    It does with the paper's rate: `repro run baseline --preset smoke --seeds 1` ends near 57% top-1 error; chance is 87.5%.
+    It does with the paper's rate: `repro run baseline --preset smoke --seeds 1` ends near 57% top-1 error; chance is
+    87.5%.
     """
     return override(
         reduced("photos", 32, 24, 8, (16, 32, 32, 32, 32, 64, 64), epochs=8, patience=3),

@@ -10,8 +10,6 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from repro.ablation import Ablation
-from repro.config import override
-from repro.presets import preset
 from repro.suggest import did_you_mean
 
 GROUP = "repro.ablations"
@@ -116,6 +114,9 @@ def from_entry_point(point: EntryPoint) -> list[tuple[Ablation | Refused, Path]]
 
 def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
     """`found`, or why it cannot be used: a preset that does not exist, or an arm that makes no valid Config of one."""
+    from repro.config import override
+    from repro.presets import preset
+
     if isinstance(found, Refused):
         return found
     for name in found.presets:
