@@ -133,7 +133,7 @@ def test_no_picture_is_repeated_or_left_out_over_a_resume(
 def test_the_network_learns(photos: Path, tmp_path: Path) -> None:
     """A net that remembers 80 pictures is far under the chance error of 87.5%; a broken gradient is not.
 
-    It starts slowly, as deep nets of ReLUs with small initial weights do: 88% after 5 epochs, 45% after 30, 10% after 54.
+    It starts slowly, as such nets with small initial weights do: 88% after 5 epochs, 45% after 30, 10% after 54.
     """
     config = override(
         preset("smoke"),
