@@ -386,7 +386,7 @@ def _report(
     html: bool = False,
     formats: tuple[str, ...] = (),
 ) -> None:
-    from repro import report, store, terminal
+    from repro import report, terminal
     from repro.registry import load
 
     registry = load(include or ())
@@ -395,16 +395,15 @@ def _report(
     _print_refused(registry)
     reports = reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
     experiments = list(registry.experiments.values())
-    written = report.build(experiments, names or None, results, reports, html=html, formats=formats)
+
+    def show(block: Any, judgements: Any) -> None:
+        if rows := report.verdict_table(judgements):
+            cells = [list(row.values()) for row in rows]
+            terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
+
+    written = report.build(experiments, names or None, results, reports, html=html, formats=formats, judged=show)
     if not written:
         print(f"there are no results in {results} yet; `repro run NAME` makes some")
-        return
-    for block in store.read_blocks(results)[0]:
-        if block.experiment in registry.experiments and (not names or block.experiment in names):
-            rows = report.verdict_table(registry.get(block.experiment), block, results)
-            if rows:
-                cells = [list(row.values()) for row in rows]
-                terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
     for path in written:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 

@@ -348,7 +348,9 @@ def test_condensing_loses_no_difference() -> None:
 
 def test_the_terminal_gets_the_same_words(experiments: list[Ablation], built: tuple[Path, Path, list[Path]]) -> None:
     results, reports, _ = built
-    rows = report.verdict_table(named(experiments, "lrn-ablation"), store.read_blocks(results)[0][0], results)
+    rows = report.verdict_table(
+        stats.judge(named(experiments, "lrn-ablation"), store.read_blocks(results)[0][0], results)
+    )
     page = (reports / "lrn-ablation.md").read_text()
     for row in rows:
         assert f"| {row['what']} | {row['metric']} | {row['published']} | {row['ours [95% interval]']} |" in page

@@ -12,7 +12,7 @@ The same results give the same bytes, and a file is written only where its bytes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from repro import store
 
 if TYPE_CHECKING:
     from repro.ablation import Ablation
+    from repro.stats import Judgement
 
 FORMATS = ("latex", "csv")
 
@@ -32,10 +33,12 @@ def build(
     *,
     html: bool = False,
     formats: Sequence[str] = (),
+    judged: Callable[[store.Block, Sequence[Judgement]], None] | None = None,
 ) -> list[Path]:
     """Write the pages of `names` (None: of every experiment that has blocks) and the index; return their paths.
 
-    With nothing in `results`, nothing is written and the list is empty. Raises ValueError for an unknown format.
+    `judged` hears the judgements of each of their blocks. With nothing in `results`, nothing is written and the list
+    is empty. Raises ValueError for an unknown format.
     """
     from repro.report import pages
     from repro.report.gather import gather
@@ -51,12 +54,14 @@ def build(
         path = reports / name
         if not (path.is_file() and path.read_bytes() == content):
             store.write_atomically(path, content)
+    for part in gathered.parts:
+        if judged and (names is None or part.experiment.name in names):
+            judged(part.block, part.judgements)
     return [reports / name for name in files]
 
 
-def verdict_table(experiment: Ablation, block: store.Block, results: Path) -> list[dict[str, str]]:
+def verdict_table(judgements: Sequence[Judgement]) -> list[dict[str, str]]:
     """The verdicts of one block for the terminal, a row a number of a claim: heading -> text."""
-    from repro import stats
     from repro.report import contents, words
 
     return [
@@ -68,5 +73,5 @@ def verdict_table(experiment: Ablation, block: store.Block, results: Path) -> li
             "n": str(one.seeds),
             "verdict": words.NOTHING if one.claim is None else contents.verdict(one),
         }
-        for one in stats.judge(experiment, block, results)
+        for one in judgements
     ]
