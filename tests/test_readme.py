@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from repro import store
 from tests.conftest import QUICK, Repro
 
 ROOT = Path(__file__).parent.parent
@@ -46,3 +47,12 @@ def test_the_tour_names_what_is_there() -> None:
     assert [name for name in named if not (ROOT / "repro" / name).exists()] == []
     for folder in ("ablations", "repro/data", "repro/stats", "repro/report", "repro/bench", "bench", "tests"):
         assert (ROOT / folder).is_dir()
+
+
+def test_its_numbers_are_those_of_results() -> None:
+    """Mean and standard deviation over the seeds of the published runs, as the text between the marks says."""
+    marked = dict(re.findall(r"<!-- ([a-z0-9-]+) -->(.*?)<!-- -->", README))
+    block = store.read_block(ROOT / "results" / "experiments" / "baseline" / "cifar-26.json")
+    frame = store.collect(ROOT / "results")
+    errors = frame[(frame["digest"] == block.arms["cifar-26"]) & (frame["view"] == "center")]["top1_error_percent"]
+    assert marked == {"cifar-26": f"{errors.mean():.1f}% ± {errors.std():.1f} ({len(errors)} runs)"}
