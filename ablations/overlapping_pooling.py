@@ -41,10 +41,11 @@ ablation = Ablation(
         "differ in size",
     ],
     discussion=(
-        "The first round, on a fifth of CIFAR-10 for twelve epochs, neither agrees with the paper nor contradicts it: three "
-        "seeds cannot tell an effect of this size from none, and the mean leans the other way. The likeliest reason is the "
-        "length of training: at this scale the nets still underfit, and the paper's reason for overlap is that it is harder "
-        "to overfit. CaffeNet128, the largest public bench of such changes, also found 2x2 pools better, at larger maps."
+        "The first round, on a fifth of CIFAR-10 for twelve epochs, neither agrees with the paper nor "
+        "contradicts it: three seeds cannot tell an effect of this size from none, and the mean leans the "
+        "other way. The likeliest reason is the length of training: at this scale the nets still underfit, "
+        "and the paper's reason for overlap is that it is harder to overfit. CaffeNet128, the largest public "
+        "bench of such changes, also found 2x2 pools better, at larger maps."
     ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip
