@@ -369,3 +369,11 @@ def test_the_towers_page_states_what_crosses_between_them(tmp_path: Path) -> Non
     page = (tmp_path / "reports" / "one-vs-two-gpus.md").read_text()
     assert "| conv3 | 173,056 | 173,056 | reads both |" in page  # 256 maps of 13x13 float32, half of them each way
     assert "| conv4 | 0 | 0 | reads its own |" in page
+
+
+def test_color_selectivity_tells_gray_from_color() -> None:
+    pattern = np.random.default_rng(0).standard_normal((1, 1, 5, 5))
+    gray, opponent = pattern.repeat(3, axis=1), pattern * np.array([1.0, -1.0, 0.0]).reshape(1, 3, 1, 1)
+    found = contents.color_selectivity(np.concatenate([gray, opponent, gray + opponent]))
+    assert found[0] == pytest.approx(0) and found[1] == pytest.approx(1)
+    assert found[2] == pytest.approx(2 / 5)  # energies 2 of color and 3 of gray at each position

@@ -18,6 +18,7 @@ from repro.stats import Interval, Judgement
 from repro.stats.values import WORDS
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
@@ -206,6 +207,46 @@ def cost_table(part: Part) -> Table:
     frame = pd.DataFrame(raw, columns=names)
     caption = f"Cost of {part.experiment.name} at preset {part.block.preset}: training alone, without the tests."
     return Table(f"{part.block.name}-cost", caption, columns, rows, frame, frozenset(range(1, 6)))
+
+
+def color_selectivity(kernels: np.ndarray) -> np.ndarray:
+    """Share of each kernel's energy that is color, (maps,) from 0 to 1, of first-layer weights (maps, 3, k, k).
+
+    Gray is what the three channels have in common at a position, color what is left: 0 for a kernel that sees no color,
+    1 for one that sees nothing else. The measure is ours; section 6.1 gives none.
+    """
+    import numpy as np
+
+    color = kernels - kernels.mean(axis=1, keepdims=True)
+    energy: np.ndarray = (kernels**2).sum(axis=(1, 2, 3))
+    share: np.ndarray = (color**2).sum(axis=(1, 2, 3)) / np.maximum(energy, 1e-30)
+    return share
+
+
+def selectivity_table(part: Part, kernels: Mapping[str, Sequence[np.ndarray]]) -> Table:
+    """How color-selective each tower is, an arm a row, from the first-layer kernels (maps, 3, k, k) of its runs."""
+    import numpy as np
+    import pandas as pd
+
+    rows: list[list[str]] = []
+    raw: list[list[Any]] = []
+    for arm, of_runs in kernels.items():
+        halves = [np.split(color_selectivity(each), 2) for each in of_runs]
+        towers = [(float(one.mean()), float(two.mean())) for one, two in halves]
+        if towers:
+            apart = [abs(one - two) for one, two in towers]
+            numbers = [*np.transpose(towers), apart]
+            spread = [float(np.std(values, ddof=1)) if len(towers) > 1 else None for values in numbers]
+            means = [float(np.mean(values)) for values in numbers]
+            pairs = zip(means, spread, strict=True)
+            cells = [f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}" for mean, sd in pairs]
+            rows.append([arm, str(len(towers)), *cells])
+            raw.append([arm, len(towers), *means])
+    columns = ["arm", "runs", "tower 1", "tower 2", "apart (absolute)"]
+    names = ["arm", "runs", "tower_1_share_mean", "tower_2_share_mean", "apart_share_mean"]
+    caption = "Color selectivity of the first layer: the share of the kernels' energy that is color (0: none, 1: all)."
+    frame = pd.DataFrame(raw, columns=names)
+    return Table(f"{part.block.name}-selectivity", caption, columns, rows, frame, frozenset({1, 2, 3, 4}))
 
 
 def exchange_table(part: Part) -> Table:

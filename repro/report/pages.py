@@ -48,13 +48,14 @@ class Section:
     cost: tables.Table
     search: tables.Table
     exchange: tables.Table
+    selectivity: tables.Table
     pictures: Sequence[Picture]
     curves: pd.DataFrame
 
     @property
     def tables(self) -> tuple[tables.Table, ...]:
         """All of its tables."""
-        own = (table for table in (self.search, self.exchange) if table.rows)
+        own = (table for table in (self.search, self.exchange, self.selectivity) if table.rows)
         return (self.arms, self.claims, *own, self.setting, self.cost)
 
 
@@ -155,6 +156,7 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.cost_table(part),
         contents.search_table(part),
         contents.exchange_table(part),
+        contents.selectivity_table(part, _kernels_of_towers(part, results)),
         list(_pictures(part, frame, results, reports)),
         frame,
     )
@@ -209,6 +211,17 @@ def _kernels(part: Part, results: Path, reports: Path) -> list[Picture]:
     return drawn
 
 
+def _kernels_of_towers(part: Part, results: Path) -> dict[str, list[Any]]:
+    """Arm -> first-layer kernels of its runs of two towers; empty unless the experiment asks about kernels."""
+    found: dict[str, list[Any]] = {}
+    for arm, runs in part.runs.items() if "kernels" in part.experiment.products else ():
+        of_two = [run for run in runs if run["config"]["model"]["towers"] == 2]
+        paths = [store.run_directory(results, run["digest"], run["seed"]) / "kernels.npy" for run in of_two]
+        arrays = [_read(path) for path in paths if path.is_file()]
+        found[arm] = [array for array in arrays if array is not None]
+    return found
+
+
 def _neighbors(part: Part, results: Path, reports: Path) -> list[Picture]:
     """Figure 4 of each arm's first run; below reports/local/ where the pictures are not ours to publish."""
     drawn = []
@@ -216,7 +229,7 @@ def _neighbors(part: Part, results: Path, reports: Path) -> list[Picture]:
         arrays = _read(path)
         if arrays is not None:
             name = f"{part.experiment.name}/{part.block.name}-{arm}-figure4.png"
-            place = name if run["data"]["name"] in OWN_PICTURES else f"{LOCAL}/{name}"
+            place = name if run["config"]["data"]["source"] in OWN_PICTURES else f"{LOCAL}/{name}"
             text = f"Test pictures with the five likeliest classes of {arm}, and their nearest training pictures."
             caption = f"The paper's Figure 4 from {arm}, seed {run['seed']}."
             png = pictures.drawn(reports / place, pictures.figure_4, arrays)
