@@ -169,3 +169,14 @@ def test_doctor_says_what_is_there(repro: Repro) -> None:
 def test_completion_completes_experiment_names() -> None:
     assert "lrn-ablation" in cli._complete("lrn") and not cli._complete("zzz")
     assert "code-2012" in cli._complete_preset("code")
+
+
+def test_until_decided_adds_seeds_up_to_the_most(repro: Repro, tmp_path: Path) -> None:
+    run = ("run", "overlapping-pooling", "--preset", "smoke", "--seeds", "1", "--until-decided", "--max-seeds", "3")
+    code, _, err = repro(*run, *QUICK)
+    assert code == 0, err
+    path = next((tmp_path / "results" / "experiments" / "overlapping-pooling").glob("*.json"))
+    block = store.read_block(path)
+    assert (block.seeds, block.max_seeds) == (3, 3)  # a verdict takes three, and three are the most
+    assert len(list((tmp_path / "results").glob("runs/*/seed-*/run.json"))) == 3 * len(block.arms)
+    assert "looking after every seed" in (tmp_path / "reports" / "overlapping-pooling.md").read_text()

@@ -51,7 +51,7 @@ def test_the_tour_names_what_is_there() -> None:
 
 def test_its_numbers_are_those_of_results() -> None:
     """Mean and standard deviation over the seeds of the published runs, as the text between the marks says."""
-    marked = dict(re.findall(r"<!-- ([a-z0-9-]+) -->(.*?)<!-- -->", README))
+    marked = dict(re.findall(r"<!-- ([a-z0-9-]+) -->(.*?)<!-- -->", " ".join(README.split())))
     block = store.read_block(ROOT / "results" / "experiments" / "baseline" / "cifar-26.json")
     frame = store.collect(ROOT / "results")
     errors = frame[(frame["digest"] == block.arms["cifar-26"]) & (frame["view"] == "center")]["top1_error_percent"]
