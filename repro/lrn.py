@@ -33,28 +33,42 @@ class _Rule(NamedTuple):
     k: float
     groups: int
     same_map: bool
+    relu: bool
 
 
-def lrn(x: Tensor, *, size: int, alpha: float, beta: float, k: float, groups: int = 1, over_n: bool = True) -> Tensor:
+def lrn(
+    x: Tensor,
+    *,
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+    groups: int = 1,
+    over_n: bool = True,
+    relu: bool = False,
+) -> Tensor:
     """Normalize across neighboring maps: map i sees i - size // 2 to i + size // 2, cut at the ends of its group.
 
     x: (N, C, H, W) of any strides, float32, float64 or bfloat16 (computed in float32). Returns the same shape and dtype
     in channels-last memory. `groups` cuts the C maps into towers that do not see each other. `over_n` divides alpha by
     `size` as the 2012 code does (layer.py line 1182; torch and Caffe too); False is the formula as the paper prints it.
+    `relu` normalizes the ReLU of x instead, which saves its own way through memory.
     """
     assert size % 2 == 1 and size >= 1, f"size {size} has no center"
     assert x.ndim == 4 and x.shape[1] % groups == 0, f"{tuple(x.shape)} does not split into {groups} groups of maps"
-    return _normalize(x, _Rule(size, alpha / size if over_n else alpha, beta, k, groups, False))
+    return _normalize(x, _Rule(size, alpha / size if over_n else alpha, beta, k, groups, False, relu))
 
 
-def lrn_same_map(x: Tensor, *, size: int, alpha: float, beta: float, k: float, over_n: bool = True) -> Tensor:
+def lrn_same_map(
+    x: Tensor, *, size: int, alpha: float, beta: float, k: float, over_n: bool = True, relu: bool = False
+) -> Tensor:
     """Normalize over a square window of the same map, zero outside the map: `type=rnorm` of the 2012 code (cnorm2).
 
-    x: (N, C, H, W) as for `lrn`. `over_n` divides alpha by size * size (layer.py line 1186).
+    x: (N, C, H, W) and `relu` as for `lrn`. `over_n` divides alpha by size * size (layer.py line 1186).
     """
     assert size % 2 == 1 and size >= 1, f"size {size} has no center"
     assert x.ndim == 4, f"{tuple(x.shape)} is not (N, C, H, W)"
-    return _normalize(x, _Rule(size, alpha / size**2 if over_n else alpha, beta, k, 1, True))
+    return _normalize(x, _Rule(size, alpha / size**2 if over_n else alpha, beta, k, 1, True, relu))
 
 
 def _normalize(x: Tensor, rule: _Rule) -> Tensor:
@@ -85,15 +99,21 @@ def _fused(function: Callable[..., Tensor], cuda: bool) -> Callable[..., Tensor]
 
 
 def _forward(rule: _Rule, x: Tensor) -> Tensor:
-    v = x.to(torch.promote_types(x.dtype, torch.float32))
+    v = _values(rule, x)
     return (v * (rule.k + rule.scale * _window_sum(v * v, rule)) ** -rule.beta).to(x.dtype)
 
 
 def _backward(rule: _Rule, x: Tensor, g: Tensor) -> Tensor:
-    v = x.to(torch.promote_types(x.dtype, torch.float32))
+    v = _values(rule, x)
     d = rule.k + rule.scale * _window_sum(v * v, rule)
     f = g * d**-rule.beta
-    return (f - 2 * rule.scale * rule.beta * v * _window_sum(f * v / d, rule)).to(x.dtype)
+    gx = (f - 2 * rule.scale * rule.beta * v * _window_sum(f * v / d, rule)).to(x.dtype)
+    return torch.where(x <= 0, 0, gx) if rule.relu else gx
+
+
+def _values(rule: _Rule, x: Tensor) -> Tensor:
+    v = x.to(torch.promote_types(x.dtype, torch.float32))
+    return F.relu(v) if rule.relu else v
 
 
 def _window_sum(t: Tensor, rule: _Rule) -> Tensor:
@@ -111,21 +131,23 @@ def _window_sum(t: Tensor, rule: _Rule) -> Tensor:
 def _loop(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
     """The normalized x, or x's gradient when `g` is given.
 
-    Memory is seen as (blocks, lines, line): windows reach along a line and, for the same-map rule, to the lines above
-    and below.
+    Memory is seen as (blocks, numbers): a block is LINES positions, or a whole picture for the same-map rule.
     """
     count, maps, height, width = x.shape
     positions, own = count * height * width * rule.groups, maps // rule.groups
-    lines = next(lines for lines in range(LINES, 0, -1) if positions % lines == 0)
-    shape = (count, height, width * maps) if rule.same_map else (positions // lines, lines, own)
+    if rule.same_map:
+        step, within, line, block = maps, width * maps, width * maps, height * width * maps
+    else:
+        lines = next(lines for lines in range(LINES, 0, -1) if positions % lines == 0)
+        step, within, line, block = 1, own, 0, lines * own
+    shape = (x.numel() // block, block)
     out = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
     arrays = [_array(each.permute(0, 2, 3, 1), shape) for each in ((x,) if g is None else (x, g))]
-    numbers = np.array([rule.scale, rule.beta, rule.k], dtype=np.float64 if x.dtype == torch.float64 else np.float32)
+    dtype = "float64" if x.dtype == torch.float64 else "float32"
+    numbers = np.array([rule.scale, rule.beta, rule.k, 0 if rule.relu else -np.inf], dtype=dtype)
+    masks = _masks(rule.size, block, within, step, dtype)
     kernel: Callable[..., None] = lrn_loops.forward if g is None else lrn_loops.backward
-    step = maps if rule.same_map else 1  # from a number to its neighbor in the line
-    run = functools.partial(
-        kernel, *arrays, _array(out.permute(0, 2, 3, 1), shape), numbers, rule.size, step, rule.same_map
-    )
+    run = functools.partial(kernel, *arrays, _array(out.permute(0, 2, 3, 1), shape), numbers, masks, step, line)
     threads = torch.get_num_threads()
     tasks = min(2 * threads, shape[0], x.numel() // NUMBERS_PER_TASK) if threads > 1 else 1
     if tasks <= 1:
@@ -136,12 +158,19 @@ def _loop(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
     return out  # no view: a ReLU may work on it in place
 
 
+@functools.lru_cache(32)
+def _masks(size: int, block: int, within: int, step: int, dtype: str) -> np.ndarray:
+    """(size, block): 1 where a number has that neighbor, `step` apart, within its own stretch of numbers, else 0."""
+    near = np.arange(block) % within // step + np.arange(size)[:, None] - size // 2
+    return ((near >= 0) & (near < within // step)).astype(dtype)
+
+
 @functools.cache
 def _threads(count: int, process: int) -> ThreadPoolExecutor:
     """Workers of this process: a fork does not carry them over."""
     return ThreadPoolExecutor(count, thread_name_prefix="lrn")
 
 
-def _array(channels_last: Tensor, shape: tuple[int, int, int]) -> np.ndarray:
+def _array(channels_last: Tensor, shape: tuple[int, int]) -> np.ndarray:
     rows = channels_last.detach().contiguous().view(shape)
     return (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()

@@ -1,8 +1,9 @@
 """The CPU loops of lrn.py, compiled by numba at the first call and kept in its cache on disk.
 
-Arrays are (blocks, lines, line), in float32, float64, or bfloat16 held as uint16. A block's working values stay in the
-core's cache, in lines that end in zeros so that a window may reach past an end. No index is a sum such as i + shift:
-numba would check it for being negative, and then not vectorize.
+Arrays are (blocks, numbers), in float32, float64, or bfloat16 held as uint16. A block's working values stay in the
+core's cache, as one flat line each: the vector unit wants loops longer than the few maps of a tower. A window that
+reaches past an end of its maps (or rows) meets a mask of zero there. No index is a sum such as i + shift: numba would
+check it for being negative, and then not vectorize.
 """
 
 # mypy: ignore-errors
@@ -18,89 +19,90 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contrac
 
 
 @_compiled
-def forward(x, out, numbers, size, step, same_map, first, last):
-    """Normalize blocks first .. last - 1 of x into out. numbers: a, beta, k; step: from a number to its neighbor."""
-    scale, beta, k = numbers
-    padded, between, flat, terms, sums = _scratch(x, numbers, size, step, same_map)
-    lines, length = x.shape[1:]
+def forward(x, out, numbers, masks, step, line, first, last):
+    """Normalize blocks first .. last - 1 of x into out.
+
+    numbers: a, beta, k, and the floor to which smaller values of x are raised. masks (size, numbers of a block): 0
+    where a place of a number's window is outside. step: from a number to its neighbor; line: to the row below, or 0.
+    """
+    scale, beta, k, floor = numbers
+    padded, between, terms, sums = _scratch(x, masks, step, line)
     for block in range(first, last):
-        for line in range(lines):
-            for i in range(length):
-                terms[line, i] = _wide(x[block, line, i]) * _wide(x[block, line, i])
-        _sum_windows(padded, between, flat, terms.shape[1], step, size, same_map)
-        for line in range(lines):
-            if beta == 0.75:  # every published net; square roots run in the vector unit, powers do not
-                for i in range(length):
-                    root = np.sqrt(np.float32(1) / (k + scale * sums[line, i]))
-                    y = _wide(x[block, line, i]) * root * np.sqrt(root)
-                    out[block, line, i] = _narrow(y, x[block, line, i])
-            else:
-                for i in range(length):
-                    y = _wide(x[block, line, i]) * (k + scale * sums[line, i]) ** -beta
-                    out[block, line, i] = _narrow(y, x[block, line, i])
+        values, result = x[block], out[block]
+        for i in range(len(terms)):
+            terms[i] = _raised(values[i], floor) * _raised(values[i], floor)
+        _sum_windows(padded, between, sums, masks, step, line)
+        if beta == 0.75:  # every published net; square roots run in the vector unit, powers do not
+            for i in range(len(terms)):
+                root = np.sqrt(np.float32(1) / (k + scale * sums[i]))
+                result[i] = _narrow(_raised(values[i], floor) * root * np.sqrt(root), values[i])
+        else:
+            for i in range(len(terms)):
+                result[i] = _narrow(_raised(values[i], floor) * (k + scale * sums[i]) ** -beta, values[i])
 
 
 @_compiled
-def backward(x, g, out, numbers, size, step, same_map, first, last):
+def backward(x, g, out, numbers, masks, step, line, first, last):
     """As `forward`, but out becomes the gradient of x, given g, that of the result."""
-    scale, beta, k = numbers
-    factor = numbers.dtype.type(2) * scale * beta
-    padded, between, flat, terms, sums = _scratch(x, numbers, size, step, same_map)
-    lines, length = x.shape[1:]
-    f = np.empty((lines, length), numbers.dtype)
+    scale, beta, k, floor = numbers
+    factor, zero = numbers.dtype.type(2) * scale * beta, numbers.dtype.type(0)
+    padded, between, terms, sums = _scratch(x, masks, step, line)
+    f = np.empty_like(sums)
     for block in range(first, last):
-        for line in range(lines):
-            for i in range(length):
-                terms[line, i] = _wide(x[block, line, i]) * _wide(x[block, line, i])
-        _sum_windows(padded, between, flat, terms.shape[1], step, size, same_map)
-        for line in range(lines):
-            if beta == 0.75:
-                for i in range(length):
-                    inverse = np.float32(1) / (k + scale * sums[line, i])
-                    root = np.sqrt(inverse)
-                    f[line, i] = _wide(g[block, line, i]) * root * np.sqrt(root)
-                    terms[line, i] = f[line, i] * _wide(x[block, line, i]) * inverse
-            else:
-                for i in range(length):
-                    d = k + scale * sums[line, i]
-                    f[line, i] = _wide(g[block, line, i]) * d**-beta
-                    terms[line, i] = f[line, i] * _wide(x[block, line, i]) / d
-        _sum_windows(padded, between, flat, terms.shape[1], step, size, same_map)
-        for line in range(lines):
-            for i in range(length):
-                gx = f[line, i] - factor * _wide(x[block, line, i]) * sums[line, i]
-                out[block, line, i] = _narrow(gx, x[block, line, i])
+        values, gradient, result = x[block], g[block], out[block]
+        for i in range(len(terms)):
+            terms[i] = _raised(values[i], floor) * _raised(values[i], floor)
+        _sum_windows(padded, between, sums, masks, step, line)
+        if beta == 0.75:
+            for i in range(len(terms)):
+                inverse = np.float32(1) / (k + scale * sums[i])
+                root = np.sqrt(inverse)
+                f[i] = _wide(gradient[i]) * root * np.sqrt(root)
+                terms[i] = f[i] * _raised(values[i], floor) * inverse
+        else:
+            for i in range(len(terms)):
+                d = k + scale * sums[i]
+                f[i] = _wide(gradient[i]) * d**-beta
+                terms[i] = f[i] * _raised(values[i], floor) / d
+        _sum_windows(padded, between, sums, masks, step, line)
+        for i in range(len(terms)):
+            gx = f[i] - factor * _raised(values[i], floor) * sums[i]
+            result[i] = _narrow(zero if _wide(values[i]) <= floor else gx, values[i])
 
 
 @_compiled
-def _scratch(x, numbers, size, step, same_map):
-    """Working arrays of one block. `terms` and `sums` show `padded` and `flat` line by line."""
-    lines, length = x.shape[1:]
-    gap = size // 2 * step
-    stride = length + gap
-    total = lines * stride
-    top = gap + size // 2 * stride if same_map else gap
-    padded, between = np.zeros(total + 2 * top, numbers.dtype), np.empty(total + 2 * gap, numbers.dtype)
-    flat = np.empty(total, numbers.dtype)
-    return padded, between, flat, padded[top : top + total].reshape(lines, stride), flat.reshape(lines, stride)
+def _raised(stored, floor):
+    """The number, or `floor` if that is more; written so that a NaN stays."""
+    number = _wide(stored)
+    return floor if number < floor else number
 
 
 @_compiled
-def _sum_windows(padded, between, flat, stride, step, size, same_map):
-    if same_map:
-        _add_shifted(padded, between, stride, size)
-        _add_shifted(between, flat, step, size)
-    else:
-        _add_shifted(padded, flat, step, size)
+def _scratch(x, masks, step, line):
+    """Working arrays of one block. `terms` is the middle of `padded`, whose ends stay zero."""
+    total, reach = x.shape[1], len(masks) // 2
+    padded, between = np.zeros(total + 2 * reach * step, masks.dtype), np.zeros(total + 2 * reach * line, masks.dtype)
+    return padded, between, padded[reach * step : reach * step + total], np.empty(total, masks.dtype)
 
 
 @_compiled
-def _add_shifted(t, total, step, size):
-    total[:] = t[: len(total)]
-    for shift in range(1, size):
-        near = t[shift * step :]
-        for i in range(len(total)):
-            total[i] += near[i]
+def _sum_windows(padded, between, sums, masks, step, line):
+    """sums: of the window about each of the terms in `padded`; with a line, of the rows above and below too."""
+    total, reach = len(sums), len(masks) // 2
+    rows = between[reach * line : reach * line + total] if line else sums
+    inside = masks[0]
+    for i in range(total):
+        rows[i] = padded[i] * inside[i]
+    for place in range(1, len(masks)):
+        near, inside = padded[place * step :], masks[place]
+        for i in range(total):
+            rows[i] += near[i] * inside[i]
+    if line:
+        sums[:] = between[:total]
+        for place in range(1, len(masks)):
+            near = between[place * line :]
+            for i in range(total):
+                sums[i] += near[i]
 
 
 @intrinsic

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 
@@ -186,6 +187,10 @@ def _steps(config: Config, spec: Conv | Full, shape: LayerShape, columns: int) -
             steps += [_normalization(norm, shape.maps, model.towers, columns) for norm in chosen]
         elif step == "pool" and (pool := pool_of(spec, model)):
             steps.append(Pooling(pool))
+    for before, after in itertools.pairwise(tuple(steps)):
+        if isinstance(after, ResponseNorm) and isinstance(before, Activation) and before.name == "relu":
+            steps.remove(before)  # the normalization does it on its own way through memory
+            after.relu = True
     return steps
 
 
@@ -221,11 +226,13 @@ class Pooling(nn.Module):
 
 
 class ResponseNorm(nn.Module):
-    """Section 3.3: each value over a power of the squares around it, in neighboring maps or in its own map."""
+    """Section 3.3: each value over a power of the squares around it, in neighboring maps or in its own map.
+
+    `relu`: of the ReLU of each value."""
 
     def __init__(self, norm: Norm, towers: int, columns: int) -> None:
         super().__init__()
-        self.norm = norm
+        self.norm, self.relu = norm, False
         whole = norm.scope == "all"
         self.groups = 1 if whole else towers // columns
         self.reads = norm.size // 2 if whole and not norm.same_map else 0
@@ -233,10 +240,11 @@ class ResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rule = lrn_same_map if self.norm.same_map else functools.partial(lrn, groups=self.groups)
         norm = self.norm
-        return rule(x, size=norm.size, alpha=norm.alpha, beta=norm.beta, k=norm.k, over_n=norm.over_n)
+        return rule(x, size=norm.size, alpha=norm.alpha, beta=norm.beta, k=norm.k, over_n=norm.over_n, relu=self.relu)
 
     def extra_repr(self) -> str:
-        return "same map" if self.norm.same_map else f"across maps, groups={self.groups}"
+        of = ", of the ReLU" if self.relu else ""
+        return ("same map" if self.norm.same_map else f"across maps, groups={self.groups}") + of
 
 
 def _normalization(norm: Norm, maps: int, towers: int, columns: int) -> nn.Module:

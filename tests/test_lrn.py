@@ -139,18 +139,32 @@ def test_gradcheck(rule):
 
 
 @pytest.mark.parametrize("same_map", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("dtype", RELATIVE)
-def test_the_operations_of_other_devices_agree_with_the_cpu_loops(same_map, dtype):
+def test_the_operations_of_other_devices_agree_with_the_cpu_loops(same_map, dtype, relu):
     x, g = picture((2, 12, 5, 7), dtype), picture((2, 12, 5, 7), dtype, seed=1)
     if same_map:
-        rule = _Rule(3, 1e-3, 0.75, 1.0, 1, True)
-        ours = lambda x: lrn_same_map(x, size=3, alpha=1e-3, beta=0.75, k=1.0, over_n=False)  # noqa: E731
+        rule = _Rule(3, 1e-3, 0.75, 1.0, 1, True, relu)
+        ours = lambda x: lrn_same_map(x, size=3, alpha=1e-3, beta=0.75, k=1.0, over_n=False, relu=relu)  # noqa: E731
     else:
-        rule = _Rule(5, 1e-4, 0.75, 2.0, 2, False)
-        ours = lambda x: lrn(x, **PAPER, groups=2, over_n=False)  # noqa: E731
+        rule = _Rule(5, 1e-4, 0.75, 2.0, 2, False, relu)
+        ours = lambda x: lrn(x, **PAPER, groups=2, over_n=False, relu=relu)  # noqa: E731
     y, gradient = with_gradient(ours, x, g)
     assert relative_error(_forward(rule, x), y) < RELATIVE[dtype]
     assert relative_error(_backward(rule, x, g), gradient) < RELATIVE[dtype]
+
+
+@pytest.mark.parametrize("rule", [lrn, lrn_same_map])
+@pytest.mark.parametrize("dtype", RELATIVE)
+@pytest.mark.parametrize("beta", [0.75, 0.6])
+def test_a_relu_inside_equals_one_in_front(rule, dtype, beta):
+    x, g = picture((2, 12, 5, 7), dtype), picture((2, 12, 5, 7), dtype, seed=1)
+    x[0, 0, 0] = 0.0  # where the slope of a ReLU is a choice, both choose 0
+    settings = {**PAPER, "beta": beta}
+    wanted, wanted_gradient = with_gradient(lambda x: rule(torch.relu(x), **settings), x, g)
+    found, gradient = with_gradient(lambda x: rule(x, **settings, relu=True), x, g)
+    assert torch.equal(found, wanted)
+    assert torch.equal(gradient, wanted_gradient)
 
 
 @pytest.mark.parametrize("same_map", [False, True])
@@ -193,11 +207,12 @@ def test_bfloat16_is_rounded_to_nearest():
     assert (lrn(x, **PAPER) == exact.to(torch.bfloat16)).float().mean() > 0.999  # float32 errs at a few ties
 
 
-def test_a_diverged_network_stays_visible():
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_diverged_network_stays_visible(relu):
     x = picture((1, 4, 2, 2), torch.float32)
     x[0, 0, 0, 0] = float("nan")
-    assert lrn(x, **PAPER).isnan().any()
-    assert lrn(x.bfloat16(), **PAPER).isnan().any()
+    assert lrn(x, **PAPER, relu=relu).isnan().any()
+    assert lrn(x.bfloat16(), **PAPER, relu=relu).isnan().any()
 
 
 @pytest.mark.parametrize("rule", [lrn, lrn_same_map])
