@@ -142,7 +142,7 @@ def make(
                 if best is None:
                     waiting.append(f"{ablation.name}/{name}")
                     continue
-                config = tried[best]
+                config = override(config, {ablation.search.key: best})
             arms[name] = digest(config, data_digest)
             for seed in range(count):
                 if config.pretrain:
@@ -153,7 +153,8 @@ def make(
 
 
 def _search(search: Search, config: Config) -> dict[float, Config]:
-    return {value: override(config, {search.key: value}) for value in search.values}
+    epochs = min(search.epochs or config.schedule.epochs, config.schedule.epochs)
+    return {value: override(config, {search.key: value, "schedule.epochs": epochs}) for value in search.values}
 
 
 def pretrain_config(config: Config) -> Config:
@@ -179,12 +180,14 @@ def choose(search: Search, tried: Mapping[str, str], results: Path) -> float | N
         if not store.is_finished(results, name, search.seed):
             return None
         record = store.read_run(results, name, search.seed)
+        train = 100.0 if record["diverged"] or record["train_error"] is None else record["train_error"]
         if search.metric == EPOCHS_TO_TARGET:
             reached = record["epochs_to_target"]
             score = float("inf") if reached is None else reached
+        elif search.metric == "train_error":
+            score = train
         else:
             score = record["errors"]["center"][search.metric]
-        train = 100.0 if record["diverged"] or record["train_error"] is None else record["train_error"]
         scores.append((score, train, float(value)))
     return min(scores)[2]
 

@@ -101,7 +101,10 @@ def print_card(ablation: Ablation, preset: str, cost_line: str, include: Sequenc
         console.print(f"confound  {escape(confound)}", highlight=False)
     if ablation.search:
         tried = ", ".join(f"{value:g}" for value in ablation.search.values)
-        console.print(f"search    {ablation.search.key} for each arm among {tried}, seed {ablation.search.seed}")
+        length = f", {ablation.search.epochs} epochs" if ablation.search.epochs else ""
+        console.print(
+            f"search    {ablation.search.key} for each arm among {tried}, seed {ablation.search.seed}{length}"
+        )
     console.print(f"cost      {cost_line}", highlight=False)
     more = "".join(f" --include {path}" for path in include)
     console.print(f"command   repro run {ablation.name} --preset {preset}{more}", highlight=False)

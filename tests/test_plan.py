@@ -26,7 +26,9 @@ def made(*experiments: Ablation, photos: Path, results: Path, seeds: int = 2, **
     return plan.make(experiments, None, seeds, changes, data=photos, results=results)
 
 
-def finish(results: Path, run: plan.Run, *, reached: float | None = None, rate: float = 1000.0) -> None:
+def finish(
+    results: Path, run: plan.Run, *, reached: float | None = None, rate: float = 1000.0, train: float = 20.0
+) -> None:
     """Pretend that a run is finished."""
     store.write_run(
         results,
@@ -34,7 +36,7 @@ def finish(results: Path, run: plan.Run, *, reached: float | None = None, rate: 
             "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
             "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": reached,
             "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": False,
-            "train_error": 20.0, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
+            "train_error": train, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
             "provenance": {}, "placement": "cpu",
         },
     )  # fmt: skip
@@ -101,8 +103,8 @@ def test_data_that_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def searched() -> Ablation:
-    return question(search=Search("optim.learning_rate", (0.1, 0.01), seed=1000))
+def searched(**options: Any) -> Ablation:
+    return question(search=Search("optim.learning_rate", (0.1, 0.01), seed=1000, **options))
 
 
 def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_path: Path) -> None:
@@ -118,6 +120,25 @@ def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_p
     assert chosen == {"made-up/with": 0.01, "made-up/without": 0.1}
     assert sorted(run.seed for run in then.todo) == [0, 0, 1, 1]
     assert then.blocks[0].searches["with"].keys() == {"0.1", "0.01"}
+
+
+def test_a_short_search_chooses_by_the_error_on_training_pictures(photos: Path, tmp_path: Path) -> None:
+    short = searched(metric="train_error", epochs=1)
+    first = made(short, photos=photos, results=tmp_path, seeds=1)
+    assert {run.config.schedule.epochs for run in first.runs} == {1}
+    for run in first.runs:
+        wins = (run.config.optim.learning_rate == 0.1) == run.used_by[0].endswith("/with")
+        finish(tmp_path, run, train=40.0 if wins else 50.0)
+    then = made(short, photos=photos, results=tmp_path, seeds=1)
+    assert {run.used_by[0]: run.config.optim.learning_rate for run in then.todo} == {
+        "made-up/with": 0.1,
+        "made-up/without": 0.01,
+    }
+    assert {run.config.schedule.epochs for run in then.todo} == {preset("smoke").schedule.epochs}
+    longer = searched(metric="train_error", epochs=1000)  # never longer than the runs themselves
+    assert {run.config.schedule.epochs for run in made(longer, photos=photos, results=tmp_path, seeds=1).runs} == {
+        preset("smoke").schedule.epochs
+    }
 
 
 def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -> None:

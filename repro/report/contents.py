@@ -177,13 +177,14 @@ def search_table(part: Part) -> Table:
             rows.append([arm, value, told, "taken" if taken else ""])
             raw.append([arm, float(value), search.metric, found, run is not None, taken])
     key, metric = (search.key, words.metric(search.metric)) if search else ("", "")
+    length = f" of at most {search.epochs} epochs" if search and search.epochs else ""
     frame = pd.DataFrame(raw, columns=["arm", "value", "metric", "found", "finished", "taken"])
-    caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, one run a value."
+    caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, one run a value{length}."
     return Table(f"{part.block.name}-search", caption, ["arm", key, metric, ""], rows, frame, frozenset({1, 2}))
 
 
 def _searched(run: Record, metric: str) -> float | None:
-    found = run["epochs_to_target"] if metric == EPOCHS_TO_TARGET else run["errors"]["center"][metric]
+    found = run[metric] if metric in (EPOCHS_TO_TARGET, "train_error") else run["errors"]["center"][metric]
     return None if found is None else float(found)
 
 
