@@ -134,12 +134,14 @@ class Arm:
 class Search:
     """A declared search, made for each arm on its own: the value of `key` with the best `metric` at `seed` is used.
 
-    The search seed is not among the seeds of the comparison (0, 1, 2, ...), so the choice does not favor them.
+    The search seed is not among the seeds of the comparison (0, 1, 2, ...), so the choice does not favor them. With
+    `epochs`, the runs of the search end after so many, if the arm's own runs are not shorter.
     """
 
     key: str
     values: tuple[float, ...]
-    metric: str = EPOCHS_TO_TARGET
+    metric: str = EPOCHS_TO_TARGET  # or train_error, top1_error, top5_error
+    epochs: int | None = None
     seed: int = 1000
 
 
