@@ -9,17 +9,21 @@ that are experiments of their own: F22 overlapping-pooling, F23 one-vs-two-gpus,
 F30 lrn-cifar.
 """
 
-import re
+from __future__ import annotations
 
-from repro import Ablation, Arm
-from repro.config import diff
-from repro.presets import preset
+import re
+from typing import TYPE_CHECKING
+
+from repro import Ablation, Arm, AtEach
 from repro.readings import READINGS, Reading
+
+if TYPE_CHECKING:
+    from repro.config import Config
 
 TEXT = {"smoke": "code-2012-smoke", "tiny": "code-2012-tiny", "cifar10": "code-2012-cifar10", "paper": "code-2012"}
 OTHER = TEXT | {code: text for text, code in TEXT.items()}  # the same scale in the other reading
-DIFFERENCES = {scale: diff(preset(scale), preset(other)) for scale, other in OTHER.items()}
 ELSEWHERE = ("F16", "F22", "F23", "F24", "F25", "F26", "F27", "F28", "F30")
+AGREE = ("F1", "F3", "F5", "F9", "F17", "F18", "F19", "F20", "F21", "F29", "F29b")
 FULL = ("paper", "code-2012")
 ONLY_AT = {
     "F1": FULL,  # smaller presets have another first layer
@@ -28,28 +32,32 @@ ONLY_AT = {
 }
 
 
-def flipped(keys: tuple[str, ...]) -> dict[str, dict[str, object]]:
-    """The other reading's values of the keys that differ and start so, at each scale where some do."""
-    at = {
-        scale: {key: theirs for key, (_, theirs) in differences.items() if key.startswith(keys)}
-        for scale, differences in DIFFERENCES.items()
-    }
-    return {scale: changes for scale, changes in at.items() if changes}
+def flipped(*keys: str) -> AtEach:
+    """The other reading's values of the keys that differ and start so, at each scale."""
+
+    def changes(scale: str, own: Config) -> dict[str, object]:
+        from repro.config import diff
+        from repro.presets import preset
+
+        differences = diff(own, preset(OTHER[scale]))
+        return {key: theirs for key, (_, theirs) in differences.items() if key.startswith(keys)}
+
+    return AtEach(OTHER, changes)
 
 
 def arm(reading: Reading) -> Arm:
     """The arm that flips one row: f01-first-convolution."""
     digits, letter = re.fullmatch(r"F(\d+)(b?)", reading.row).groups()
     name = f"f{int(digits):02}{letter}-{re.sub('[^a-z0-9]+', '-', reading.what)}"
+    if reading.row in AGREE:
+        note = "text and code agree; re-implementations differ"
+        return Arm(name, reading.other, presets=ONLY_AT.get(reading.row), note=note)
     keys = set(reading.keys)
     if reading.row == "F10":  # no schedule but the code's can hold the biases' own steps, so F12 brings them
         keys.remove("schedule.bias_steps")
     if reading.row == "F12":
         keys.add("schedule.bias_steps")
-    if at := flipped(tuple(keys)):
-        return Arm(name, at=at, note=f"text: {reading.text}; code: {reading.code}")
-    note = "text and code agree; re-implementations differ"
-    return Arm(name, reading.other, presets=ONLY_AT.get(reading.row), note=note)
+    return Arm(name, at=flipped(*keys), note=f"text: {reading.text}; code: {reading.code}")
 
 
 ablation = Ablation(
@@ -60,7 +68,7 @@ ablation = Ablation(
     arms=[
         Arm("as-preset"),
         *(arm(reading) for reading in READINGS if reading.row not in ELSEWHERE),
-        Arm("all-rows", at=flipped(("",)), note="every row: the preset of the other reading"),
+        Arm("all-rows", at=flipped(""), note="every row: the preset of the other reading"),
     ],
     confounds=["one row at a time: rows may add up or cancel; all-rows is the whole way to the other reading"],
     presets=[

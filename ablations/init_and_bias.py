@@ -3,8 +3,7 @@
 repro run init-and-bias --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
-from repro.presets import preset
+from repro import Ablation, Arm, AtEach, Claim, paper
 
 TEXT, CODE = ("smoke", "tiny", "cifar10", "paper"), ("code-2012",)
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
@@ -17,13 +16,14 @@ def bias(value: float) -> dict[str, float]:
     return {f"model.layers.{layer}.init_bias": value for layer in ONES}
 
 
-def spread(times: float, *layers: str) -> dict[str, dict[str, float]]:
+def spread(times: float, *layers: str) -> AtEach:
     """Each scale's own initial weights of the named layers, times `times`."""
-    at = {}
-    for scale in SCALES:
-        own = {layer: preset(scale).model.layer(layer).init_std for layer in layers}
-        at[scale] = {f"model.layers.{layer}.init_std": round(own[layer] * times, 6) for layer in layers}
-    return at
+    return AtEach(
+        SCALES,
+        lambda scale, own: {
+            f"model.layers.{layer}.init_std": round(own.model.layer(layer).init_std * times, 6) for layer in layers
+        },
+    )
 
 
 ablation = Ablation(

@@ -3,19 +3,18 @@
 repro run one-vs-two-gpus --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, paper
-from repro.presets import preset
+from repro import Ablation, Arm, AtEach, Claim, paper
 
 APART = {f"model.layers.{layer}.connect": "tower" for layer in ("conv3", "fc6", "fc7")}
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 
 
-def half(*layers: str) -> dict[str, dict[str, int]]:
+def half(*layers: str) -> AtEach:
     """Half of each scale's kernels in the named layers."""
-    return {
-        scale: {f"model.layers.{layer}.maps": preset(scale).model.layer(layer).maps // 2 for layer in layers}
-        for scale in SCALES
-    }
+    return AtEach(
+        SCALES,
+        lambda scale, own: {f"model.layers.{layer}.maps": own.model.layer(layer).maps // 2 for layer in layers},
+    )
 
 
 ablation = Ablation(

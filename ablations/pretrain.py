@@ -3,30 +3,34 @@
 repro run pretrain --preset tiny --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
-from repro.presets import preset
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from repro import Ablation, Arm, AtEach, Claim, paper
+
+if TYPE_CHECKING:
+    from repro.config import Config
 
 # Classes that the net is tested on; the others are those that it is trained on first.
 FEW = {"smoke": 4, "tiny": 40, "cifar10": 4}
 
 
-def few(scale: str) -> dict[str, object]:
+def few(scale: str, own: Config) -> dict[str, object]:
     """The first few classes only."""
     return {"data.classes": FEW[scale]}
 
 
-def sixth(scale: str) -> dict[str, object]:
+def sixth(scale: str, own: Config) -> dict[str, object]:
     """As run 146-2012-2011: a convolution over the last pool that reads both towers, weights of 0.03, biases of 1."""
-    config = preset(scale)
-    maps, spread = config.model.layer("conv5").maps, 3 * config.model.layer("conv3").init_std
+    maps, spread = own.model.layer("conv5").maps, 3 * own.model.layer("conv3").init_std
     return {"model.layers.conv6": {"maps": maps, "kernel": 3, "pad": 1, "init_std": spread, "init_bias": 1.0}}
 
 
-def first_others(scale: str) -> dict[str, object]:
+def first_others(scale: str, own: Config) -> dict[str, object]:
     """Trained first on the classes that are not tested, as long again."""
-    config = preset(scale)
-    many = config.data.classes - FEW[scale]
-    return {"pretrain": {"first_class": FEW[scale], "classes": many, "epochs": config.schedule.epochs}}
+    many = own.data.classes - FEW[scale]
+    return {"pretrain": {"first_class": FEW[scale], "classes": many, "epochs": own.schedule.epochs}}
 
 
 ablation = Ablation(
@@ -35,11 +39,11 @@ ablation = Ablation(
     factor="pretrain, model.layers.conv6",
     section="6",
     arms=[
-        Arm("from-scratch", at={scale: few(scale) for scale in FEW}),
-        Arm("six-convolutions", at={scale: few(scale) | sixth(scale) for scale in FEW}),
-        Arm("pretrained", at={scale: few(scale) | first_others(scale) for scale in FEW}),
+        Arm("from-scratch", at=AtEach(FEW, few)),
+        Arm("six-convolutions", at=AtEach(FEW, lambda *at: few(*at) | sixth(*at))),
+        Arm("pretrained", at=AtEach(FEW, lambda *at: few(*at) | first_others(*at))),
         Arm(
-            "pretrained-six", at={scale: few(scale) | sixth(scale) | first_others(scale) for scale in FEW},
+            "pretrained-six", at=AtEach(FEW, lambda *at: few(*at) | sixth(*at) | first_others(*at)),
             note="'1 CNN*'",
         ),
     ],

@@ -1,9 +1,8 @@
 """The command line. Each command reads its arguments, calls the room that does the work, and prints; no logic here.
 
-Nothing heavy is imported before a command needs it, so that help and `repro list` answer at once.
+Nothing heavy is imported before a command needs it, so that help and `repro list` answer at once. Annotations are
+values here (no `from __future__ import annotations`): as strings, typer would compile each of them at every start.
 """
-
-from __future__ import annotations
 
 import os
 import sys

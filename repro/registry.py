@@ -125,7 +125,10 @@ def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
         except ValueError as error:
             return Refused(f"{path}:{line_of(path, name)}", str(error))
         for arm in found.arms_at(name):
-            changes = arm.changes_at(name)
+            try:
+                changes = arm.changes_at(name)
+            except Exception as error:  # `at` may be computed by the declaration's own code
+                return refusal(error, path)
             try:
                 override(base, changes)
             except ValueError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from repro.ablation import Ablation, Claim
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = 120  # columns, where no terminal says how many there are
 
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PAGE)
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PAGE, emoji=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
@@ -33,7 +34,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
         justify: Literal["left", "right"] = "right" if name in right else "left"
         made.add_column(name, justify=justify, overflow="fold", no_wrap=place == 0)
     for row in rows:
-        made.add_row(*(escape(str(cell)) for cell in row))
+        made.add_row(*(Text(str(cell)) for cell in row))
     return made
 
 

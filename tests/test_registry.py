@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from repro import Arm, AtEach
+from repro.config import Config
 from repro.registry import load, select
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
@@ -19,7 +21,7 @@ THIRD_PARTY = Path(__file__).parent / "third_party"
 WELL_FORMED = '''
 """Is it found?"""
 
-from repro import Ablation, Arm
+from repro import Ablation, Arm, AtEach
 
 ablation = Ablation(
     name="mine",
@@ -48,6 +50,19 @@ def test_included_file_and_folder_are_found(tmp_path: Path) -> None:
         assert "lrn-ablation" in registry.experiments
 
 
+def test_changes_at_each_preset_are_computed_from_its_own_values_when_looked_up() -> None:
+    asked: list[str] = []
+
+    def half(name: str, own: Config) -> dict[str, object]:
+        asked.append(name)
+        return {"optim.batch_size": own.optim.batch_size // 2}
+
+    arm = Arm("half", at=AtEach(["smoke", "cifar10"], half))
+    assert list(arm.at) == ["smoke", "cifar10"] and asked == []
+    assert arm.changes_at("smoke") == {"optim.batch_size": 16} and asked == ["smoke"]
+    assert arm.changes_at("paper") == {} and asked == ["smoke"]
+
+
 def test_included_path_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file or folder"):
         load([tmp_path / "missing.py"])
@@ -59,12 +74,13 @@ def test_included_path_must_exist(tmp_path: Path) -> None:
         ('section="-"', 'section="-', 9, "unterminated string literal"),
         ('"Is it found?",', '"It is found",', 5, "question: must be a question that ends in '?'"),
         ('name="mine"', 'name="My Ablation"', 5, "use lower-case letters"),
-        ("import Ablation, Arm", "import Ablation, Arn", 3, "cannot import name 'Arn'"),
+        ("import Ablation, Arm,", "import Ablation, Arn,", 3, "cannot import name 'Arn'"),
         ("ablation = ", "experiment = ", 1, "defines no `ablation = Ablation(...)`"),
         ('"optim.momentum": 0.5', '"optim.momentun": 0.5', 10, "did you mean 'momentum'"),
         ('"optim.momentum": 0.5', '"optim.momentum": 1.5', 10, "optim.momentum: input should be less than 1"),
         ('presets=["smoke"]', 'presets=["smoek"]', 11, "no preset 'smoek'; did you mean 'smoke'"),
         ('name="mine"', 'name="lrn-ablation"', 6, "is taken by"),
+        ('{"optim.momentum": 0.5}', 'at=AtEach(["smoke"], lambda name, own: {"a": 1 / 0})', 10, "ZeroDivisionError"),
         ("section=", "sektion=", 5, "unexpected keyword argument 'sektion'"),
         ("presets=", "claims=[1 / 0],\n    presets=", 11, "ZeroDivisionError: division by zero"),
     ],
