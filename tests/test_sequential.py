@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro.stats import most_seeds, peeking_level, seeds_needed, settled
+from repro.stats import most_seeds, peeking_level, seeds_needed
+from repro.stats.intervals import over_seeds
+from repro.stats.sequential import FIRST_LOOK, _power
+from repro.stats.verdict import of_effect
 
 SIMULATIONS = 2000
 
@@ -21,17 +24,21 @@ def p_values(effects: np.ndarray, looks: range) -> np.ndarray:
 
 
 def until_decided(effects: np.ndarray, claimed: float, max_seeds: int) -> tuple[list[str], list[float], float]:
-    """The word and the ends of the interval that each simulated sweep stops with, and the mean number of seeds."""
-    words, missed, used = [], [], 0
+    """The word and the ends of the interval that each simulated sweep stops with, and the mean number of seeds.
+
+    A sweep adds a seed while the claim is inconclusive by the widened interval, up to `max_seeds`.
+    """
+    words, ends, used = [], [], 0
     for row in effects.tolist():
-        for seeds in range(1, max_seeds + 1):
-            decision = settled(row[:seeds], claimed, max_seeds)
-            if decision.stop:
+        for seeds in range(FIRST_LOOK, max_seeds + 1):
+            interval = over_seeds(row[:seeds], confidence=1 - peeking_level(max_seeds))
+            word, _ = of_effect(interval, claimed, seeds)
+            if word != "inconclusive":
                 break
-        words.append(decision.word)
-        missed.append((decision.interval.low, decision.interval.high))
+        words.append(word)
+        ends.append((interval.low, interval.high))
         used += seeds
-    return words, missed, used / len(words)
+    return words, ends, used / len(words)
 
 
 @pytest.mark.parametrize(("spread", "claimed"), [(0.4, 0.4), (0.3, 1.4), (0.5, 0.4)])
@@ -104,21 +111,19 @@ def test_what_cannot_be_asked_is_refused() -> None:
     with pytest.raises(ValueError, match="zero or more"):
         seeds_needed(-1.0, 0.4)
     with pytest.raises(ValueError, match="give at least 3"):
-        settled([1.0, 1.0], 1.4, max_seeds=2)
+        peeking_level(2)
 
 
-def test_a_decision_waits_for_three_seeds_and_stops_at_the_last() -> None:
-    assert not settled([1.0, 1.1], 1.4, 10).stop
-    assert settled([1.0, 1.1], 1.4, 10).interval is None
-    wide = settled([2.0, -1.0, 1.0], 1.4, 10)
-    assert (wide.stop, wide.word) == (False, "inconclusive")
-    assert settled([2.0, -1.0, 1.0], 1.4, 3).stop
-    clear = settled([1.4, 1.5, 1.3, 1.4], 1.4, 10)
-    assert (clear.stop, clear.word) == (True, "reproduced")
-    assert clear.interval is not None
-    fixed = settled([1.4, 1.5, 1.3, 1.4], 1.4, 4).interval
-    assert fixed is not None
-    assert clear.interval.high - clear.interval.low > fixed.high - fixed.low  # more looks to come, a wider interval
+@pytest.mark.parametrize("images", [0.0, 0.01])
+@pytest.mark.parametrize(
+    ("spread", "claimed", "seeds"), [(0.4, 0.4, 3), (0.4, 0.4, 10), (1.0, -0.3, 25), (0.1, 1.0, 4)]
+)
+def test_power_is_that_of_the_noncentral_t(spread: float, claimed: float, seeds: int, images: float) -> None:
+    of_seeds = spread**2 / seeds
+    size, freedom = claimed / (of_seeds + images) ** 0.5, (seeds - 1) * (1 + images / of_seeds) ** 2
+    beyond = stats.t.isf(0.025, freedom)
+    expected = stats.nct.sf(beyond, freedom, size) + stats.nct.cdf(-beyond, freedom, size)
+    assert _power(seeds, spread, claimed, 0.05, images) == pytest.approx(expected, abs=1e-9)
 
 
 def test_most_seeds_is_more_than_a_single_look_needs() -> None:

@@ -53,17 +53,18 @@ def judge(ablation: Ablation, block: Block, results: Path, records: Records | No
 
 
 def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """The same judgements with `holm_p`: their p values adjusted for testing so many claims at once."""
-    from statsmodels.stats.multitest import multipletests
+    """The same judgements with `holm_p`: their p values adjusted for testing so many claims at once (Holm 1979).
 
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it.
+    """
     judgements = list(judgements)
-    tested = {
-        at: one.effect.p for at, one in enumerate(judgements) if one.claim and one.effect and one.effect.p is not None
-    }
-    if tested:
-        adjusted = multipletests(list(tested.values()), method="holm")[1]
-        for at, p in zip(tested, adjusted, strict=True):
-            judgements[at] = dataclasses.replace(judgements[at], holm_p=float(p))
+    tested = sorted(
+        (one.effect.p, at) for at, one in enumerate(judgements) if one.claim and one.effect and one.effect.p is not None
+    )
+    adjusted = 0.0
+    for place, (p, at) in enumerate(tested):
+        adjusted = min(1.0, max(adjusted, (len(tested) - place) * p))
+        judgements[at] = dataclasses.replace(judgements[at], holm_p=adjusted)
     return judgements
 
 

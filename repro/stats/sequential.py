@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
-
-from repro.stats.values import Decision
 
 ALPHA = 0.05
 POWER = 0.8
@@ -41,8 +38,11 @@ def seeds_needed(
 
 
 def _power(seeds: int, spread: float, claimed: float, alpha: float, images: float) -> float:
-    """Power of the t-test of `hierarchical`'s variance, with Satterthwaite's degrees of freedom."""
-    from statsmodels.stats.power import TTestPower
+    """Power of the two-sided t-test of `hierarchical`'s variance, with Satterthwaite's degrees of freedom.
+
+    The chance that a noncentral t lies beyond a quantile of Student's t, on either side (Cohen 1988, chapter 2).
+    """
+    from scipy.special import nctdtr, stdtrit
 
     of_seeds = spread**2 / seeds
     variance = of_seeds + images
@@ -52,7 +52,8 @@ def _power(seeds: int, spread: float, claimed: float, alpha: float, images: floa
     size = abs(claimed) / math.sqrt(variance)
     if size > 30:  # beyond what the noncentral t of scipy resolves, and certain
         return 1.0
-    return float(TTestPower().power(size / math.sqrt(seeds), seeds, alpha, df=freedom))
+    beyond = -stdtrit(freedom, alpha / 2)
+    return float(1 - nctdtr(freedom, size, beyond) + nctdtr(freedom, size, -beyond))
 
 
 @lru_cache(maxsize=64)
@@ -82,31 +83,8 @@ def peeking_level(max_seeds: int, alpha: float = ALPHA) -> float:
     return float(np.quantile(p, alpha))
 
 
-def settled(
-    effects_so_far: Sequence[float], claimed: float | None, max_seeds: int, *, alpha: float = ALPHA
-) -> Decision:
-    """Whether the verdict on an effect has settled: the interval no longer holds both 0 and the claimed points.
-
-    Look after every seed from the third to `max_seeds`, with the per-seed effects in the order of their seeds, points.
-    The interval is a t-interval over seeds at `peeking_level`, so that all looks together miss the true effect in at
-    most `alpha` of cases, whenever they stop. At `max_seeds` it stops whatever it has.
-    """
-    from repro.stats.intervals import over_seeds
-    from repro.stats.verdict import of_effect
-
-    seeds = len(effects_so_far)
-    level = peeking_level(max_seeds, alpha)
-    if seeds < FIRST_LOOK:
-        return Decision(False, "inconclusive", None, f"{seeds} of at least {FIRST_LOOK} seeds")
-    interval = over_seeds(effects_so_far, confidence=1 - level)
-    word, rule = of_effect(interval, claimed, seeds)
-    last = seeds >= max_seeds
-    reason = f"{seeds} of at most {max_seeds} seeds: {rule}"
-    return Decision(last or word != "inconclusive", word, interval, reason)
-
-
 def most_seeds(spread: float, claimed: float, power: float = POWER, alpha: float = ALPHA) -> int | None:
-    """The `max_seeds` with which `settled` tells an effect of `claimed` points from none with `power`.
+    """The `max_seeds` with which `--until-decided` tells an effect of `claimed` points from none with `power`.
 
     At the last look alone the boundary is a t-test at `peeking_level`, and looks before it only add to its power, so
     this is the number for that test: safe, and a seed or two more than a simulation of the looks would ask for.

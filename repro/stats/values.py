@@ -1,4 +1,4 @@
-"""What the statistics hand to reports: intervals, effects, judgements, decisions. Plain frozen values.
+"""What the statistics hand to reports: intervals, effects, judgements. Plain frozen values.
 
 Errors are in percent, effects in points (percent of error, arm minus reference), ratios in times.
 """
@@ -68,13 +68,3 @@ class Judgement:
     differences: tuple[str, ...]  # what differs from the claim's data, evaluation and scale
     holm_p: float | None = None  # set by `holm`, over all claims of a report
     seeds_needed: int | None = None  # for 80% power against no effect, from the spread seen so far
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether more seeds are wanted, by a rule that keeps its error rate under peeking."""
-
-    stop: bool
-    word: Word  # by the widened interval
-    interval: Interval | None  # holds at every look at once; wider than a fixed-size interval
-    reason: str
