@@ -44,6 +44,11 @@ class Claim:
     measured: Measured
     runs: tuple[str, ...] = ()  # keys of paper.RUNS: the 2012 run notes behind the number
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The arms that it names."""
+        return (self.arm,) if self.reference is None else (self.arm, self.reference)
+
     @classmethod
     def effect(
         cls,
@@ -176,8 +181,8 @@ class Ablation:
             if names.count(name) > 1 or not NAME.fullmatch(name):
                 raise ValueError(f"arm {name!r}: names are unique, of lower-case letters, digits and hyphens")
         for claim in self.claims:
-            for side in (claim.arm, claim.reference):
-                if side is not None and side not in names:
+            for side in claim.sides:
+                if side not in names:
                     raise ValueError(f"claim: there is no arm {side!r}{did_you_mean(side, names)}")
             if not claim.published:
                 raise ValueError(f"claim on {claim.arm!r}: gives no number and no metric")
@@ -203,4 +208,4 @@ class Ablation:
     def claims_at(self, preset: str) -> list[Claim]:
         """The claims whose arms make sense at `preset`, in order."""
         names = {arm.name for arm in self.arms_at(preset)}
-        return [claim for claim in self.claims if {claim.arm, claim.reference} - {None} <= names]
+        return [claim for claim in self.claims if names.issuperset(claim.sides)]

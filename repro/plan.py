@@ -64,7 +64,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """Distinct runs in order, shared ones once; `waiting` arms learn their Config from a search that goes on."""
+    """Distinct runs, shared ones once, those that a claim needs first, so that a sweep cut short has its verdicts;
+    `waiting` arms learn their Config from a search that goes on."""
 
     blocks: tuple[Block, ...]
     runs: tuple[Run, ...]
@@ -149,7 +150,9 @@ def make(
                     _add(runs, _run(pretrain_config(config), seed, data_digest, ablation, arm, results))
                 _add(runs, _run(config, seed, data_digest, ablation, arm, results))
         blocks.append(Block(ablation.name, at, dict(changes), count, arms, searches, data_digest))
-    return Plan(tuple(blocks), tuple(runs.values()), tuple(waiting), tuple(unprepared.values()))
+    claimed = {f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides}
+    ordered = sorted(runs.values(), key=lambda run: claimed.isdisjoint(run.used_by))
+    return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()))
 
 
 def _search(search: Search, config: Config) -> dict[float, Config]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from repro import plan, store
-from repro.ablation import Ablation, Arm, Search
+from repro import paper, plan, store
+from repro.ablation import Ablation, Arm, Claim, Search
 from repro.config import Config, digest, to_dict
 from repro.data.manifest import find
 from repro.presets import preset
@@ -139,6 +139,20 @@ def test_a_short_search_chooses_by_the_error_on_training_pictures(photos: Path, 
     assert {run.config.schedule.epochs for run in made(longer, photos=photos, results=tmp_path, seeds=1).runs} == {
         preset("smoke").schedule.epochs
     }
+
+
+def test_the_runs_that_a_claim_needs_come_first(photos: Path, tmp_path: Path) -> None:
+    arms = [Arm("idle", {"model.norm": None}), Arm("with"), Arm("without", {"model.dropout": None})]
+    claim = Claim.worse("without", "with", source="made up", measured=paper.NOT_SAID)
+    found = made(question(arms=arms, claims=[claim]), photos=photos, results=tmp_path, seeds=2)
+    assert [run.used_by[0].split("/")[1] for run in found.runs] == [
+        "with",
+        "with",
+        "without",
+        "without",
+        "idle",
+        "idle",
+    ]
 
 
 def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None, confidence: float) -> Judgement:
-    arms = [runs.ablation.arm(name) for name in (claim.arm, claim.reference) if name is not None]
+    arms = [runs.ablation.arm(name) for name in claim.sides]
     view = _view(runs, arms, claim.measured.view)
     unit = UNITS.get(claim.kind, "points")
     differences = _differences(runs, arms, claim.measured, view, metric)
@@ -215,9 +215,7 @@ def _without_claim(ablation: Ablation, block: Block, claims: Sequence[Claim]) ->
     """Arms after the first whose top-1 effect no claim gives; a ratio's arms stop early, at an error set beforehand."""
     first, *others = ablation.arms_at(block.preset)
     named = {claim.arm for claim in claims if "top1_error" in claim.published and claim.reference == first.name}
-    named |= {
-        name for claim in claims if EPOCHS_TO_TARGET in claim.published for name in (claim.arm, claim.reference) if name
-    }
+    named |= {name for claim in claims if EPOCHS_TO_TARGET in claim.published for name in claim.sides}
     return [arm for arm in others if arm.name not in named]
 
 
