@@ -19,9 +19,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +76,7 @@ def results_directory(option: Path | None) -> Path:
 
 def run_directory(results: Path, digest: str, seed: int) -> Path:
     """Where the files of one run are."""
-    return results / "runs" / digest / f"seed-{seed}"
+    return results.joinpath("runs", digest, f"seed-{seed}")
 
 
 def is_finished(results: Path, digest: str, seed: int) -> bool:
@@ -116,7 +119,7 @@ def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
     """The record of a finished run. Raises ValueError where it is damaged or of another schema."""
     path = run_directory(results, digest, seed) / "run.json"
     try:
-        record = json.loads(path.read_text())
+        record = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete its folder and run again") from None
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
@@ -158,17 +161,15 @@ def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
 def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
     """The epochs of a run, one dict each; a last line cut short by a crash is left out."""
     path = run_directory(results, digest, seed) / "metrics.jsonl"
-    lines = path.read_text().splitlines() if path.is_file() else []
-    try:
-        return list(json.loads(f"[{','.join(lines)}]"))  # one call: a report reads hundreds of thousands of lines
-    except ValueError:
-        pass
+    lines = []
+    with suppress(FileNotFoundError):
+        lines = path.read_bytes().splitlines()
+    with suppress(ValueError):
+        return list(orjson.loads(b"[%b]" % b",".join(lines)))  # one call: a report reads hundreds of thousands of lines
     epochs = []
-    for line in lines:
-        try:
-            epochs.append(json.loads(line))
-        except ValueError:
-            break
+    with suppress(ValueError):
+        for line in lines:
+            epochs.append(orjson.loads(line))
     return epochs
 
 
@@ -191,7 +192,7 @@ def write_block(results: Path, block: Block) -> Path:
 def read_block(path: Path) -> Block:
     """One block file. Raises ValueError where it is damaged or of another schema."""
     try:
-        values = json.loads(path.read_text())
+        values = orjson.loads(path.read_bytes())
         if values.get("schema") != SCHEMA:
             raise ValueError(f"schema {values.get('schema')}, this version reads {SCHEMA}")
         return Block(**values)

@@ -62,6 +62,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     ("content", "reason"),
     [
         ("{", "cannot be read"),
+        ('{"schema": NaN}', "cannot be read"),
         ('{"schema": 0}', "schema 0"),
         ("[]", "schema None"),
         ('{"schema": 1, "digest": "a"}', "lacks seed"),
