@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from io import StringIO
 
 import pytest
@@ -126,16 +128,27 @@ def test_keeping_freed_memory_changes_no_number():
 
 
 def test_the_desk_benchmark_has_every_ratio(monkeypatch):
-    monkeypatch.setattr(desk, "_start", lambda words: lambda: float(len(words)))  # test_cli.py starts the real ones
+    started: list[list[str]] = []
+
+    def start(words, compiled):
+        started.append(words)
+        return lambda: float(len(words))
+
+    monkeypatch.setattr(desk, "_start", start)  # test_cli.py starts the real ones
     monkeypatch.setattr(desk, "in_child", lambda code, *places: "9.5 9.0 0.25\n")
     result = desk.measure(quick=True)
     assert result.ratios == {
         "help_over_imports": 1.5,
         "list_over_imports": 1.5,
+        "empty_over_imports": 1.0,
+        "table_over_imports": 1.0,
+        "list_over_table": 1.5,
         "report_seconds": 9.5,
         "report_memory_gib": 0.25,
     }
     assert set(desk.TARGETS) == set(result.ratios)
+    for code in (words[1] for words in started if words[0] == "-c"):
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_made_up_runs_are_finished_runs_that_a_report_can_read(tmp_path):

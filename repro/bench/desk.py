@@ -1,7 +1,9 @@
 """`repro bench desk`: how soon the command line answers, and a report over ten thousand runs.
 
 Start times are those of fresh processes in turns, beside the import of the two libraries that no command line of this
-kind does without. The runs of the report are made up and small: it reads them as it reads real ones.
+kind does without, and beside a command that only prints a table as long as that of `repro list`. As at every start but
+a user's first, Python finds all modules compiled. The runs of the report are made up and small: it reads them as it
+reads real ones.
 """
 
 from __future__ import annotations
@@ -29,12 +31,40 @@ EXPERIMENT = "lrn-ablation"
 EPOCHS = 30  # of a made-up run
 PICTURES = 100  # of a made-up test set
 IMPORTS = "python -c 'import typer, rich'"
+EMPTY = "an empty typer command"
+TABLE = "a typer command that prints a table"
 TARGETS = {
     "help_over_imports": "at most 1.5",
     "list_over_imports": "at most 1.5",
+    "empty_over_imports": "the least that any command takes",
+    "table_over_imports": "the least for a rich table, open to other packages",
+    "list_over_table": "what is left to us",
     "report_seconds": "at most 10",
     "report_memory_gib": "at most 1",
 }
+EMPTY_COMMAND = """
+import typer
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app.command()(lambda: None)
+app()
+"""
+# What `repro list` cannot do without: a table by rich, and the question which packages bring experiments along.
+TABLE_COMMAND = """
+import typer
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+@app.command()
+def table() -> None:
+    from importlib.metadata import entry_points
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+    entry_points(group="none")
+    made = Table("name", "question", "section", "presets", "runs")
+    for row in range({rows}):
+        made.add_row(*(Text("word " * words) for words in (2, 18, 1, 5, 1)))
+    Console(width=100, emoji=False).print(made)
+app()
+"""
 REPORT = """
 import sys, time
 start = time.perf_counter()
@@ -52,15 +82,21 @@ def measure(quick: bool = False) -> BenchResult:
     commands = {
         IMPORTS: ["-c", "import typer, rich"],
         "python -c 'import typer, rich, pydantic'": ["-c", "import typer, rich, pydantic; pydantic.BaseModel"],
+        EMPTY: ["-c", EMPTY_COMMAND],
+        TABLE: ["-c", TABLE_COMMAND.format(rows=len(load().experiments))],
         "repro --help": ["-m", "repro", "--help"],
         "repro list": ["-m", "repro", "list"],
     }
-    samples: Samples = interleaved({name: _start(words) for name, words in commands.items()}, 2 if quick else 11)
+    with TemporaryDirectory() as place:
+        starts = {name: _start(words, place) for name, words in commands.items()}
+        interleaved(starts, 1)  # the first start compiles
+        samples: Samples = interleaved(starts, 2 if quick else 21)
     rows = [row(name, "s", values) for name, values in samples.items()]
     ratios = {
-        f"{name}_over_imports": ratio(samples[f"repro {command}"], samples[IMPORTS])
-        for name, command in {"help": "--help", "list": "list"}.items()
+        f"{name}_over_imports": ratio(samples[command], samples[IMPORTS])
+        for name, command in {"help": "repro --help", "list": "repro list", "empty": EMPTY, "table": TABLE}.items()
     }
+    ratios["list_over_table"] = ratio(samples["repro list"], samples[TABLE])
     with TemporaryDirectory() as place:
         made = make_up_runs(Path(place, "results"), 20 if quick else RUNS)
         answers = [in_child(REPORT, f"{place}/results", f"{place}/reports-{n}") for n in range(1 if quick else 3)]
@@ -71,8 +107,9 @@ def measure(quick: bool = False) -> BenchResult:
     return BenchResult("Desk half", rows, ratios, facts, TARGETS)
 
 
-def _start(words: list[str]) -> Callable[[], float]:
-    environment = {**os.environ, "COLUMNS": "100"}
+def _start(words: list[str], compiled: str) -> Callable[[], float]:
+    """Seconds of a start of Python with these `words`; compiled modules are kept in the folder `compiled`."""
+    environment = {**os.environ, "COLUMNS": "100", "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, *words]
     return lambda: seconds(lambda: subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL))
 
