@@ -53,16 +53,10 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 @contextmanager
 def _style() -> Iterator[None]:
-    import matplotlib.style
+    import matplotlib
+    import seaborn
 
     extra: dict[str, Any] = {
-        "axes.linewidth": 0.8,
-        "patch.edgecolor": "white",
-        "patch.force_edgecolor": True,
-        "xtick.bottom": False,
-        "xtick.major.size": 3.5,  # not drawn, but it keeps the labels away from the axis
-        "ytick.left": False,
-        "ytick.major.size": 3.5,
         "font.family": "DejaVu Sans",  # ships with matplotlib: the same everywhere
         "font.size": 11,
         "axes.titlesize": 12,
@@ -73,7 +67,7 @@ def _style() -> Iterator[None]:
         "axes.spines.right": False,
         "svg.hashsalt": "repro",
     }
-    with matplotlib.style.context(["seaborn-v0_8-whitegrid", extra]):
+    with matplotlib.rc_context(cast("Any", {**seaborn.axes_style("whitegrid"), **extra})):
         yield
 
 
