@@ -49,5 +49,12 @@ ablation = Ablation(
         "2012: no run note without color noise was released; the long runs switched it off at about epoch 67 of 91",
         "without random crops the net sees only the center of each picture, so ten views show it places it never saw",
     ],
+    discussion=(
+        "The first round, on a fifth of CIFAR-10 for twelve epochs, agrees with the paper where it says why "
+        "augmentation is needed: without crops and mirrors the gap between test and training error is larger, by "
+        "four points. It does not yet make the error itself worse: after twelve epochs nets that see the same "
+        "picture each time have learned more of it, and underfitting still costs more than overfitting. The arms "
+        "without color noise are not run."
+    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip
