@@ -23,10 +23,10 @@ ablation = Ablation(
     claims=[Claim.ratio("tanh", "relu", times=6.0, source=paper.figure("1"), measured=paper.CIFAR_TRAIN)],
     confounds=[
         "2012: no CIFAR-10 net of tanh units was released, so which four-layer net it was is our choice",
-        "each arm has its own learning rate, as in the paper, which does not say what was tried; here the best of five "
-        "after three epochs, which need not be the best at 25%",
+        "each arm has its own learning rate, as in the paper, which does not say what was tried: here the one of four "
+        "that reaches 25% first, or else has the lowest error on training pictures after 30 epochs",
         "a run that never gets to 25% counts as longer than its last epoch (censored), not as missing",
     ],
-    search=Search("optim.learning_rate", (0.001, 0.003, 0.01, 0.03, 0.1), metric="train_error", epochs=3),
+    search=Search("optim.learning_rate", (0.001, 0.003, 0.01, 0.03), epochs=30),
     presets=["smoke", "figure-1"],
 )
