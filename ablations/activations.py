@@ -15,9 +15,12 @@ ablation = Ablation(
     section="-",
     arms=[
         Arm("relu"),
-        Arm("tanh", {"model.activation": "tanh"} | CENTERED),
-        Arm("abs-tanh", {"model.activation": "abs-tanh"} | CENTERED, note="|tanh(x)|, which section 3.1 mentions"),
-        Arm("sigmoid", {"model.activation": "sigmoid"} | CENTERED),
+        Arm("tanh", {"model.activation": "tanh"} | CENTERED, note="starts with biases of 0"),
+        Arm(
+            "abs-tanh", {"model.activation": "abs-tanh"} | CENTERED,
+            note="|tanh(x)|, which section 3.1 mentions; starts with biases of 0",
+        ),
+        Arm("sigmoid", {"model.activation": "sigmoid"} | CENTERED, note="starts with biases of 0"),
         Arm("leaky-relu", {"model.activation": "leaky-relu"}),
         Arm("elu", {"model.activation": "elu"}, note="e^x - 1 below zero"),
         Arm("gelu", {"model.activation": "gelu"}),
@@ -36,4 +39,4 @@ ablation = Ablation(
     ],
     search=Search("optim.learning_rate", (0.001, 0.003, 0.01), metric="train_error", epochs=4),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
-)
+)  # fmt: skip
