@@ -31,7 +31,7 @@ ablation = Ablation(
         Claim.effect("none", "relu", top1=8.2, source=paper.CAFFENET128, measured=paper.SMALL_2012),
     ],
     confounds=[
-        "bounded units start with biases of 0, not 1: with 1, the net of tanh units stayed at chance at every rate",
+        "bounded units start with biases of 0, not 1: with 1, the net of tanh units stayed at chance",
         "initial weights are as the paper tuned them for ReLUs",
         "each arm has its own rate, the best of three on training pictures after 4 epochs",
         "the published numbers are from nets half as wide at half the resolution, with other initial weights, one "

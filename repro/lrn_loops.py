@@ -2,8 +2,8 @@
 
 Arrays are (blocks, numbers), in float32, float64, or bfloat16 held as uint16. A block's working values stay in the
 core's cache, as one flat line each: the vector unit wants loops longer than the few maps of a tower. A window that
-reaches past an end of its maps (or rows) meets a mask of zero there. No index is a sum such as i + shift: numba would
-check it for being negative, and then not vectorize.
+reaches past an end of its maps (or rows) meets a mask of zero there; an infinity or NaN gets past it, but then the run
+has diverged. No index is a sum such as i + shift: numba would check it for being negative, and then not vectorize.
 """
 
 # mypy: ignore-errors
