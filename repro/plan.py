@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,8 +65,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """Distinct runs, shared ones once, those that a claim needs first, so that a sweep cut short has its verdicts;
-    `waiting` arms learn their Config from a search that goes on."""
+    """Distinct runs, shared ones once, those that a claim needs first and all arms of a seed before the next seed, so
+    that a sweep cut short has its verdicts; `waiting` arms learn their Config from a search that goes on."""
 
     blocks: tuple[Block, ...]
     runs: tuple[Run, ...]
@@ -151,13 +152,17 @@ def make(
                 _add(runs, _run(config, seed, data_digest, ablation, arm, results))
         blocks.append(Block(ablation.name, at, dict(changes), count, arms, searches, data_digest))
     claimed = {f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides}
-    ordered = sorted(runs.values(), key=lambda run: claimed.isdisjoint(run.used_by))
+    tries = {name for block in blocks for tried in block.searches.values() for name in tried.values()}
+    ordered = sorted(
+        runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), run.digest not in tries, run.seed)
+    )
     return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()))
 
 
 def _search(search: Search, config: Config) -> dict[float, Config]:
     epochs = min(search.epochs or config.schedule.epochs, config.schedule.epochs)
-    return {value: override(config, {search.key: value, "schedule.epochs": epochs}) for value in search.values}
+    every = {"schedule.epochs": epochs, "eval.train_error": True}  # `choose` reads it
+    return {value: override(config, {search.key: value, **every}) for value in search.values}
 
 
 def pretrain_config(config: Config) -> Config:
@@ -176,23 +181,24 @@ def pretrain_config(config: Config) -> Config:
 
 
 def choose(search: Search, tried: Mapping[str, str], results: Path) -> float | None:
-    """The value whose run was best, or None while one is missing. A run that never reached the target loses to one
-    that did; among such runs the lower error on training pictures wins, then the smaller value."""
-    scores = []
+    """The value whose run has the lowest criterion, or None while a run is missing. Among runs without one, or with
+    the same, the lower error on training pictures wins, then the smaller value."""
+    ranked = []
     for value, name in tried.items():
         if not store.is_finished(results, name, search.seed):
             return None
         record = store.read_run(results, name, search.seed)
-        train = 100.0 if record["diverged"] or record["train_error"] is None else record["train_error"]
-        if search.metric == EPOCHS_TO_TARGET:
-            reached = record["epochs_to_target"]
-            score = float("inf") if reached is None else reached
-        elif search.metric == "train_error":
-            score = train
-        else:
-            score = record["errors"]["center"][search.metric]
-        scores.append((score, train, float(value)))
-    return min(scores)[2]
+        found = (criterion(record, metric) for metric in (search.metric, "train_error"))
+        ranked.append((*(math.inf if one is None else one for one in found), float(value)))
+    return min(ranked)[-1]
+
+
+def criterion(record: Mapping[str, Any], metric: str) -> float | None:
+    """What a run of a search is ranked by, lower is better; None: it diverged, or never reached the target."""
+    if record["diverged"]:
+        return None
+    found = record[metric] if metric in (EPOCHS_TO_TARGET, "train_error") else record["errors"]["center"][metric]
+    return None if found is None else float(found)
 
 
 def _run(config: Config, seed: int, data_digest: str, ablation: Ablation, arm: Arm, results: Path) -> Run:

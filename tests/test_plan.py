@@ -27,7 +27,13 @@ def made(*experiments: Ablation, photos: Path, results: Path, seeds: int = 2, **
 
 
 def finish(
-    results: Path, run: plan.Run, *, reached: float | None = None, rate: float = 1000.0, train: float = 20.0
+    results: Path,
+    run: plan.Run,
+    *,
+    reached: float | None = None,
+    rate: float = 1000.0,
+    train: float = 20.0,
+    diverged: bool = False,
 ) -> None:
     """Pretend that a run is finished."""
     store.write_run(
@@ -35,7 +41,7 @@ def finish(
         {
             "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
             "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": reached,
-            "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": False,
+            "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": diverged,
             "train_error": train, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
             "provenance": {}, "placement": "cpu",
         },
@@ -47,7 +53,7 @@ def finish(
 def test_a_run_is_an_arm_and_a_seed(photos: Path, tmp_path: Path) -> None:
     found = made(question(), photos=photos, results=tmp_path)
     assert [(run.used_by, run.seed) for run in found.runs] == [
-        (("made-up/with",), 0), (("made-up/with",), 1), (("made-up/without",), 0), (("made-up/without",), 1),
+        (("made-up/with",), 0), (("made-up/without",), 0), (("made-up/with",), 1), (("made-up/without",), 1),
     ]  # fmt: skip
     assert found.todo == found.runs and not found.unprepared
     base = preset("smoke")
@@ -141,18 +147,29 @@ def test_a_short_search_chooses_by_the_error_on_training_pictures(photos: Path, 
     }
 
 
+@pytest.mark.parametrize("metric", ["epochs_to_target", "train_error", "top1_error"])
+def test_a_diverged_run_never_wins_a_search(photos: Path, tmp_path: Path, metric: str) -> None:
+    asked = searched(metric=metric)
+    for run in made(asked, photos=photos, results=tmp_path).runs:
+        fast = run.config.optim.learning_rate == 0.1
+        finish(tmp_path, run, diverged=fast, train=1.0 if fast else 60.0, reached=3.0 if fast else None)
+    then = made(asked, photos=photos, results=tmp_path)
+    assert {run.config.optim.learning_rate for run in then.todo} == {0.01}
+
+
 def test_the_runs_that_a_claim_needs_come_first(photos: Path, tmp_path: Path) -> None:
     arms = [Arm("idle", {"model.norm": None}), Arm("with"), Arm("without", {"model.dropout": None})]
     claim = Claim.worse("without", "with", source="made up", measured=paper.NOT_SAID)
     found = made(question(arms=arms, claims=[claim]), photos=photos, results=tmp_path, seeds=2)
     assert [run.used_by[0].split("/")[1] for run in found.runs] == [
         "with",
-        "with",
         "without",
+        "with",
         "without",
         "idle",
         "idle",
     ]
+    assert [run.seed for run in found.runs] == [0, 0, 1, 1, 0, 1]
 
 
 def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -> None:

@@ -224,15 +224,23 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     base = config.override(presets.preset("smoke"), changes)
     tried = {str(value): config.override(base, {"optim.learning_rate": value}) for value in (0.001, 0.01)}
     digests = {value: config.digest(one, "made-up") for value, one in tried.items()}
-    write_run(results, tried["0.001"], digests["0.001"], 1000, 20.0, target=12.0)
-    write_run(results, tried["0.01"], digests["0.01"], 1000, 20.0, target=5.0)
+    write_run(results, tried["0.001"], digests["0.001"], 1000, 20.0, spread=0.0, target=12.0)
+    write_run(results, tried["0.01"], digests["0.01"], 1000, 20.0, spread=0.0, target=5.0)
+    lost = {"0.001": "a" * 12, "0.01": "b" * 12, "0.1": "c" * 12}  # never reached, diverged, not finished
+    write_run(results, tried["0.001"], lost["0.001"], 1000, 50.0, spread=0.0)
+    write_run(results, tried["0.01"], lost["0.01"], 1000, 90.0, spread=0.0)
+    diverged = store.run_directory(results, lost["0.01"], 1000) / "run.json"
+    diverged.write_text(json.dumps({**json.loads(diverged.read_text()), "diverged": True}))
     path = results / "experiments" / "race" / f"{asked.name}.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "searches": {"relu": digests}}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "searches": {"relu": digests, "tanh": lost}}))
     report.build([RACE], None, results, reports)
     page = (reports / "race.md").read_text()
     assert f"](race/{asked.name}-figure1.png)" in page
-    assert "| relu | 0.001 | 12.00 |  |" in page
-    assert "| relu | 0.01 | 5.00 | taken |" in page
+    assert "| relu | 0.001 | 12.00 | 15.00 |  |" in page
+    assert "| relu | 0.01 | 5.00 | 15.00 | taken |" in page
+    assert "| tanh | 0.001 | never reached | 45.00 |  |" in page
+    assert "| tanh | 0.01 | diverged | diverged |  |" in page
+    assert "| tanh | 0.1 | not finished | not finished |  |" in page
     assert "| 6.0 times | 6.00 times [" in page
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from repro import config, paper, presets
-from repro.ablation import EPOCHS_TO_TARGET
+from repro.plan import criterion
 from repro.report import words
 from repro.report.gather import Gathered, Part, Record, Score
 from repro.report.pictures import Mark
@@ -167,25 +167,25 @@ def search_table(part: Part) -> Table:
     import pandas as pd
 
     search = part.experiment.search
+    metrics = list(dict.fromkeys([search.metric, "train_error"])) if search else []  # the second decides a tie
     rows, raw = [], []
     for arm, tried in part.searches.items():
         for value, run in tried.items():
-            assert search is not None
             taken = part.chosen[arm] == float(value)
-            found = None if run is None else _searched(run, search.metric)
-            told = "not finished" if run is None else "never reached" if found is None else words.number(found)
-            rows.append([arm, value, told, "taken" if taken else ""])
-            raw.append([arm, float(value), search.metric, found, run is not None, taken])
-    key, metric = (search.key, words.metric(search.metric)) if search else ("", "")
-    length = f" of at most {search.epochs} epochs" if search and search.epochs else ""
-    frame = pd.DataFrame(raw, columns=["arm", "value", "metric", "found", "finished", "taken"])
+            found = [None if run is None else criterion(run, metric) for metric in metrics]
+            rows.append([arm, value, *(_scored(run, one) for one in found), "taken" if taken else ""])
+            raw.append([arm, float(value), *found, run is not None, taken])
+    key, length = (search.key, f" of at most {search.epochs} epochs" if search.epochs else "") if search else ("", "")
+    frame = pd.DataFrame(raw, columns=["arm", "value", *metrics, "finished", "taken"])
     caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, one run a value{length}."
-    return Table(f"{part.block.name}-search", caption, ["arm", key, metric, ""], rows, frame, frozenset({1, 2}))
+    columns = ["arm", key, *map(words.metric, metrics), ""]
+    return Table(f"{part.block.name}-search", caption, columns, rows, frame, frozenset(range(1, 2 + len(metrics))))
 
 
-def _searched(run: Record, metric: str) -> float | None:
-    found = run[metric] if metric in (EPOCHS_TO_TARGET, "train_error") else run["errors"]["center"][metric]
-    return None if found is None else float(found)
+def _scored(run: Record | None, found: float | None) -> str:
+    if run is None:
+        return "not finished"
+    return words.number(found) if found is not None else "diverged" if run["diverged"] else "never reached"
 
 
 def cost_table(part: Part) -> Table:
