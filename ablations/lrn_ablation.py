@@ -52,6 +52,8 @@ ablation = Ablation(
         ),
     ],
     confounds=[
+        "at the paper's constants normalization divides by 2^0.75 = 1.7 or more in each of two layers, so without it "
+        "the layers behind see larger inputs, at the same learning rate",
         "2012: run 148 removed three norm layers, one of which the paper does not mention",
         "2012: run 167 also lost the same-map norm of layer 2, and its learning rate fell further than that of run 170",
         "2012: runs 148 and 145 dropped their learning rates at other epochs (22, 44, 86 against 25, 51, 79)",

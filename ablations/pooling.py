@@ -29,8 +29,8 @@ ablation = Ablation(
     ],
     confounds=[
         "size and stride change how large the last map is, and with it layer fc6",
-        "the published numbers are from nets half as wide at half the resolution, with other initial weights, one "
-        "run each",
+        "the published numbers are from nets without normalization at half the resolution, half as wide in the full "
+        "layers, with other initial weights, one run each",
     ],
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from repro.suggest import did_you_mean
 
@@ -16,7 +16,10 @@ Product = Literal["kernels", "neighbors"]
 ERRORS = ("top1_error", "top5_error", "train_error")  # percent
 EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error is reached
 EPOCHS_TO_BEST = "epochs_to_best"  # epochs until the run's lowest center-view test error
+GAP = "gap"  # test minus training top-1 error, points
+METRICS = (*ERRORS, EPOCHS_TO_TARGET, EPOCHS_TO_BEST, GAP)
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+SECTION = re.compile(r"\d+(\.\d+)*")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Claim:
     @classmethod
     def overfits(cls, arm: str, reference: str, *, source: str, measured: Measured) -> Claim:
         """The gap between test and training error is larger for `arm` than for `reference`; no number is given."""
-        return cls("overfits", arm, reference, {"gap": None}, source, measured)
+        return cls("overfits", arm, reference, {GAP: None}, source, measured)
 
     @classmethod
     def worse(cls, arm: str, reference: str, *, metric: str = "top1_error", source: str, measured: Measured) -> Claim:
@@ -175,8 +178,16 @@ class Ablation:
             raise ValueError(f"name {self.name!r}: use lower-case letters, digits and hyphens")
         if not self.question.rstrip().endswith("?"):
             raise ValueError("question: must be a question that ends in '?'")
+        if self.section != "-" and not SECTION.fullmatch(self.section):
+            raise ValueError(f"section {self.section!r}: write a section of the paper as '3.3', or '-' for none")
         if not self.arms or not self.presets:
             raise ValueError("arms and presets: give at least one of each")
+        if self.search and not self.search.values:
+            raise ValueError("search: give the values to try")
+        if self.search and self.search.metric not in (EPOCHS_TO_TARGET, *ERRORS):
+            raise ValueError(
+                f"search: cannot go by {self.search.metric!r}; use {', '.join((EPOCHS_TO_TARGET, *ERRORS))}"
+            )
         for name in names:
             if names.count(name) > 1 or not NAME.fullmatch(name):
                 raise ValueError(f"arm {name!r}: names are unique, of lower-case letters, digits and hyphens")
@@ -186,7 +197,16 @@ class Ablation:
                     raise ValueError(f"claim: there is no arm {side!r}{did_you_mean(side, names)}")
             if not claim.published:
                 raise ValueError(f"claim on {claim.arm!r}: gives no number and no metric")
+            for metric in claim.published:
+                if metric not in METRICS:
+                    raise ValueError(f"claim on {claim.arm!r}: no metric {metric!r}{did_you_mean(metric, METRICS)}")
+            if claim.measured.view not in get_args(View):
+                raise ValueError(f"claim on {claim.arm!r}: no view {claim.measured.view!r}")
         for arm in self.arms:
+            if arm.view is not None and arm.view not in get_args(View):
+                raise ValueError(f"arm {arm.name!r}: no view {arm.view!r}{did_you_mean(arm.view, get_args(View))}")
+            if arm.ensemble and arm.ensemble.seeds < 1:
+                raise ValueError(f"arm {arm.name!r}: an ensemble takes at least one seed of each arm")
             for name in arm.ensemble.of if arm.ensemble else ():
                 if name not in names or self.arm(name).ensemble:
                     raise ValueError(f"arm {arm.name!r}: cannot average arm {name!r}{did_you_mean(name, names)}")

@@ -155,7 +155,13 @@ def plan_(
     needed = plan.power(chosen, made, places["results"]) if power else []
     if json:
         runs = [
-            {"digest": run.digest, "seed": run.seed, "finished": run.done, "used_by": list(run.used_by)}
+            {
+                "digest": run.digest,
+                "seed": run.seed,
+                "finished": run.done,
+                "failed": run.failed,
+                "used_by": list(run.used_by),
+            }
             for run in made.runs
         ]
         terminal.print_json({"runs": runs, "cost": asdict(bill), "waiting": list(made.waiting), "power": needed})

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
+from repro.ablation import View
 from repro.geometry import LayerShape, layer_shapes
 from repro.suggest import did_you_mean
 
 Step = Literal["activation", "norm", "pool"]
 Connect = Literal["tower", "all"]
-View = Literal["center", "flips", "ten", "dense"]
 LAYER_NAME = re.compile(r"[a-z]+[0-9]+")
 Norms = Literal["lrn", "batch", "group", "layer"]
 Activations = Literal["relu", "tanh", "abs-tanh", "sigmoid", "leaky-relu", "elu", "gelu", "none"]
@@ -358,7 +358,8 @@ def _explain(entry: Any, values: Mapping[str, Any]) -> str:
     key = ".".join(map(str, at))
     if key and ": " in message and message.split(": ")[0].replace(".", "").replace("_", "").isalnum():
         return f"{key}.{message}"  # a validator of the whole part names the key below it
-    shown = "" if isinstance(entry["input"], (dict, BaseModel)) else f" (it is {entry['input']!r})"
+    nothing = "; write null for nothing" if entry["input"] in ("none", "None") else ""
+    shown = "" if isinstance(entry["input"], (dict, BaseModel)) else f" (it is {entry['input']!r}{nothing})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
 
 
@@ -428,7 +429,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         try:
             changes[key] = json.loads(text)
         except json.JSONDecodeError:
-            changes[key] = None if text in ("None", "none") else text
+            changes[key] = text
     return changes
 
 

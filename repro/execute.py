@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ import torch
 from filelock import FileLock, Timeout
 
 from repro import checkpoint, store
-from repro.ablation import Product
-from repro.config import Config, View, digest
+from repro.ablation import Product, View
+from repro.config import Config, digest
 from repro.data import Loader, Prepared, make_loader, open_data
 from repro.data.loading import Kind, SplitName
-from repro.evaluate import errors, predict
+from repro.evaluate import center_errors, errors, predict
 from repro.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
 from repro.model import Network, build
 from repro.optim import Optimizer, make_optimizer
@@ -61,8 +62,8 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
 
     `wait` for another process that is at this run; otherwise that is an error.
 
-    Raises ValueError where the data is not prepared or the device is not there; every error is also emitted and noted
-    in failed.json, from which the run can be tried again.
+    Raises ValueError where another process is at this run, the data is not prepared or the device is not there; every
+    error but the first is also emitted, and noted in failed.json for `repro plan` to show. The run can be tried again.
     """
     keep_freed_memory()
     place_of_run = store.run_directory(machine.results, job.digest, job.seed)
@@ -108,8 +109,8 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     if job.config.eval.train_error and record["train_error"] is None:
         emit(Evaluating(job.name, "training pictures"))
         pictures = _loader(job, machine, prepared, "train")
-        center = predict(model, pictures, "center", precision=job.config.precision, device=torch.device(devices[0]))
-        record["train_error"] = errors(center)["top1_error"]
+        center = center_errors(model, pictures, precision=job.config.precision, device=torch.device(devices[0]))
+        record["train_error"] = center["top1_error"]
     _write_products(job, machine, prepared, model, devices, place_of_run)
     store.write_run(machine.results, {name: value for name, value in record.items() if name != "schema"})
     emit(Finished(job.name, record))
@@ -171,17 +172,17 @@ def _train(
 def _evaluate(
     job: Job, machine: Machine, prepared: Prepared, model: Network | TwoTowers, devices: tuple[str, ...], emit: Listener
 ) -> dict[str, dict[str, float]]:
-    """Errors of each view that has no predictions yet, which are stored."""
+    """Errors of each view, from its stored predictions; those that are missing are made and stored first."""
     found: dict[str, dict[str, float]] = {}
     for view in job.views:
-        if store.has_predictions(machine.results, job.digest, job.seed, view):
-            continue
-        emit(Evaluating(job.name, view))
-        testing = _loader(job, machine, prepared, "test")
-        predictions = predict(model, testing, view, precision=job.config.precision, device=torch.device(devices[0]))
-        predictions["probability"] = predictions["probability"].astype(np.float16)
-        store.write_predictions(machine.results, job.digest, job.seed, view, predictions)
-        found[view] = errors(predictions)  # of what is stored, so that a report can recompute them to the last digit
+        if not store.has_predictions(machine.results, job.digest, job.seed, view):
+            emit(Evaluating(job.name, view))
+            testing = _loader(job, machine, prepared, "test")
+            made = predict(model, testing, view, precision=job.config.precision, device=torch.device(devices[0]))
+            made["probability"] = made["probability"].astype(np.float16)
+            store.write_predictions(machine.results, job.digest, job.seed, view, made)
+        # of what is stored, so that a report can recompute them to the last digit
+        found[view] = errors(store.read_predictions(machine.results, job.digest, job.seed, view))
     return found
 
 
@@ -195,7 +196,9 @@ def _write_products(
 ) -> None:
     kernels = place_of_run / "kernels.npy"
     if not kernels.is_file():
-        np.save(kernels, model.kernels())
+        buffer = io.BytesIO()
+        np.save(buffer, model.kernels())
+        store.write_atomically(kernels, buffer.getvalue())
     if "neighbors" in job.products and not (place_of_run / "neighbors.npz").is_file():
         from repro.neighbors import write_neighbors
 
@@ -249,6 +252,6 @@ def choose_devices(asked: Sequence[str], towers: int) -> tuple[str, ...]:
 
 
 def set_threads(threads: int) -> None:
-    """Bound the threads of torch, OpenMP and numba in this process."""
+    """Bound the threads of torch in this process, and of OpenMP in what it loads later."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)

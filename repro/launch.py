@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
 import signal
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from typing import Any
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
-from repro.events import Failed, Listener
+from repro.events import Event, Failed, Listener
 from repro.execute import Job, Machine, execute, set_threads
 
 
@@ -24,7 +25,7 @@ def launch(jobs: Sequence[Job], machine: Machine, *, at_once: int, emit: Listene
 def _here(jobs: Sequence[Job], machine: Machine, emit: Listener) -> list[Failed]:
     failures: list[Failed] = []
 
-    def listen(event: Any) -> None:
+    def listen(event: Event) -> None:
         if isinstance(event, Failed):
             failures.append(event)
         emit(event)
@@ -40,56 +41,66 @@ def _here(jobs: Sequence[Job], machine: Machine, emit: Listener) -> list[Failed]
 
 def _in_children(jobs: Sequence[Job], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
     """Each child gets an equal share of the cores: small networks do not scale over cores, so several single-threaded
-    runs finish sooner than one after another on all cores."""
+    runs finish sooner than one after another on all cores. A child takes jobs until none is left."""
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's and numba's thread pools
-    events = context.Queue()
     threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+    left = deque(jobs)
+    at_work: dict[Connection, tuple[BaseProcess, Job]] = {}
     failures: list[Failed] = []
 
-    def drain(timeout: float) -> None:
-        try:
-            while True:
-                event = events.get(timeout=timeout)
-                if isinstance(event, Failed):
-                    failures.append(event)
-                emit(event)
-                timeout = 0.0
-        except queue.Empty:
-            pass
+    def hear(event: Event) -> None:
+        if isinstance(event, Failed):
+            failures.append(event)
+        emit(event)
 
-    with ProcessPoolExecutor(at_once, context, initializer=_start, initargs=(threads, events)) as pool:
-        running: dict[Future[None], Job] = {pool.submit(_child, job, machine): job for job in jobs}
-        try:
-            while running:
-                done, _ = wait(running, timeout=0, return_when=FIRST_COMPLETED)
-                drain(0.2)
-                for future in done:
-                    job = running.pop(future)
-                    error = future.exception()
-                    if error is not None and all(failed.run != job.name for failed in failures):
-                        failures.append(Failed(job.name, f"{type(error).__name__}: {error}"))  # killed, out of memory
-                        emit(failures[-1])
-        except KeyboardInterrupt:
-            for process in list((pool._processes or {}).values()):  # the executor offers no public way to stop them
-                process.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
-    drain(0.0)
+    def hire() -> None:
+        child, its_end = context.Pipe()
+        process = context.Process(target=_work, args=(its_end, machine, threads))
+        process.start()
+        its_end.close()  # so that the pipe ends when the child does
+        hand_over(child, process)
+
+    def hand_over(child: Connection, process: BaseProcess) -> None:
+        job = left.popleft() if left else None
+        with suppress(OSError):  # it died since: the pipe tells so when it is read
+            child.send(job)
+        if job:
+            at_work[child] = process, job
+        else:
+            at_work.pop(child, None)
+            process.join()
+
+    try:
+        for _ in range(at_once):
+            hire()
+        while at_work:
+            for child in wait(list(at_work)):
+                assert isinstance(child, Connection)
+                process, job = at_work[child]
+                try:
+                    event = child.recv()
+                except EOFError:  # killed, as when memory is short: the other children go on
+                    process.join()
+                    del at_work[child]
+                    hear(Failed(job.name, f"its process ended with exit code {process.exitcode}; run again to go on"))
+                    if left:
+                        hire()
+                    continue
+                if event is None:
+                    hand_over(child, process)
+                else:
+                    hear(event)
+    finally:
+        for process, _ in at_work.values():
+            process.terminate()
+            process.join()
     return failures
 
 
-_events: Any = None  # this child's way to the parent
-
-
-def _start(threads: int, events: Any) -> None:
-    global _events
-    _events = events
+def _work(parent: Connection, machine: Machine, threads: int) -> None:
+    """A child: does the jobs that its parent sends, tells of each as it goes on, and None when it is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     set_threads(threads)
-
-
-def _child(job: Job, machine: Machine) -> None:
-    try:
-        execute(job, machine, _events.put)
-    except Exception as error:  # execute has emitted it; a plain error crosses processes whatever the original was
-        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+    while (job := parent.recv()) is not None:
+        _here([job], machine, parent.send)
+        parent.send(None)

@@ -3,8 +3,7 @@ layer by Euclidean distance (section 6.1)."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import nn
 from repro.data import Loader, Prepared
 from repro.data.loading import SplitName
 from repro.evaluate import autocast
-from repro.store import write_atomically
+from repro.store import write_arrays
 
 GUESSED = 8  # test pictures shown with their guesses, as in the paper's left half
 QUERIES = 5  # test pictures whose neighbors are shown, as in its right half
@@ -44,45 +43,59 @@ def write_neighbors(
     classes = len(np.unique(labels))
     shown = [int(np.flatnonzero(labels == k * classes // GUESSED)[0]) for k in range(GUESSED)]
     queries = shown[:: max(1, GUESSED // QUERIES)][:QUERIES]
-    test_features, test_logits = _features(model, testing, precision, device)
-    train_features, _ = _features(model, training, precision, device)
-    probability = test_logits[shown].softmax(1)
-    best, best_class = probability.topk(min(5, classes), dim=1)
-    distance, near = torch.cdist(test_features[queries], train_features).topk(NEIGHBORS, largest=False)
+    hidden, logits = [], []
+    for features, outputs in _batches(model, testing, precision, device):
+        hidden.append(features)
+        logits.append(outputs)
+    best, best_class = torch.cat(logits)[shown].softmax(1).topk(min(5, classes), dim=1)
+    distance, near = _nearest(torch.cat(hidden)[queries], _batches(model, training, precision, device))
 
     def pixels(split: SplitName, rows: Sequence[int]) -> np.ndarray:
         stored = prepared.split(split).indices
         return np.stack([prepared.pixels(split, int(stored[row])) for row in rows])
 
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        guess_picture=pixels("test", shown),
-        guess_label=labels[shown],
-        guess_class=best_class.numpy(),
-        guess_probability=best.numpy(),
-        query_picture=pixels("test", queries),
-        query_label=labels[queries],
-        near_picture=np.stack([pixels("train", row) for row in near.tolist()]),
-        near_label=training_set.labels[near.numpy()],
-        near_distance=distance.numpy(),
-        class_name=np.array(prepared.class_names),
-    )
-    write_atomically(path, buffer.getvalue())
+    arrays = {
+        "guess_picture": pixels("test", shown),
+        "guess_label": labels[shown],
+        "guess_class": best_class.numpy(),
+        "guess_probability": best.numpy(),
+        "query_picture": pixels("test", queries),
+        "query_label": labels[queries],
+        "near_picture": np.stack([pixels("train", row) for row in near.tolist()]),
+        "near_label": training_set.labels[near.numpy()],
+        "near_distance": distance.numpy(),
+        "class_name": np.array(prepared.class_names),
+    }
+    write_arrays(path, arrays)
 
 
-def _features(
+def _batches(
     model: nn.Module, loader: Loader, precision: str, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Last hidden layer (P, units) and logits (P, classes) of every picture's center view, in fixed order."""
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Last hidden layer (B, units) and logits (B, classes) of every picture's center view, in fixed order."""
     model.eval()
-    features, logits = [], []
     with torch.inference_mode(), closing(loader.views("center")) as batches:
         for batch in batches:
             images = batch.image.flatten(0, 1).to(device).contiguous(memory_format=torch.channels_last)
             with autocast(precision, device):
                 hidden = model.features(images)  # type: ignore[operator]
                 out = model.layer(model.names[-1])(hidden)  # type: ignore[operator,index]
-            features.append(hidden.float().cpu())
-            logits.append(out.float().cpu())
-    return torch.cat(features), torch.cat(logits)
+            yield hidden.float().cpu(), out.float().cpu()
+
+
+def _nearest(
+    queries: torch.Tensor, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances and rows, (Q, NEIGHBORS) each, of the features nearest to `queries` (Q, units); no more is kept of
+    them (those of 1.3 million pictures are 21 GB)."""
+    distance = torch.empty(len(queries), 0)
+    rows = torch.empty(len(queries), 0, dtype=torch.int64)
+    first = 0
+    for features, _ in batches:
+        here = torch.arange(first, first + len(features)).expand(len(queries), -1)
+        all_rows = torch.cat((rows, here), 1)
+        distances = torch.cat((distance, torch.cdist(queries, features)), 1)
+        distance, place = distances.topk(min(NEIGHBORS, distances.shape[1]), largest=False)
+        rows = all_rows.gather(1, place)
+        first += len(features)
+    return distance, rows

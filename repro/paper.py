@@ -37,9 +37,7 @@ CIFAR_TRAIN = Measured("cifar10", "center", "CIFAR-10, training error")
 CIFAR_TEST = Measured("cifar10", "center", "CIFAR-10 test, center view")
 CIFAR_TEST_VIEWS = Measured("cifar10", "ten", "CIFAR-10 test, several views")
 VALIDATION_2012_CENTER = Measured("imagenet", "center", "ILSVRC-2012 validation, center view")
-SMALL_2012 = Measured(
-    "imagenet-128", "center", "ILSVRC-2012 validation, short side 128, a net without LRN, one run each"
-)
+SMALL_2012 = Measured("imagenet-128", "center", "ILSVRC-2012 validation, short side 128, one run each")
 
 # Others' published numbers, for the questions that the paper's readers asked.
 CUDA_CONVNET = "cuda-convnet project page, 'Fast results' (code.google.com/p/cuda-convnet)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median, stdev
@@ -40,6 +41,7 @@ class Run:
     products: tuple[Product, ...]
     finished: bool  # its record is there
     missing: tuple[str, ...]  # views and products that are still to be read off it
+    failed: str | None  # why the last attempt failed; the next one goes on from its checkpoint
 
     @property
     def name(self) -> str:
@@ -54,7 +56,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the missing runs take; seconds are None where nothing is missing."""
+    """What the missing runs take; all 0 where nothing is missing."""
 
     runs: int
     seconds: float
@@ -140,7 +142,7 @@ def make(
                 searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
                 for one in tried.values():
                     _add(runs, _run(one, ablation.search.seed, data_digest, ablation, arm, results))
-                best = choose(ablation.search, searches[name], results)
+                best = choose(ablation.search, _finished(searches[name], ablation.search.seed, results))
                 if best is None:
                     waiting.append(f"{ablation.name}/{name}")
                     continue
@@ -180,14 +182,20 @@ def pretrain_config(config: Config) -> Config:
     )
 
 
-def choose(search: Search, tried: Mapping[str, str], results: Path) -> float | None:
-    """The value whose run has the lowest criterion, or None while a run is missing. Among runs without one, or with
+def _finished(tried: Mapping[str, str], seed: int, results: Path) -> dict[str, dict[str, Any] | None]:
+    return {
+        value: store.read_run(results, name, seed) if store.is_finished(results, name, seed) else None
+        for value, name in tried.items()
+    }
+
+
+def choose(search: Search, tried: Mapping[str, Mapping[str, Any] | None]) -> float | None:
+    """The value whose record has the lowest criterion, or None while one is missing. Among runs without one, or with
     the same, the lower error on training pictures wins, then the smaller value."""
     ranked = []
-    for value, name in tried.items():
-        if not store.is_finished(results, name, search.seed):
+    for value, record in tried.items():
+        if record is None:
             return None
-        record = store.read_run(results, name, search.seed)
         found = (criterion(record, metric) for metric in (search.metric, "train_error"))
         ranked.append((*(math.inf if one is None else one for one in found), float(value)))
     return min(ranked)[-1]
@@ -209,7 +217,9 @@ def _run(config: Config, seed: int, data_digest: str, ablation: Ablation, arm: A
     products = tuple(ablation.products)
     missing: list[str] = [view for view in views if not (place / f"predictions-{view}.npz").is_file()]
     missing += [product for product in products if not any(place.glob(f"{product}.np*"))]
-    return Run(config, seed, name, (f"{ablation.name}/{arm.name}",), views, products, finished, tuple(missing))
+    used_by = (f"{ablation.name}/{arm.name}",)
+    failed = store.failure(results, name, seed)
+    return Run(config, seed, name, used_by, views, products, finished, tuple(missing), failed)
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:
@@ -288,9 +298,10 @@ def measured_rates(results: Path) -> dict[str, float]:
     """Multiply-adds a second of training that finished runs reached, the median by network."""
     found: dict[str, list[float]] = {}
     for record in store.finished_runs(results)[0]:
-        config = from_dict(record["config"])
-        work = 3 * sum(shape.multiply_adds for shape in config.shapes())
-        found.setdefault(network_key(config), []).append(work * record["images_per_second"])
+        with suppress(ValueError):  # a Config of an older version: its rate is not known, its results are
+            config = from_dict(record["config"])
+            work = 3 * sum(shape.multiply_adds for shape in config.shapes())
+            found.setdefault(network_key(config), []).append(work * record["images_per_second"])
     return {key: median(rates) for key, rates in found.items()}
 
 

@@ -19,8 +19,14 @@ GROUP = "repro.ablations"
 class Refused:
     """A declaration that cannot be used: where it stands, and why. The others still work."""
 
-    place: str  # file:line, or the entry point
+    place: str  # file:line, or "entry point NAME = VALUE"
     reason: str
+
+    @property
+    def name(self) -> str:
+        """What it would probably be called: the name of its file or entry point."""
+        place = self.place.removeprefix("entry point ").split(" = ")[0]
+        return Path(place.rsplit(":", 1)[0]).stem.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Registry:
         if name in self.experiments:
             return self.experiments[name]
         for refused in self.refused:
-            if name.replace("-", "_") in refused.place or name in refused.place:
+            if refused.name == name.replace("_", "-"):
                 raise ValueError(f"experiment {name!r} was refused: {refused.place}: {refused.reason}")
         raise ValueError(f"no experiment {name!r}{did_you_mean(name, self.experiments)}; `repro list` shows all")
 
@@ -129,10 +135,12 @@ def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
                 changes = arm.changes_at(name)
             except Exception as error:  # `at` may be computed by the declaration's own code
                 return refusal(error, path)
+            tries = [{found.search.key: value} for value in found.search.values] if found.search else [{}]
             try:
-                override(base, changes)
+                for tried in tries:
+                    override(base, {**changes, **tried})
             except ValueError as error:
-                culprit = next((key for key in changes if key in str(error)), arm.name)
+                culprit = next((key for key in (*changes, *tries[0]) if key in str(error)), arm.name)
                 return Refused(f"{path}:{line_of(path, culprit)}", f"arm {arm.name!r} at {name}: {error}")
     return found
 

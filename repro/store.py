@@ -6,6 +6,7 @@
         metrics.jsonl        a line an epoch
         predictions-<view>.npz   index (P,), label (P,), probability (P, classes) float16: softmax, mean over the views
         kernels.npy          weights of the first layer, (maps, 3, k, k) float32, tower 1 first
+        neighbors.npz        what Figure 4 shows, where an experiment asks for it; not for git: it holds pictures
         checkpoint.pt        exact state; not for git
     results/experiments/<name>/<block>.json   what `repro run` was asked: preset, changes, seeds, and each arm's digest
 
@@ -84,11 +85,18 @@ def is_finished(results: Path, digest: str, seed: int) -> bool:
     return (run_directory(results, digest, seed) / "run.json").is_file()
 
 
+def failure(results: Path, digest: str, seed: int) -> str | None:
+    """Why the last attempt at a run failed, or None where it did not."""
+    with suppress(OSError, ValueError):
+        return str(orjson.loads((run_directory(results, digest, seed) / "failed.json").read_bytes())["reason"])
+    return None
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -104,6 +112,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, keys in the order given, floats as Python prints them."""
     write_atomically(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An npz file, compressed."""
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
 
 
 def write_run(results: Path, record: Mapping[str, Any]) -> None:
@@ -131,14 +150,8 @@ def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
 
 
 def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Store `index`, `label` and `probability` of one view, compressed."""
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(run_directory(results, digest, seed) / f"predictions-{view}.npz", buffer.getvalue())
+    """Store `index`, `label` and `probability` of one view."""
+    write_arrays(run_directory(results, digest, seed) / f"predictions-{view}.npz", arrays)
 
 
 def read_predictions(results: Path, digest: str, seed: int, view: str) -> dict[str, np.ndarray]:
@@ -150,7 +163,8 @@ def read_predictions(results: Path, digest: str, seed: int, view: str) -> dict[s
         with np.load(path) as file:
             return {name: file[name] for name in ("index", "label", "probability")}
     except Exception as error:  # zip, key, value and OS errors all mean the same here
-        raise ValueError(f"{path}: cannot be read ({type(error).__name__}: {error})") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: cannot be read ({reason}); delete it, and `repro run` makes it again") from None
 
 
 def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
@@ -272,5 +286,5 @@ def publish(results: Path) -> list[Path]:
     frame = collect(results)
     csv, parquet = results / "runs.csv", results / "runs.parquet"
     write_atomically(csv, frame.to_csv(index=False, lineterminator="\n"))
-    frame.to_parquet(parquet, index=False)
+    write_atomically(parquet, frame.to_parquet(index=False))
     return [csv, parquet]

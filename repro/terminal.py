@@ -128,7 +128,8 @@ def print_plan(plan: Plan, cost: Cost) -> None:
         (
             run.digest,
             run.seed,
-            "finished" if run.done else "evaluate" if run.finished else "train",
+            ("finished" if run.done else "evaluate" if run.finished else "train")
+            + (f" (last attempt failed: {run.failed})" if run.failed else ""),
             ", ".join(run.used_by),
         )
         for run in plan.runs

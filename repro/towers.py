@@ -106,7 +106,7 @@ class TwoTowers(nn.Module):
 
     def _hidden(self, images: Tensor) -> list[Tensor]:
         self.exchanged = {}
-        columns = [images.to(device, non_blocking=True) for device in self.devices]
+        columns = [images.to(device) for device in self.devices]
         for name in self.names[:-1]:
             layers = [self._column(place).layer(name) for place in range(len(self.devices))]
             if name != self.names[0]:
@@ -130,7 +130,7 @@ class TwoTowers(nn.Module):
         if reads != ALL:
             other = other[:, :reads] if place == 0 else other[:, -reads:]
         self.exchanged[layer] = self.exchanged.get(layer, 0) + other.numel() // len(other) * other.element_size()
-        other = other.to(self.devices[place], non_blocking=True)
+        other = other.to(self.devices[place])
         return torch.cat((columns[place], other) if place == 0 else (other, columns[place]), 1)
 
     def _column(self, place: int) -> Network:

@@ -45,7 +45,9 @@ def train(
     `save` is called after each epoch and each SAVE_SECONDS.
     """
     schedule = config.schedule
-    emit(Started(run, schedule.epochs, len(training), position.epoch, position.batch, tuple(position.history)))
+    emit(
+        Started(run, schedule.epochs, len(training), position.epoch, position.batch, tuple(map(dict, position.history)))
+    )
     while not position.ended:
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
@@ -55,15 +57,15 @@ def train(
         reached = schedule.stop_train_error is not None and metrics["train_error"] <= schedule.stop_train_error
         last = position.epoch + 1 == schedule.epochs or reached or not finite
         if last or (position.epoch + 1) % config.eval.every == 0:
-            metrics |= center_errors(model, testing, precision=config.precision, device=device)
-            error, every = metrics["test_top1_error"], config.eval.every
-            position.plateau = update_plateau(schedule, position.plateau, error, every)
+            test = center_errors(model, testing, precision=config.precision, device=device)
+            metrics |= {f"test_{name}": value for name, value in test.items()}
+            position.plateau = update_plateau(schedule, position.plateau, test["top1_error"], config.eval.every)
         position.history.append(metrics)
         position.ended = last
         position.epoch += 1
         position.batch = position.pictures = 0
         position.loss_sum = position.error_sum = position.seconds = 0.0
-        emit(EpochDone(run, metrics))
+        emit(EpochDone(run, dict(metrics)))  # a copy: the record is made from the history
         save(position)
 
 
@@ -113,6 +115,7 @@ def train_epoch(
                 position.seconds = before + now - began
                 save(position)
                 saved = time.perf_counter()
+                began += saved - now  # seconds of training alone
     position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
     position.seconds = before + time.perf_counter() - began
 

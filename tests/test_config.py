@@ -114,14 +114,16 @@ def test_assignments_are_json_or_words() -> None:
     text = [
         "optim.batch_size=64",
         "model.norm=null",
-        "model.dropout=none",
+        "data.mean=none",
         "data.source=photos",
         "schedule.steps=[1,2]",
     ]
     assert parse_assignments(text) == {
-        "optim.batch_size": 64, "model.norm": None, "model.dropout": None, "data.source": "photos",
+        "optim.batch_size": 64, "model.norm": None, "data.mean": "none", "data.source": "photos",
         "schedule.steps": [1, 2],
     }  # fmt: skip
+    with pytest.raises(ValueError, match="'none'; write null for nothing"):
+        override(preset("smoke"), parse_assignments(["model.dropout=none"]))
     with pytest.raises(ValueError, match="key=value"):
         parse_assignments(["optim.batch_size"])
     with pytest.raises(ValueError, match="given twice"):

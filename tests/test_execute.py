@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from repro import checkpoint, store
 from repro.config import Config, digest, override
 from repro.data.manifest import find
 from repro.evaluate import errors
-from repro.events import Event, Failed, Finished
+from repro.events import Event, Failed, Finished, Started
 from repro.execute import Job, Machine, choose_devices, execute
 from repro.launch import launch
 from repro.presets import preset
@@ -66,6 +69,33 @@ def test_a_finished_run_is_only_read_for_what_it_lacks(machine: Machine, photos:
     assert set(record["errors"]) == {"center", "flips"}
     after = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
     assert after["position"]["step"] == weights["position"]["step"]
+
+
+def test_a_run_killed_between_predictions_and_record_has_all_its_errors(
+    machine: Machine, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = job(small(), photos, views=("center", "flips"))
+    stored = store.write_predictions
+
+    def kill_at_second(results: Path, digest: str, seed: int, view: str, arrays: Any) -> None:
+        if view == "flips":
+            raise KeyboardInterrupt
+        stored(results, digest, seed, view, arrays)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_predictions", kill_at_second)
+        with pytest.raises(KeyboardInterrupt):
+            execute(one, machine, quiet)
+    assert not store.is_finished(machine.results, one.digest, 0)
+    assert list(execute(one, machine, quiet)["errors"]) == ["center", "flips"]
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(machine: Machine, photos: Path) -> None:
+    one = job(small(), photos)
+    place = store.run_directory(machine.results, one.digest, 0)
+    place.mkdir(parents=True)
+    with FileLock(place / ".lock"), pytest.raises(ValueError, match="another process is at this run"):
+        execute(one, machine, quiet)
 
 
 def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Machine, photos: Path) -> None:
@@ -142,6 +172,29 @@ def test_a_child_that_fails_is_reported_and_the_others_go_on(photos: Path, tmp_p
     assert store.is_finished(tmp_path, good.digest, 0)
     noted = json.loads((store.run_directory(tmp_path, bad.digest, 1) / "failed.json").read_text())
     assert "plan again" in noted["reason"]
+
+
+def test_a_child_that_is_killed_fails_its_own_run_only(photos: Path, tmp_path: Path) -> None:
+    jobs = [job(small(), photos, seed) for seed in range(4)]
+    killed: list[BaseProcess] = []
+
+    def kill_one(event: Event) -> None:
+        if isinstance(event, Started) and not killed:
+            killed.append(multiprocessing.active_children()[0])
+            killed[0].kill()
+
+    failed = launch(jobs, Machine(tmp_path, photos, loader="torch"), at_once=2, emit=kill_one)
+    assert len(failed) == 1 and "exit code -9" in failed[0].reason
+    assert sum(store.is_finished(tmp_path, one.digest, one.seed) for one in jobs) == 3
+
+
+def test_an_interrupted_sweep_leaves_no_child_behind(photos: Path, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch([job(small(), photos, seed) for seed in (0, 1)], Machine(tmp_path, photos), at_once=2, emit=interrupt)
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -185,11 +186,31 @@ def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -
     assert training < slow.seconds < 1.5 * training  # tests and views come on top
 
 
+def test_a_record_of_an_older_config_has_no_rate_and_stops_nothing(photos: Path, tmp_path: Path) -> None:
+    for run in made(question(), photos=photos, results=tmp_path).runs:
+        finish(tmp_path, run)
+    for path in tmp_path.glob("runs/*/*/run.json"):
+        record = json.loads(path.read_text())
+        record["config"]["optim"]["forgotten"] = 1
+        path.write_text(json.dumps(record))
+    found = made(question(), photos=photos, results=tmp_path, seeds=3)
+    assert not plan.cost(found, data=photos, results=tmp_path).measured
+
+
 def test_the_bill_of_nothing_is_nothing(photos: Path, tmp_path: Path) -> None:
     for run in made(question(), photos=photos, results=tmp_path).runs:
         finish(tmp_path, run)
     bill = plan.cost(made(question(), photos=photos, results=tmp_path), data=photos, results=tmp_path)
     assert (bill.runs, bill.seconds, bill.disk_bytes) == (0, 0.0, 0)
+
+
+def test_a_run_that_failed_says_why_until_it_is_finished(photos: Path, tmp_path: Path) -> None:
+    run = made(question(), photos=photos, results=tmp_path).runs[0]
+    place = store.run_directory(tmp_path, run.digest, run.seed)
+    store.write_json(place / "failed.json", {"reason": "ValueError: no room"})
+    assert made(question(), photos=photos, results=tmp_path).runs[0].failed == "ValueError: no room"
+    finish(tmp_path, run)
+    assert made(question(), photos=photos, results=tmp_path).runs[0].failed is None
 
 
 def test_planning_changes_nothing(photos: Path, tmp_path: Path) -> None:

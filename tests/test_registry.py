@@ -21,7 +21,7 @@ THIRD_PARTY = Path(__file__).parent / "third_party"
 WELL_FORMED = '''
 """Is it found?"""
 
-from repro import Ablation, Arm, AtEach
+from repro import Ablation, Arm, AtEach, Claim, Search, paper
 
 ablation = Ablation(
     name="mine",
@@ -83,6 +83,29 @@ def test_included_path_must_exist(tmp_path: Path) -> None:
         ('{"optim.momentum": 0.5}', 'at=AtEach(["smoke"], lambda name, own: {"a": 1 / 0})', 10, "ZeroDivisionError"),
         ("section=", "sektion=", 5, "unexpected keyword argument 'sektion'"),
         ("presets=", "claims=[1 / 0],\n    presets=", 11, "ZeroDivisionError: division by zero"),
+        ('section="-"', 'section="3.x"', 5, "section '3.x': write a section of the paper as '3.3'"),
+        ('{"optim.momentum": 0.5}', 'view="tenn"', 5, "arm 'slow': no view 'tenn'; did you mean 'ten'"),
+        ("presets=", "search=Search('optim.momentum', ()),\n    presets=", 5, "search: give the values to try"),
+        ("presets=", "search=Search('optim.learning_rat', (1,)),\n    presets=", 11, "did you mean 'learning_rate'"),
+        (
+            "presets=",
+            "search=Search('optim.learning_rate', (0.1, -1.0)),\n    presets=",
+            11,
+            "should be greater than 0",
+        ),
+        (
+            "presets=",
+            "search=Search('seed', (1,), metric='epochs_to_best'),\n    presets=",
+            5,
+            "search: cannot go by 'epochs_to_best'",
+        ),
+        (
+            "presets=",
+            "claims=[Claim.worse('slow', 'as-preset', metric='top1', source='', measured=paper.NOT_SAID)],"
+            "\n    presets=",
+            5,
+            "no metric 'top1'; known: epochs_to_best",
+        ),
     ],
 )
 def test_ill_formed_is_refused_with_file_line_and_reason(
@@ -102,6 +125,9 @@ def test_a_refused_experiment_says_why_when_it_is_asked_for(tmp_path: Path) -> N
     path = write(tmp_path, WELL_FORMED.replace("0.5", '"much"'))
     with pytest.raises(ValueError, match=r"'mine' was refused: .*mine\.py:10: arm 'slow' at smoke: optim\.momentum"):
         load([path]).get("mine")
+    for part in ("min", "py", tmp_path.name):
+        with pytest.raises(ValueError, match=f"no experiment '{part}'"):
+            load([path]).get(part)
 
 
 def test_unknown_names_bring_a_suggestion() -> None:

@@ -237,10 +237,15 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     page = (reports / "race.md").read_text()
     assert f"](race/{asked.name}-figure1.png)" in page
     assert "| relu | 0.001 | 12.00 | 15.00 |  |" in page
-    assert "| relu | 0.01 | 5.00 | 15.00 | taken |" in page
+    assert "| relu | 0.01 | 5.00 | 15.00 | taken, the largest tried: a better one may lie beyond |" in page
     assert "| tanh | 0.001 | never reached | 45.00 |  |" in page
     assert "| tanh | 0.01 | diverged | diverged |  |" in page
     assert "| tanh | 0.1 | not finished | not finished |  |" in page
+    diverged.write_text("{")
+    report.build([RACE], None, results, reports)
+    page = (reports / "race.md").read_text()
+    assert "| tanh | 0.01 | not finished | not finished |  |" in page and "b" * 12 in page, "named among the damaged"
+    assert "| 6.0 times | 6.00 times [" in page, "and the finished runs are still there"
     assert "| 6.0 times | 6.00 times [" in page
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,12 +165,14 @@ def test_a_listener_cannot_change_the_run(config: Config, photos: Path, tmp_path
     def meddle(event: Event) -> None:
         torch.rand(3)
         if isinstance(event, EpochDone):
-            copy.deepcopy(event.metrics)["train_loss"] = 0.0
+            event.metrics["train_loss"] = event.metrics["train_error"] = 0.0
 
     run(config, photos, tmp_path / "quiet.pt")
     run(config, photos, tmp_path / "loud.pt", each=meddle)
     one, two = weights(tmp_path / "quiet.pt"), weights(tmp_path / "loud.pt")
     assert all(torch.equal(one[name], two[name]) for name in one)
+    history = checkpoint.read(tmp_path / "loud.pt")["position"]["history"]
+    assert [line["train_loss"] for line in history] and all(line["train_loss"] > 0 for line in history)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from repro import config
+from repro.ablation import View
 from repro.data import augment, manifest
 from repro.data.beton import Beton, open_beton
 from repro.data.contrast import normalize_contrast
@@ -194,7 +195,7 @@ class Loader:
     def __len__(self) -> int:
         return -(-self.pictures // self.config.optim.batch_size)
 
-    def view_batches(self, view: config.View) -> int:
+    def view_batches(self, view: View) -> int:
         """Batches of one pass of `views`."""
         return -(-self.pictures // self._view_batch(view))
 
@@ -214,7 +215,7 @@ class Loader:
         batches = self._batches(order, self.config.optim.batch_size, start)
         return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor)
 
-    def views(self, view: config.View, *, start: int = 0) -> Batches:
+    def views(self, view: View, *, start: int = 0) -> Batches:
         """Every picture in stored order without augmentation, image (B, V, 3, crop, crop), V = 1, 2, 10 or 50.
 
         B is the batch size divided by V (at least 1), so that a step sees about as many images as in training.
@@ -223,7 +224,7 @@ class Loader:
         batches = self._batches(self.source.indices, self._view_batch(view), start)
         return self._run(batches, 0, None, False, False, None, places, self.config.data.scale)
 
-    def _view_batch(self, view: config.View) -> int:
+    def _view_batch(self, view: View) -> int:
         views = len(augment.view_places(view, self.config.augment.crop, self.config.augment.crop))
         return max(1, self.config.optim.batch_size // views)
 

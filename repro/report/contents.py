@@ -28,7 +28,7 @@ def n_of(part: Part, arm: str) -> str:
 
 
 def scale(part: Part) -> str:
-    """`cifar10: CIFAR crops of 24 pixels, 30 epochs`: what a verdict of this block holds for."""
+    """`cifar10, 10 classes, crops of 24 pixels, at most 30 epochs`: what a verdict of this block holds for."""
     data, schedule = part.config.data, part.config.schedule
     pictures = f"{data.source}, {data.classes} classes, crops of {part.config.augment.crop} pixels"
     return f"{pictures}, at most {schedule.epochs} epochs"
@@ -173,7 +173,9 @@ def search_table(part: Part) -> Table:
         for value, run in tried.items():
             taken = part.chosen[arm] == float(value)
             found = [None if run is None else criterion(run, metric) for metric in metrics]
-            rows.append([arm, value, *(_scored(run, one) for one in found), "taken" if taken else ""])
+            rows.append(
+                [arm, value, *(_scored(run, one) for one in found), _taken(float(value), tried) if taken else ""]
+            )
             raw.append([arm, float(value), *found, run is not None, taken])
     key, length = (search.key, f" of at most {search.epochs} epochs" if search.epochs else "") if search else ("", "")
     frame = pd.DataFrame(raw, columns=["arm", "value", *metrics, "finished", "taken"])
@@ -182,10 +184,61 @@ def search_table(part: Part) -> Table:
     return Table(f"{part.block.name}-search", caption, columns, rows, frame, frozenset(range(1, 2 + len(metrics))))
 
 
+def _taken(value: float, tried: Iterable[str]) -> str:
+    """`taken`; of the first or the last of the values tried, what that leaves open."""
+    values = sorted(map(float, tried))
+    edge = {values[0]: "smallest", values[-1]: "largest"}.get(value) if len(values) > 1 else None
+    return f"taken, the {edge} tried: a better one may lie beyond" if edge else "taken"
+
+
 def _scored(run: Record | None, found: float | None) -> str:
     if run is None:
         return "not finished"
     return words.number(found) if found is not None else "diverged" if run["diverged"] else "never reached"
+
+
+def tests_table(part: Part) -> Table:
+    """What other tests say of each effect, a row each; docs/verdicts.md has what to mind about them."""
+    import pandas as pd
+
+    rows, raw = [], []
+    for one in part.judgements:
+        effect = one.effect
+        if effect is None or effect.t_interval is None:
+            continue
+        smallest = words.probability(effect.permutation_p_smallest)
+        rows.append(
+            [
+                words.subject(one.arm, one.reference),
+                words.metric(one.metric),
+                ", ".join(words.number(value, signed=one.unit == "points") for _, value in effect.by_seed),
+                words.with_interval(effect.t_interval, one.unit),
+                words.with_interval(effect.one_pair, one.unit),
+                words.probability(effect.mcnemar_p),
+                words.NOTHING
+                if effect.permutation_p is None
+                else f"{words.probability(effect.permutation_p)} ({smallest})",
+                words.probability(effect.probability_of_improvement),
+            ]
+        )
+        raw.append(
+            [
+                one.arm, one.reference, one.metric, one.unit, *_four(effect.t_interval)[:3],
+                *_four(effect.one_pair)[1:3], effect.p, effect.mcnemar_p, effect.permutation_p,
+                effect.permutation_p_smallest, effect.probability_of_improvement,
+            ]
+        )  # fmt: skip
+    columns = [
+        "what", "metric", "by seed", "t-interval over seeds", "one more pair", "McNemar p",
+        "permutation p (smallest possible)", "probability of improvement",
+    ]  # fmt: skip
+    names = [
+        "arm", "reference", "metric", "unit", "t_mean", "t_low", "t_high", "one_pair_low", "one_pair_high", "p",
+        "mcnemar_p", "permutation_p", "permutation_p_smallest", "probability_of_improvement",
+    ]  # fmt: skip
+    caption = f"Other tests of {part.experiment.name} at preset {part.block.preset}; effects are arm minus reference."
+    frame = pd.DataFrame(raw, columns=names)
+    return Table(f"{part.block.name}-tests", caption, columns, rows, frame, frozenset(range(2, 8)))
 
 
 def cost_table(part: Part) -> Table:

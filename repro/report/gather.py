@@ -163,8 +163,8 @@ def _part(
     if search := experiment.search:
         for arm, tried in block.searches.items():
             searches[arm] = {value: read.get((digest, search.seed)) for value, digest in tried.items()}
-            chosen[arm] = choose(search, tried, results)
-    ours = set(block.arms.values())
+            chosen[arm] = choose(search, searches[arm])
+    ours = {*block.arms.values(), *(name for tried in block.searches.values() for name in tried.values())}
     return Part(
         experiment,
         block,

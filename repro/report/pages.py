@@ -47,6 +47,7 @@ class Section:
     setting: tables.Table
     cost: tables.Table
     search: tables.Table
+    tests: tables.Table
     exchange: tables.Table
     selectivity: tables.Table
     pictures: Sequence[Picture]
@@ -55,7 +56,7 @@ class Section:
     @property
     def tables(self) -> tuple[tables.Table, ...]:
         """All of its tables."""
-        own = (table for table in (self.search, self.exchange, self.selectivity) if table.rows)
+        own = (table for table in (self.search, self.tests, self.exchange, self.selectivity) if table.rows)
         return (self.arms, self.claims, *own, self.setting, self.cost)
 
 
@@ -155,6 +156,7 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.setting_table(part),
         contents.cost_table(part),
         contents.search_table(part),
+        contents.tests_table(part),
         contents.exchange_table(part),
         contents.selectivity_table(part, _kernels_of_towers(part, results)),
         list(_pictures(part, frame, results, reports)),
