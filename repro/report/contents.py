@@ -455,14 +455,25 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 
 
 def summary(scores: Sequence[Score]) -> str:
-    """How many published numbers were evaluated, and with which verdicts; each at its largest scale."""
-    first: dict[tuple[int, str], str] = {}
+    """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
+    first: dict[tuple[int, str], Score] = {}
     for score in scores:
-        first.setdefault((id(score.claim), score.metric), score.word)
-    counts = Counter(first.values())
+        first.setdefault((id(score.claim), score.metric), score)  # at its largest scale
+    counts = Counter(score.word for score in first.values())
     judged = len(first) - counts["not evaluated"]
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")
-    return f"Of {len(first)} published numbers, {judged} were evaluated{': ' + told if told else ''}."
+    bare = sum(score.published is None for score in first.values())
+    tested = [score.judgement.holm_p for score in scores if score.judgement and score.judgement.holm_p is not None]
+    small = sum(p < 0.05 for p in tested)
+    return (
+        f"Of {len(first)} comparisons with what was published ({bare} of them with a direction only), {judged} were "
+        f"evaluated{': ' + told if told else ''}. "
+        + (f"Adjusted for {len(tested)} tests of no effect (Holm), {_have(small)} p below 0.05." if tested else "")
+    ).strip()
+
+
+def _have(count: int) -> str:
+    return {0: "none has", 1: "1 has"}.get(count, f"{count} have")
 
 
 def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
