@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -25,7 +26,7 @@ def compare_runs(
     """
     sides = [_side(registry, name, preset, data, results) for name in (one, two)]
     (left, left_runs), (right, right_runs) = sides
-    keys: list[Sequence[object]] = [(key, _shown(a), _shown(b)) for key, (a, b) in diff(left, right).items()]
+    keys: list[Sequence[object]] = [(key, json.dumps(a), json.dumps(b)) for key, (a, b) in diff(left, right).items()]
     tables: list[Table] = [("What differs", ("key", one, two), keys or [("nothing", "", "")])]
     shared = sorted(left_runs.keys() & right_runs.keys())
     rows: list[Sequence[object]] = []
@@ -82,9 +83,3 @@ def _runs(results: Path, digest: str) -> dict[int, dict[str, Any]]:
         int(path.parent.name.removeprefix("seed-")) for path in (results / "runs" / digest).glob("seed-*/run.json")
     ]
     return {seed: store.read_run(results, digest, seed) for seed in seeds}
-
-
-def _shown(value: object) -> str:
-    import json
-
-    return json.dumps(value)

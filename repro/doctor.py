@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from repro.provenance import processor_features, usable_cores
+
 Status = Literal["ok", "missing", "limited"]
 
 GIB = 2**30
@@ -107,7 +109,7 @@ def accelerator() -> Finding:
 
 def bfloat16() -> Finding:
     """Whether the processor multiplies bfloat16 itself, which is what makes that precision the quicker one."""
-    flags = cpu_flags()
+    flags = processor_features()
     fast = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in flags]
     if fast:
         return Finding("bfloat16 on the CPU", "ok", ", ".join(fast))
@@ -116,18 +118,8 @@ def bfloat16() -> Finding:
     return Finding("bfloat16 on the CPU", "limited", found, "float32, the precision of every preset")
 
 
-def cpu_flags() -> frozenset[str]:
-    """The processor's feature names as Linux lists them; empty where it does not."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return frozenset()
-    lines = (line.partition(":") for line in text.splitlines())
-    return frozenset(flag for key, _, value in lines if key.strip() in ("flags", "Features") for flag in value.split())
-
-
 def cores() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     total = os.cpu_count() or usable
     return Finding("cores", "ok", f"{usable}" if usable == total else f"{usable} of {total} may be used")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from multiprocessing.process import BaseProcess
 
 from repro.events import Event, Failed, Listener
 from repro.execute import Job, Machine, execute, set_threads
+from repro.provenance import usable_cores
 
 
 def launch(jobs: Sequence[Job], machine: Machine, *, at_once: int, emit: Listener) -> list[Failed]:
@@ -43,7 +43,7 @@ def _in_children(jobs: Sequence[Job], machine: Machine, at_once: int, emit: List
     """Each child gets an equal share of the cores: small networks do not scale over cores, so several single-threaded
     runs finish sooner than one after another on all cores. A child takes jobs until none is left."""
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's and numba's thread pools
-    threads = max(1, len(os.sched_getaffinity(0)) // at_once)
+    threads = max(1, usable_cores() // at_once)
     left = deque(jobs)
     at_work: dict[Connection, tuple[BaseProcess, Job]] = {}
     failures: list[Failed] = []

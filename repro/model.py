@@ -12,7 +12,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -287,10 +287,3 @@ class Drop(nn.Module):
 def seed_of(*keys: int | str) -> int:
     """63 bits that depend on all of `keys`."""
     return int.from_bytes(hashlib.sha256(repr(keys).encode()).digest()[:8]) >> 1
-
-
-def torchvision_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of torchvision.models.alexnet under this network's names, for the preset `torchvision`."""
-    layers = [f"conv{number}" for number in range(1, 6)] + ["fc6", "fc7", "fc8"]
-    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
-    return dict(zip(names, state.values(), strict=True))

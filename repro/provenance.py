@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def git_state(root: Path | None = None) -> dict[str, Any]:
     return {"commit": commit, "changed": None if changes is None else bool(changes)}
 
 
-def packages() -> dict[str, str | None]:
+def packages(names: Sequence[str] = PACKAGES) -> dict[str, str | None]:
     """Version of each package that a number can depend on; None where it is not installed."""
 
     def of(name: str) -> str | None:
@@ -37,25 +38,40 @@ def packages() -> dict[str, str | None]:
         except PackageNotFoundError:
             return None
 
-    return {name: of(name) for name in PACKAGES}
+    return {name: of(name) for name in names}
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's own name."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_features() -> frozenset[str]:
+    """The processor's feature names as Linux lists them; empty where it does not."""
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    except OSError:  # not Linux
+        return ""
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
 
 
 def hardware() -> dict[str, Any]:
     """Processor, cores and accelerators as torch sees them."""
     import torch
 
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    except OSError:
-        pass  # not Linux: the platform's own word stands
     return {
-        "processor": model,
+        "processor": processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "accelerators": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
     }

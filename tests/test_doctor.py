@@ -94,7 +94,7 @@ def test_missing_system_packages_are_named_with_the_line_that_installs_them(monk
 def test_bfloat16_is_ok_only_where_the_processor_multiplies_it(
     monkeypatch: pytest.MonkeyPatch, flags: set[str], status: str
 ) -> None:
-    monkeypatch.setattr(doctor, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(doctor, "processor_features", lambda: frozenset(flags))
     finding = doctor.bfloat16()
     assert finding.status == status
     assert ("float32" in finding.used_instead) == (status == "limited")

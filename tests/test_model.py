@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor
 
 from repro.config import Config, override
-from repro.model import ACTIVATIONS, Network, build, torchvision_layout
+from repro.model import ACTIVATIONS, Network, build
 from repro.presets import PRESETS, preset
 
 SMALL = [name for name in PRESETS if preset(name).augment.crop <= 64]
@@ -306,7 +306,9 @@ def test_torchvision_weights_load_and_give_torchvisions_logits() -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.alexnet().eval()
     ours = build(preset("torchvision"), 0)
-    ours.load_state_dict(torchvision_layout(theirs.state_dict()))
+    layers = [f"conv{number}" for number in range(1, 6)] + ["fc6", "fc7", "fc8"]
+    names = [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+    ours.load_state_dict(dict(zip(names, theirs.state_dict().values(), strict=True)))
     ours.eval()
     images = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():

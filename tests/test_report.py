@@ -310,7 +310,10 @@ def test_claims_of_other_scales_are_marked(experiments: list[Ablation], built: t
 
 def test_open_intervals_are_drawn_to_the_edge() -> None:
     open_end = stats.Interval(float("inf"), 2.0, float("inf"), "censored")
-    marks = [pictures.Mark("a", "times", open_end, 6.0), pictures.Mark("b", "points", None, -1.0)]
+    marks = [
+        pictures.Mark("a", "times", open_end, 6.0),
+        pictures.Mark("b", "points", stats.Interval(-1.0, -2.0, 0.0, "t"), -1.0),
+    ]
     low, high = pictures._edges(marks[:1], "times")
     assert low < 1 < 6 < high < 7
     with Image.open(io.BytesIO(pictures.effects(marks))) as picture:

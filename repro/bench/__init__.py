@@ -14,9 +14,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from repro.provenance import packages, processor, processor_features, usable_cores
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -103,47 +103,24 @@ def machine() -> dict[str, Any]:
     """The hardware and software that the numbers belong to, and how busy the machine was at the start."""
     import torch  # here, so that `repro --help` does not pay for it
 
+    features = processor_features()
+    bfloat16 = "AMX" if "amx_bf16" in features else "AVX-512" if "avx512_bf16" in features else "emulated"
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     facts: dict[str, Any] = {
-        "cpu": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": processor(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cpu_bfloat16": "AMX" if torch.cpu._is_amx_tile_supported() else cpu_bfloat16(),
+        "cpu_bfloat16": bfloat16,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         "load_at_start": None if load is None else round(load, 2),
-        "packages": {name: _version(name) for name in ("torch", "torchvision", "ffcv", "numpy", "numba")},
+        "packages": packages(("torch", "torchvision", "ffcv", "numpy", "numba")),
     }
     if torch.cuda.is_available():
         facts["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return facts
-
-
-def cpu_name() -> str:
-    """The processor's own name."""
-    return _cpuinfo("model name") or platform.processor() or "unknown"
-
-
-def cpu_bfloat16() -> str:
-    """How the CPU computes bfloat16 without AMX: in its AVX-512 instructions, or by emulation."""
-    return "AVX-512" if "avx512_bf16" in _cpuinfo("flags").split() else "emulated"
-
-
-def _cpuinfo(key: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def as_json(result: BenchResult) -> dict[str, Any]:

@@ -231,7 +231,7 @@ class Mark:
 
     label: str
     unit: Unit
-    estimate: Interval | None
+    estimate: Interval
     published: float | None
     noted: float | None = None
     at_least: bool = False
@@ -252,16 +252,15 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
             axes.plot(mark.noted, row + 0.2, **NOTE, zorder=2)
         if mark.published is not None:
             axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
-        if mark.estimate is not None:
-            place = row if mark.published is None and mark.noted is None else row - 0.17
-            _interval(axes, mark.estimate, place, edges, mark.same_setting)
+        place = row if mark.published is None and mark.noted is None else row - 0.17
+        _interval(axes, mark.estimate, place, edges, mark.same_setting)
 
 
 def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
     """Left and right end of a panel: all that is finite, no effect (0 points, once the epochs), and some room."""
     numbers = [number for mark in marks for number in (mark.published, mark.noted) if number is not None]
-    for estimate in (mark.estimate for mark in marks if mark.estimate):
-        numbers += [estimate.mean, estimate.low, estimate.high]
+    for mark in marks:
+        numbers += [mark.estimate.mean, mark.estimate.low, mark.estimate.high]
     numbers += {"points": [0.0], "times": [1.0]}.get(unit, [])
     finite = [number for number in numbers if math.isfinite(number)]
     room = 0.06 * ((max(finite) - min(finite)) or 1.0)
@@ -312,7 +311,7 @@ def effects(marks: Sequence[Mark]) -> bytes:
         legend = [
             Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
             for same, where in ((True, "the claim's setting"), (False, "another scale or data"), (None, "no claim"))
-            if any(mark.estimate and mark.same_setting is same for mark in marks)
+            if any(mark.same_setting is same for mark in marks)
         ]
         if any(mark.published is not None and not mark.at_least for mark in marks):
             legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
