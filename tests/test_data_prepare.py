@@ -452,6 +452,30 @@ def test_storage_has_its_cost_and_a_full_disk_is_told_first(
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
 
 
+def test_an_interrupted_preparation_needs_room_for_the_rest_only(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop_half_way(at: Progress) -> None:
+        if (at.stage, at.done) == ("train", 30):
+            raise KeyboardInterrupt
+
+    def free(pictures: int) -> None:
+        usage = SimpleNamespace(free=pictures * SIZE * SIZE * 3)
+        monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: usage)
+
+    free(40)
+    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ GB; choose"):
+        prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
+    free(60)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("made-up", source=tree, directory=tmp_path, size=SIZE, progress=stop_half_way)
+    free(20)
+    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ GB and \S+ GB are written; choose"):
+        prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
+    free(40)
+    assert prepare("made-up", source=tree, directory=tmp_path, size=SIZE).test_count == 12
+
+
 def test_a_place_that_cannot_be_written_is_one_line(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,7 @@ def prepare(
                 origin = subset(origin, classes, per_class, seed)
             count = len(origin.train.names) + len(origin.test.names)
             announce(count, storage_costs(count, size))
-            check_space(directory, count, form)
+            check_space(target, count, form)
             return write(target, called, origin, form, allow_bad, progress)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
@@ -219,15 +219,19 @@ def storage_costs(count: int, size: int) -> list[Cost]:
     ]
 
 
-def check_space(directory: Path, count: int, form: Form) -> None:
-    """Raises ValueError when the disk cannot hold the set."""
+def check_space(target: Path, count: int, form: Form) -> None:
+    """Raises ValueError when the disk cannot hold the rest of the set; what an earlier attempt wrote is counted."""
     measured = (1, 50, 85, 90, 95, 100), (0.03, 0.14, 0.27, 0.34, 0.48, 0.91)  # of the same 100 photographs
     rate = BYTES_A_PIXEL[form.storage, None] if form.quality is None else float(np.interp(form.quality, *measured))
-    needed, free = int(count * form.size**2 * rate), shutil.disk_usage(directory).free
-    if needed > free:
+    needed, free = int(count * form.size**2 * rate), shutil.disk_usage(target.parent).free
+    # blocks of 512 bytes, not st_size: that counts the hole in front of the pictures, too
+    written = sum(path.stat().st_blocks * 512 for path in unfinished(target).glob("*.beton"))
+    if needed - written > free:
+        already = f" and {written / 1e9:.1f} GB are written" if written else ""
         raise ValueError(
-            f"{directory} has {free / 1e9:.1f} GB free; {count:,} {form.storage} pictures take {needed / 1e9:.1f} GB; "
-            "choose another --data-dir, a smaller --size, or --storage jpeg --quality 95"
+            f"{target.parent} has {free / 1e9:.1f} GB free; {count:,} {form.storage} pictures take "
+            f"{needed / 1e9:.1f} GB{already}; choose another --data-dir, a smaller --size, "
+            "or --storage jpeg --quality 95"
         )
 
 
