@@ -9,6 +9,7 @@ import shutil
 import tarfile
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,6 +91,48 @@ def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_bytes(
         name.startswith("train") for name in reads
     )  # only what was left of the test split
     assert not list((tmp_path / "cut").glob("*.part"))
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-100], lambda whole: b"\0" * len(whole)])
+def test_a_state_that_cannot_be_read_starts_the_split_anew(
+    tree: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    def stop(at: Progress) -> None:
+        if (at.stage, at.done) == ("test", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare("made-up", source=tree, directory=tmp_path / "cut", size=SIZE, progress=stop)
+    (state,) = (tmp_path / "cut").glob("*.part/train.state")
+    state.write_bytes(damage(state.read_bytes()))
+    (state.parent / ".train.state.killed").touch()  # what a process killed inside `save` leaves
+    seen: list[Progress] = []
+    made = prepare("made-up", source=tree, directory=tmp_path / "cut", size=SIZE, progress=seen.append)
+    assert sum(at.stage == "train" for at in seen) == 48
+    assert made == prepare("made-up", source=tree, directory=tmp_path / "whole", size=SIZE)
+    assert prepared_files(tmp_path / "cut", made.name) == prepared_files(tmp_path / "whole", made.name)
+
+
+def test_pictures_are_on_the_disk_before_the_state_and_the_manifest_say_so(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bytes]] = []
+    sync = os.fsync
+
+    def listed(handle: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        synced.append((path.name, path.read_bytes()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", listed)
+    made = prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
+    beton, state, mean, last = (
+        max(number for number, (name, _) in enumerate(synced) if name.startswith(start))
+        for start in ("train.beton", ".train.state", "mean.npy", ".manifest.json")
+    )
+    assert beton < state < mean < last
+    assert synced[beton][1] == (tmp_path / made.name / "train.beton").read_bytes()
+    assert synced[mean][1] == (tmp_path / made.name / "mean.npy").read_bytes()
 
 
 def test_another_source_does_not_go_on_where_the_first_stopped(tree: Path, tmp_path: Path) -> None:

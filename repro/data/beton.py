@@ -114,7 +114,7 @@ class Writer:
         return self.end, self.count
 
     def finish(self) -> None:
-        """Write allocation table, metadata and, last, the header."""
+        """Write allocation table, metadata and, last, the header; bring everything to the disk."""
         pages = -(-(self.end - self.data_start) // self.page_size)
         table = self.data_start + pages * self.page_size
         self.file.truncate(table)
@@ -133,6 +133,8 @@ class Writer:
         self.file.flush()
         self.file.seek(0)
         self.file.write(header.tobytes())
+        self.file.flush()
+        os.fsync(self.file.fileno())
         self.close()
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from repro import config
+from repro.store import write_json
 from repro.suggest import did_you_mean
 
 VERSION = 1
@@ -94,9 +95,7 @@ def load(path: Path) -> Manifest | None:
 
 def save(manifest: Manifest, path: Path) -> None:
     """Write the manifest into folder `path`, atomically."""
-    part = path / (NAME + ".tmp")
-    part.write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-    part.replace(path / NAME)
+    write_json(path / NAME, asdict(manifest))
 
 
 def prepared(directory: Path) -> list[Manifest]:

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from repro.data import sources
 from repro.data.augment import eigen, epoch_order
 from repro.data.beton import Writer
 from repro.data.manifest import SOURCES, Manifest
+from repro.store import write_atomically
 
 FILTER = Image.Resampling.BICUBIC  # one named filter, antialiased when it shrinks
 FILTER_NAME = "Pillow bicubic, antialiased"
@@ -138,7 +140,10 @@ def write(
         write_split(work, split_name, split, len(origin.classes), form, allow_bad, progress)
         for split_name, split in (("train", origin.train), ("test", origin.test))
     )
-    np.save(work / "mean.npy", (train.sums / train.count).astype(np.float32))
+    with open(work / "mean.npy", "wb") as file:
+        np.save(file, (train.sums / train.count).astype(np.float32))
+        file.flush()
+        os.fsync(file.fileno())
     channels = train.sums.sum(axis=(0, 1)) / train.pixel_count
     covariance = train.products / train.pixel_count - np.outer(channels, channels)
     values, vectors = eigen(covariance)
@@ -395,34 +400,41 @@ class SplitWriter:
     def save(self) -> None:
         """Bring everything to the disk, so that `load` can go on from here."""
         end, count = (0, self.count) if self.finished else self.writer.checkpoint()
-        part = self.state.with_suffix(".state-part.npz")
         plain = {
             "end": end, "count": count, "next": self.next, "per_class": self.per_class, "bad": self.bad,
             "converted": self.converted, "finished": self.finished, "fingerprint": self.fingerprint,
         }  # fmt: skip
-        np.savez(part, sums=self.sums, products=self.products, plain=np.array(json.dumps(plain)))
-        os.replace(part, self.state)
+        content = io.BytesIO()
+        np.savez(content, sums=self.sums, products=self.products, plain=np.array(json.dumps(plain)))
+        write_atomically(self.state, content.getvalue())
 
     def load(self, limit: int) -> None:
         """Go on from the last `save`, if there was one for these pictures.
 
         Where more than `limit` were unreadable all are read again, since some may have been mended meanwhile.
         """
-        plain: dict[str, Any] = {}
-        if self.state.exists():
-            with np.load(self.state) as saved:
-                plain = json.loads(str(saved["plain"]))
-        if plain.get("fingerprint") != self.fingerprint or len(plain["bad"]) > limit:
+        saved = read_state(self.state)
+        if saved is None or saved["fingerprint"] != self.fingerprint or len(saved["bad"]) > limit:
             self.writer.restart()
             return
-        with np.load(self.state) as saved:
-            self.sums, self.products = saved["sums"], saved["products"]
-        self.next, self.per_class = plain["next"], plain["per_class"]
-        self.bad, self.converted, self.finished = plain["bad"], plain["converted"], plain["finished"]
+        self.sums, self.products = saved["sums"], saved["products"]
+        self.next, self.per_class = saved["next"], saved["per_class"]
+        self.bad, self.converted, self.finished = saved["bad"], saved["converted"], saved["finished"]
         if self.finished:
-            self.writer.count = plain["count"]
+            self.writer.count = saved["count"]
         else:
-            self.writer.resume(plain["end"], plain["count"])
+            self.writer.resume(saved["end"], saved["count"])
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """What `SplitWriter.save` wrote; None when there is nothing, or nothing that can be read."""
+    if not path.exists():
+        return None
+    try:
+        with open(path, "rb") as file, np.load(file) as saved:  # np.load leaves a damaged file open
+            return {**json.loads(str(saved["plain"])), "sums": saved["sums"], "products": saved["products"]}
+    except (EOFError, KeyError, RuntimeError, ValueError, zipfile.BadZipFile):  # what damage makes numpy and zip raise
+        return None
 
 
 @dataclass(frozen=True)
