@@ -56,13 +56,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared set, opened. `mean` is (size, size, 3) float32, 0-255; eigenvectors are columns, eigenvalues rise."""
+    """A prepared set, opened. `mean` is (size, size, 3), 0-255; `covariance` (3, 3) that of the training pixels."""
 
     manifest: Manifest
     mean: Floats
     covariance: npt.NDArray[np.float64]
-    eigenvalues: npt.NDArray[np.float64]
-    eigenvectors: npt.NDArray[np.float64]
     train: Split
     test: Split
 
@@ -117,8 +115,6 @@ def open_data(data: config.Data, directory: Path) -> Prepared:
         manifest=found,
         mean=np.load(folder / "mean.npy"),
         covariance=np.array(found.covariance),
-        eigenvalues=np.array(found.eigenvalues),
-        eigenvectors=np.array(found.eigenvectors),
         train=_split(folder / "train.beton", found, data, data.per_class, "data.per_class"),
         test=_split(folder / "test.beton", found, data, data.test_per_class, "data.test_per_class"),
     )
@@ -195,10 +191,6 @@ class Loader:
     def __len__(self) -> int:
         return -(-self.pictures // self.config.optim.batch_size)
 
-    def view_batches(self, view: View) -> int:
-        """Batches of one pass of `views`."""
-        return -(-self.pictures // self._view_batch(view))
-
     def epoch(self, epoch: int, *, start: int = 0, color: bool = True) -> Batches:
         """The batches of one epoch from batch `start` on, augmented as `config.augment` says; `color` False leaves
         the color noise out and with it the division, which is by 1 + its strength (2012's end-game, F11)."""
@@ -215,18 +207,14 @@ class Loader:
         batches = self._batches(order, self.config.optim.batch_size, start)
         return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor)
 
-    def views(self, view: View, *, start: int = 0) -> Batches:
+    def views(self, view: View) -> Batches:
         """Every picture in stored order without augmentation, image (B, V, 3, crop, crop), V = 1, 2, 10 or 50.
 
         B is the batch size divided by V (at least 1), so that a step sees about as many images as in training.
         """
         places = augment.view_places(view, self.prepared.manifest.size, self.config.augment.crop)
-        batches = self._batches(self.source.indices, self._view_batch(view), start)
+        batches = self._batches(self.source.indices, max(1, self.config.optim.batch_size // len(places)), 0)
         return self._run(batches, 0, None, False, False, None, places, self.config.data.scale)
-
-    def _view_batch(self, view: View) -> int:
-        views = len(augment.view_places(view, self.config.augment.crop, self.config.augment.crop))
-        return max(1, self.config.optim.batch_size // views)
 
     def _batches(self, order: Ints, size: int, start: int) -> list[Ints]:
         """This rank's share of each batch from `start` on: a contiguous part, so the ranks together see the whole."""

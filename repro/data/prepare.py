@@ -199,28 +199,21 @@ def merged(one: dict[str, dict[str, Any]], two: dict[str, dict[str, Any]]) -> di
 
 @dataclass(frozen=True)
 class Cost:
-    """What a storage takes on disk for a set, and what it does to the pixels."""
+    """What a storage takes on disk for a set."""
 
     storage: str
     quality: int | None
     bytes: int
-    effect: str
 
 
 # Bytes a pixel of 256x256 pictures as `convert_picture` writes them; measured on 100 full-size ImageNet photographs.
 BYTES_A_PIXEL = {("raw", None): 3.0, ("png", None): 1.76, ("jpeg", 95): 0.48, ("jpeg", 90): 0.34, ("jpeg", 85): 0.27}
-EFFECTS = {
-    "raw": "exact; fastest, no decoding",
-    "png": "exact; read by the torch loader only, slow",
-    "jpeg": "pixels change a little; the 2012 runs stored JPEG, and their notes suggest that it cost 0.6 points",
-}
 
 
 def storage_costs(count: int, size: int) -> list[Cost]:
     """The choices for `count` pictures of `size` pixels a side; png and jpeg are estimates from photographs."""
     return [
-        Cost(storage, quality, round(count * size * size * rate), EFFECTS[storage])
-        for (storage, quality), rate in BYTES_A_PIXEL.items()
+        Cost(storage, quality, round(count * size * size * rate)) for (storage, quality), rate in BYTES_A_PIXEL.items()
     ]
 
 
@@ -248,7 +241,7 @@ class Problem:
     what: str
 
 
-def verify(directory: Path, name: str | None = None, progress: Listener = lambda _: None) -> list[Problem]:
+def verify(directory: Path, name: str | None = None) -> list[Problem]:
     """Read every file of all prepared sets (or of those called `name`, by folder or source) and compare its hashes.
 
     Names changed, missing and half-written files. Raises ValueError when nothing is called `name`.
@@ -271,7 +264,7 @@ def verify(directory: Path, name: str | None = None, progress: Listener = lambda
             found.append(Problem(folder, broken))
             continue
         for file, wanted in known.files.items():
-            found += compare(folder / file, wanted, progress)
+            found += compare(folder / file, wanted)
         if content_digest(known.files, known.classes) != known.digest:
             found.append(
                 Problem(folder / manifests.NAME, "its digest does not fit its own entries; prepare the set again")
@@ -281,11 +274,11 @@ def verify(directory: Path, name: str | None = None, progress: Listener = lambda
     return found
 
 
-def compare(path: Path, wanted: dict[str, Any], progress: Listener) -> list[Problem]:
+def compare(path: Path, wanted: dict[str, Any]) -> list[Problem]:
     """What differs between a file and its entry in the manifest."""
     if not path.exists():
         return [Problem(path, "missing; delete its folder and prepare the set again")]
-    is_now = hash_file(path, progress)
+    is_now = hash_file(path)
     if is_now["bytes"] != wanted["bytes"]:
         return [Problem(path, f"half-written or changed: {is_now['bytes']:,} bytes instead of {wanted['bytes']:,}")]
     pairs = enumerate(zip(is_now["sha256"], wanted["sha256"], strict=True))

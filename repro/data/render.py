@@ -25,7 +25,7 @@ PIECE = 16  # pictures that a thread renders at a time: few enough to share a ba
 
 @dataclass(frozen=True)
 class Pass:
-    """One way through a split: the batches, and what happens to each picture. Plain values, so it can be pickled.
+    """One way through a split: the batches, and what happens to each picture.
 
     `batches` are stored positions; `keys` maps a stored position to the key of its crop and mirror draws.
     """
