@@ -208,7 +208,7 @@ def numba_cache() -> Finding:
 
 def photographs() -> Finding:
     """The pictures that need no network: they ship inside two of the packages that repro depends on."""
-    from repro.data.sources import PHOTOGRAPHS
+    from repro.data.photos import PHOTOGRAPHS
 
     missing = []
     for file in PHOTOGRAPHS.values():

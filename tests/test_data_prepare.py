@@ -1,12 +1,9 @@
 """Preparation: every form of source, dirty pictures, interruption, subsets, verification, the embedded photographs."""
 
 import errno
-import hashlib
 import io
 import os
-import pickle
 import shutil
-import tarfile
 import threading
 import warnings
 from collections.abc import Callable
@@ -18,7 +15,7 @@ import pytest
 from made_up_pictures import SIZE, class_tree, picture
 from PIL import Image
 
-from repro.data import manifest, sources
+from repro.data import folders, manifest
 from repro.data import prepare as preparation
 from repro.data.beton import open_beton
 from repro.data.prepare import Progress, prepare, storage_costs, verify
@@ -29,12 +26,8 @@ def prepared_files(directory: Path, name: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (directory / name).iterdir()}
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return class_tree(tmp_path_factory.mktemp("source") / "tree", classes=4, train=12, test=3)
-
-
 def test_a_tree_is_prepared_once_and_described(tree: Path, tmp_path: Path) -> None:
+    tree = Path(shutil.copytree(tree, tmp_path / "tree"))
     (tree / "classes.tsv").write_text("index\twnid\tname\n0\tn00000000\tfirst, one\n1\tn00000001\tsecond\n")
     seen: list[Progress] = []
     made = prepare("made-up", source=tree, directory=tmp_path, size=SIZE, progress=seen.append)
@@ -69,8 +62,8 @@ def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_bytes(
     wanted = prepare("made-up", source=tree, directory=tmp_path / "whole", size=SIZE, storage="png")
     monkeypatch.setattr(preparation, "SAVE_BYTES", 5 * SIZE * SIZE * 3)  # save every 5 pictures
     reads: list[str] = []
-    read = sources.Entry.read
-    monkeypatch.setattr(sources.Entry, "read", lambda entry: reads.append(entry.name) or read(entry))
+    read = folders.Entry.read
+    monkeypatch.setattr(folders.Entry, "read", lambda entry: reads.append(entry.name) or read(entry))
 
     def stop_at(stage: str, number: int) -> None:
         def listen(at: Progress) -> None:
@@ -275,110 +268,6 @@ def test_a_subset_is_balanced_and_the_same_for_the_same_seed(tree: Path, tmp_pat
         prepare("made-up", directory=tmp_path, source=tree, size=SIZE, per_class=13)
 
 
-def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
-def digest_of(tree: Path, directory: Path) -> tuple[str, list[dict[str, str]]]:
-    made = prepare("made-up", source=tree, directory=directory, size=SIZE)
-    return made.digest, made.classes
-
-
-def test_archives_hold_the_same_set_as_the_folder(tree: Path, tmp_path: Path) -> None:
-    (tree / "classes.tsv").unlink(missing_ok=True)
-    wanted = digest_of(tree, tmp_path / "0")
-    shards = tmp_path / "shards"
-    shards.mkdir()
-    for split in ("train", "val"):
-        with tarfile.open(shards / f"{split}-00of01.tar.xz", "w:xz") as tar:
-            tar.add(tree / split, split)
-    assert digest_of(shards, tmp_path / "1") == wanted
-    with tarfile.open(tmp_path / "all.tgz", "w:gz") as tar:
-        tar.add(tree, "imagenette2")
-    assert digest_of(tmp_path / "all.tgz", tmp_path / "2") == wanted
-    (tmp_path / "bad.tar").write_bytes(b"x" * 2000)
-    with pytest.raises(ValueError, match="cannot be read as a tar"):
-        digest_of(tmp_path / "bad.tar", tmp_path / "3")
-
-
-def test_ilsvrcs_own_archives_are_read_with_their_ground_truth(tree: Path, tmp_path: Path) -> None:
-    from scipy.io import savemat
-
-    wanted = prepare("made-up", source=tree, directory=tmp_path / "tree", size=SIZE)
-    folder = tmp_path / "ilsvrc"
-    folder.mkdir()
-    wnids = [path.name for path in sorted((tree / "train").iterdir())]
-    with tarfile.open(folder / "ILSVRC2012_img_train.tar", "w") as tar:
-        for wnid in wnids:
-            inner = io.BytesIO()
-            with tarfile.open(fileobj=inner, mode="w") as one:
-                for path in sorted((tree / "train" / wnid).iterdir()):
-                    add(one, path.name, path.read_bytes())
-            add(tar, f"{wnid}.tar", inner.getvalue())
-    ids = {wnid: len(wnids) - number for number, wnid in enumerate(wnids)}  # ILSVRC's ids are in another order
-    pictures = sorted((tree / "val").glob("*/*"), key=lambda path: path.name)
-    with tarfile.open(folder / "ILSVRC2012_img_val.tar", "w") as tar:
-        for number, path in enumerate(pictures, 1):
-            add(tar, f"ILSVRC2012_val_{number:08d}.JPEG", path.read_bytes())
-    kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")]
-    meta = io.BytesIO()
-    savemat(meta, {"synsets": np.array([(ids[wnid], wnid, f"name of {wnid}") for wnid in wnids], kind).reshape(-1, 1)})
-    truth = "\n".join(str(ids[path.parent.name]) for path in pictures) + "\n"
-    with tarfile.open(folder / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
-        add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
-        add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth.encode())
-    with pytest.raises(ValueError, match="is not the published archive"):
-        prepare("imagenet", source=folder, directory=tmp_path, size=SIZE)
-    md5 = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in sources.ARCHIVE_MD5}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "ARCHIVE_MD5", md5)
-        made = prepare("imagenet", source=folder, directory=tmp_path, size=SIZE)
-    assert made.files["train.beton"] == wanted.files["train.beton"]
-    assert [entry["name"] for entry in made.classes] == [f"name of {wnid}" for wnid in wnids]
-    assert made.test_per_class == wanted.test_per_class
-    assert "48 + 12 pictures, where imagenet has 1,281,167 + 50,000" in made.notes
-
-    def labeled(directory: Path) -> set[tuple[bytes, int]]:
-        beton = open_beton(directory / "test.beton", "raw")
-        return {(beton.encoded(index).tobytes(), int(label)) for index, label in enumerate(beton.labels)}
-
-    assert labeled(tmp_path / made.name) == labeled(tmp_path / "tree" / wanted.name)
-
-
-@pytest.mark.parametrize("form", ["tiny", "kaggle"])
-def test_validation_pictures_outside_class_folders_get_their_published_labels(
-    tree: Path, tmp_path: Path, form: str
-) -> None:
-    wanted = prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
-    place = tmp_path / "flat" / ("ILSVRC/Data/CLS-LOC" if form == "kaggle" else "")
-    flat = place / "val" / ("images" if form == "tiny" else "")
-    flat.mkdir(parents=True)
-    lines = []
-    for number, path in enumerate(sorted((tree / "val").glob("*/*"))):
-        shutil.copy(path, flat / f"val_{number}.JPEG")
-        lines.append((f"val_{number}", path.parent.name))
-    for wnid in (tree / "train").iterdir():
-        shutil.copytree(wnid, place / "train" / wnid.name / ("images" if form == "tiny" else ""))
-    with pytest.raises(ValueError, match="no class is known for val/"):
-        prepare("flat", source=tmp_path / "flat", directory=tmp_path, size=SIZE)
-    if form == "tiny":
-        (place / "val/val_annotations.txt").write_text(
-            "".join(f"{file}.JPEG\t{wnid}\t0\t0\t9\t9\n" for file, wnid in lines)
-        )
-    else:
-        rows = "".join(f"{file},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for file, wnid in lines)
-        (tmp_path / "flat/LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + rows)
-        (tmp_path / "flat/LOC_synset_mapping.txt").write_text("n00000000 tench, Tinca tinca\n")
-    made = prepare("flat", source=tmp_path / "flat", directory=tmp_path, size=SIZE)
-    assert made.test_per_class == wanted.test_per_class
-    assert (
-        sorted(open_beton(tmp_path / made.name / "test.beton", "raw").labels) == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-    )
-    assert made.classes[0]["name"] == ("tench, Tinca tinca" if form == "kaggle" else "n00000000")
-
-
 @pytest.mark.parametrize(
     ("name", "source", "says"),
     [
@@ -398,90 +287,6 @@ def test_a_source_that_is_missing_is_one_line_that_says_what_is_needed(
         prepare(name, source=tmp_path / source if source else None, directory=tmp_path / "data")
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "data").glob("[!.]*"))
-
-
-def test_without_a_network_cifar_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torchvision.datasets
-
-    def offline(*arguments: object, **options: object) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", offline)
-    with pytest.raises(ValueError, match=r"no route to host.*cifar-10-binary.tar.gz.*--source"):
-        prepare("cifar10", directory=tmp_path)
-
-
-def test_cifar_reads_the_same_from_every_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    records = np.random.default_rng(0).integers(0, 256, (200, 3073), np.uint8)
-    records[:, 0] = np.arange(200) % 10
-    md5 = {name: hashlib.md5(records.tobytes()).hexdigest() for name in ("data_batch_1", "test_batch")}
-    monkeypatch.setattr(sources, "CIFAR_MD5", md5)
-    binary, python, sheets = (tmp_path / form for form in ("cifar-10-batches-bin", "cifar-10-batches-py", "sheets"))
-    for folder in (binary, python, sheets):
-        folder.mkdir()
-    for name in md5:
-        (binary / f"{name}.bin").write_bytes(records.tobytes())
-        batch = {"data": records[:, 1:], "labels": records[:, 0].tolist(), "batch_label": name}
-        (python / name).write_bytes(pickle.dumps(batch, protocol=2))
-        with tarfile.open(sheets / f"{name}.tar", "w") as tar:
-            add(tar, "labels.bin", records[:, 0].tobytes())
-            for number in range(2):
-                part = records[100 * number : 100 * number + 100, 1:].reshape(10, 10, 3, 32, 32)
-                sheet = np.ascontiguousarray(part.transpose(0, 3, 1, 4, 2).reshape(320, 320, 3))
-                content = io.BytesIO()
-                Image.fromarray(sheet).save(content, "WEBP", lossless=True)
-                add(tar, f"{number:03d}.webp", content.getvalue())
-    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", compresslevel=1) as tar:
-        tar.add(binary, binary.name)
-    made = [
-        prepare("cifar10", source=source, directory=tmp_path / f"data{number}", classes=10, per_class=20)
-        for number, source in enumerate((binary, python, sheets, tmp_path / "cifar-10-binary.tar.gz", tmp_path))
-    ]
-    assert len({each.digest for each in made}) == 1
-    assert made[0].train_per_class == [20] * 10 and made[0].test_count == 200
-    beton = open_beton(tmp_path / "data0" / made[0].name / "test.beton", "raw")
-    stored = {(int(label), beton.encoded(index).tobytes()) for index, label in enumerate(beton.labels)}
-    record = records[123]
-    assert (int(record[0]), record[1:].reshape(3, 32, 32).transpose(1, 2, 0).tobytes()) in stored
-    monkeypatch.setattr(sources, "CIFAR_MD5", {**md5, "test_batch": "0" * 32})
-    with pytest.raises(ValueError, match="test_batch is not the official CIFAR-10 batch"):
-        prepare("cifar10", source=binary, directory=tmp_path / "other")
-
-
-def test_a_pickle_from_elsewhere_cannot_run_code(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.system, ("touch " + str(tmp_path / "ran"),)
-
-    for name in sources.CIFAR_MD5:
-        (tmp_path / name).write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match="has no place in a CIFAR-10 batch"):
-        prepare("cifar10", source=tmp_path, directory=tmp_path / "data")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_photos_train_and_test_windows_share_no_pixel_and_keep_a_gap() -> None:
-    source = sources.photos()
-    assert len(source.classes) >= 8
-    assert np.bincount(source.train.labels).tolist() == [sources.PHOTO_TRAIN] * len(source.classes)
-    assert np.bincount(source.test.labels).tolist() == [sources.PHOTO_TEST] * len(source.classes)
-
-    for label, whole in enumerate(sources.photographs()):
-        axis = 0 if whole.shape[0] >= whole.shape[1] else 1
-
-        def pixels(split: sources.Split, label: int = label, axis: int = axis) -> set[int]:
-            places = [
-                name.split(" at ")[1].split(",")[axis]
-                for name, of in zip(split.names, split.labels, strict=True)
-                if of == label
-            ]
-            return {int(place) + step for place in places for step in range(sources.WINDOW)}
-
-        train, test = pixels(source.train), pixels(source.test)
-        assert not {place + step for place in test for step in range(-sources.GAP, sources.GAP + 1)} & train
-        assert len(train) > 150 and len(test) > 120
-    assert all(source.test.read(number).shape == (64, 64, 3) for number in (0, 639))
-    assert sources.photos().train.names == source.train.names
 
 
 def test_storage_has_its_cost_and_a_full_disk_is_told_first(

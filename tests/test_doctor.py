@@ -128,10 +128,10 @@ def test_prepared_sets_are_named(tmp_path: Path) -> None:
 
 
 def test_photographs_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from repro.data import sources
+    from repro.data import photos
 
     assert doctor.photographs().status == "ok"
-    monkeypatch.setattr(sources, "PHOTOGRAPHS", {"cat": "skimage/data/no-cat.png", "dog": "no_such_package/dog.png"})
+    monkeypatch.setattr(photos, "PHOTOGRAPHS", {"cat": "skimage/data/no-cat.png", "dog": "no_such_package/dog.png"})
     finding = doctor.photographs()
     assert finding.status == "missing"
     assert "skimage/data/no-cat.png, no_such_package/dog.png" in finding.found

@@ -23,8 +23,8 @@ from repro.bench import BenchResult, in_child, interleaved, machine, ratio, row,
 from repro.config import Config, override
 from repro.data import make_loader, open_data
 from repro.data.loading import Kind, Prepared, ffcv_installed
+from repro.data.photos import PHOTOGRAPHS, photographs
 from repro.data.prepare import prepare
-from repro.data.sources import PHOTOGRAPHS, photographs
 from repro.presets import preset
 
 SIZE, CROP, BATCH = 256, 224, 128

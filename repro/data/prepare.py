@@ -27,10 +27,13 @@ from filelock import FileLock
 from PIL import Image, ImageOps
 
 from repro.data import manifest as manifests
-from repro.data import sources
 from repro.data.augment import eigen, epoch_order
 from repro.data.beton import Writer
+from repro.data.cifar import cifar10
+from repro.data.folders import check_archives, class_folders
 from repro.data.manifest import SOURCES, Manifest
+from repro.data.photos import photos
+from repro.data.sources import Pixels, Source, Split
 from repro.store import write_atomically
 
 FILTER = Image.Resampling.BICUBIC  # one named filter, antialiased when it shrinks
@@ -42,8 +45,6 @@ SAVE_BYTES = 1 << 28  # of pixels between two savings of the state
 EXAMPLES = 20  # files named for each kind of conversion; unreadable ones are all named
 FORMATS = {"jpg": ("JPEG", "MPO"), "jpeg": ("JPEG", "MPO"), "tif": ("TIFF",)}  # Pillow's names; others are the ending
 ORIENTATION = 0x0112  # EXIF tag
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def unfinished(target: Path) -> Path:
 def write(
     target: Path,
     called: str,
-    origin: sources.Source,
+    origin: Source,
     form: Form,
     allow_bad: int | None,
     progress: Listener,
@@ -304,17 +305,17 @@ def check_options(form: Form) -> None:
         raise ValueError("--quality: give it exactly when --storage is jpeg, for example --storage jpeg --quality 95")
 
 
-def open_source(name: str, source: Path | None, downloads: Path, scratch: Path, progress: Listener) -> sources.Source:
+def open_source(name: str, source: Path | None, downloads: Path, scratch: Path, progress: Listener) -> Source:
     """The pictures of set `name`. Raises ValueError when they cannot be found."""
     if source is not None and not source.exists():
         raise ValueError(f"--source {source}: there is no such file or folder")
     if name == "photos":
-        return sources.photos()
+        return photos()
     if name == "cifar10":
-        return sources.cifar10(source, downloads)
+        return cifar10(source, downloads)
     if source is not None:
-        sources.check_archives(source, lambda *at: progress(Progress(*at)), scratch)
-    return sources.class_folders(name, source, scratch)
+        check_archives(source, lambda *at: progress(Progress(*at)), scratch)
+    return class_folders(name, source, scratch)
 
 
 def subset_name(name: str, classes: int | None, per_class: int | None, seed: int) -> str:
@@ -324,14 +325,14 @@ def subset_name(name: str, classes: int | None, per_class: int | None, seed: int
     return f"{name}-{classes or 'all'}x{per_class or 'all'}" + (f"-seed{seed}" if seed else "")
 
 
-def subset(whole: sources.Source, classes: int | None, per_class: int | None, seed: int) -> sources.Source:
+def subset(whole: Source, classes: int | None, per_class: int | None, seed: int) -> Source:
     """A class-balanced part: `classes` classes, `per_class` training pictures of each, and every test picture."""
     if classes and classes > len(whole.classes):
         raise ValueError(f"--classes {classes}: there are only {len(whole.classes)}")
     every = np.arange(len(whole.classes), dtype=np.int64)
     kept = sorted(epoch_order(seed, 0, every)[: classes or len(every)].tolist())
 
-    def part(split: sources.Split, limit: int | None, epoch: int) -> sources.Split:
+    def part(split: Split, limit: int | None, epoch: int) -> Split:
         order = epoch_order(seed, epoch, np.arange(len(split.labels), dtype=np.int64))
         labels = np.asarray(split.labels)
         chosen: list[int] = []
@@ -344,20 +345,20 @@ def subset(whole: sources.Source, classes: int | None, per_class: int | None, se
             chosen += of_class[:limit].tolist()
         chosen.sort()
         new = {label: position for position, label in enumerate(kept)}
-        return sources.Split(
+        return Split(
             [split.names[i] for i in chosen],
             [new[split.labels[i]] for i in chosen],
             lambda number: split.read(chosen[number]),
         )
 
     named = [whole.classes[label] for label in kept]
-    return sources.Source(whole.origin, named, part(whole.train, per_class, 1), part(whole.test, None, 2), whole.notes)
+    return Source(whole.origin, named, part(whole.train, per_class, 1), part(whole.test, None, 2), whole.notes)
 
 
 class SplitWriter:
     """One split on its way to disk: the writer, and sums that give mean and covariance. All sums are exact integers."""
 
-    def __init__(self, work: Path, name: str, split: sources.Split, classes: int, form: Form) -> None:
+    def __init__(self, work: Path, name: str, split: Split, classes: int, form: Form) -> None:
         self.writer = Writer(work / f"{name}.beton", form.storage, form.size, len(split.names))
         listed = json.dumps([split.names, split.labels]).encode()
         self.fingerprint = hashlib.sha256(listed).hexdigest()  # another source starts anew
@@ -443,7 +444,7 @@ class Picture:
 def write_split(
     work: Path,
     name: str,
-    split: sources.Split,
+    split: Split,
     classes: int,
     form: Form,
     allow_bad: int | None,
