@@ -352,7 +352,7 @@ def data_verify(
 ) -> None:
     """Hash everything again; a changed or half-written file is named. Exit code 1 where something is wrong."""
     from repro.data.manifest import data_directory
-    from repro.data.prepare import verify
+    from repro.data.verify import verify
 
     problems = verify(data_directory(data_dir), name)
     for problem in problems:

@@ -18,7 +18,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from repro.ablation import Ablation, Claim
     from repro.data.manifest import Manifest
-    from repro.data.prepare import Cost as StorageCost
+    from repro.data.prepare import StorageCost
     from repro.events import Event, Listener
     from repro.plan import Cost, Plan
 

@@ -1,4 +1,4 @@
-"""Pictures for the data tests, made from noise: nothing is cut from anyone's photograph."""
+"""Pictures for the data tests, made from noise: nothing is cut from anyone's photograph. And what the tests share."""
 
 import io
 import tarfile
@@ -34,3 +34,8 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
+
+
+def prepared_files(directory: Path, name: str) -> dict[str, bytes]:
+    """Content of every file of a prepared set."""
+    return {path.name: path.read_bytes() for path in (directory / name).iterdir()}

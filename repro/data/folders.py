@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from repro.data.progress import OnProgress, Progress
 from repro.data.sources import Source, Split
 
 PICTURE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -221,7 +222,7 @@ def _development_kit(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     return wnids, {str(synset.WNID): str(synset.words) for synset in synsets}
 
 
-def check_archives(source: Path, progress: Callable[[str, int, int], None], scratch: Path) -> None:
+def check_archives(source: Path, progress: OnProgress, scratch: Path) -> None:
     """Compare archives that are known by name with their published MD5; what was compared once is not read again.
 
     Errors: ValueError that names the archive that differs.
@@ -237,7 +238,7 @@ def check_archives(source: Path, progress: Callable[[str, int, int], None], scra
             while block := file.read(1 << 24):
                 digest.update(block)
                 done += len(block)
-                progress(f"check {archive.name}", done, facts.st_size)
+                progress(Progress(f"check {archive.name}", done, facts.st_size))
         if digest.hexdigest() != ARCHIVE_MD5[archive.name]:
             raise ValueError(f"{archive} is not the published archive (MD5 {digest.hexdigest()}); fetch it again")
         scratch.mkdir(parents=True, exist_ok=True)

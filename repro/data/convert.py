@@ -1,0 +1,105 @@
+"""One picture from a source to what is stored: decoded, upright, RGB, resized to a square, encoded."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from repro.data.sources import Pixels
+
+FILTER = Image.Resampling.BICUBIC  # one named filter, antialiased when it shrinks
+FILTER_NAME = "Pillow bicubic, antialiased"
+FORMATS = {"jpg": ("JPEG", "MPO"), "jpeg": ("JPEG", "MPO"), "tif": ("TIFF",)}  # Pillow's names; others are the ending
+ORIENTATION = 0x0112  # EXIF tag
+
+
+@dataclass(frozen=True)
+class Form:
+    """How pictures are stored: side in pixels, short-crop or warp, raw, png or jpeg and its quality."""
+
+    size: int
+    resize: str
+    storage: str
+    quality: int | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it will be stored; `converted` says what was unusual about it."""
+
+    pixels: Pixels
+    encoded: bytes | Pixels
+    products: npt.NDArray[np.int64]
+    converted: tuple[str, ...]
+
+
+def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
+    """Decode, bring to RGB, resize and encode one picture. Raises OSError or ValueError when it cannot be read."""
+    converted: tuple[str, ...] = ()
+    if isinstance(content, bytes):
+        if not content:
+            raise ValueError("the file is empty")
+        image, converted = decode(content, name)
+    else:
+        image = Image.fromarray(content)
+    image = to_square(image, form.size, form.resize)
+    pixels = np.asarray(image)
+    encoded: bytes | Pixels = pixels
+    if form.storage != "raw":
+        file = io.BytesIO()
+        if form.storage == "jpeg":
+            image.save(file, "JPEG", quality=form.quality, subsampling="4:2:0")
+        else:
+            image.save(file, "PNG", compress_level=6)
+        encoded = file.getvalue()
+    flat = pixels.reshape(-1, 3).astype(np.float64)  # products below 2**53, so the sums are exact
+    return Picture(pixels, encoded, (flat.T @ flat).astype(np.int64), converted)
+
+
+def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
+    """An encoded file as upright RGB, and what was unusual about it.
+
+    Raises OSError for truncated and unknown files, ValueError for pictures that are no 8-bit gray or color pictures,
+    and Pillow's DecompressionBombError above 179 million pixels.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine, up to the error
+        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF
+        opened: Image.Image = Image.open(io.BytesIO(content))
+        opened.load()
+    unusual = []
+    ending = name.rsplit(".", 1)[-1].lower()
+    if opened.format not in FORMATS.get(ending, (ending.upper(),)):
+        unusual.append(f"{opened.format} file named .{ending}")
+    if opened.mode.startswith(("I", "F")):
+        raise ValueError(f"{opened.mode} pixels are no 8-bit gray or color")
+    if opened.mode != "RGB":
+        unusual.append({"L": "gray", "P": "palette"}.get(opened.mode, opened.mode) + " made RGB")
+    if opened.getexif().get(ORIENTATION, 1) not in (0, 1):
+        unusual.append("turned upright as its EXIF says")
+        ImageOps.exif_transpose(opened, in_place=True)
+    return opened.convert("RGB"), tuple(unusual)
+
+
+def to_square(image: Image.Image, size: int, resize: str) -> Image.Image:
+    """(size, size): short side to `size` and the center cropped, or both sides warped."""
+    if resize == "warp":
+        return image if image.size == (size, size) else image.resize((size, size), FILTER)
+    width, height = image.size
+    short = min(width, height)
+    if short != size:
+        width, height = max(size, round(width * size / short)), max(size, round(height * size / short))
+        image = image.resize((width, height), FILTER)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image if (width, height) == (size, size) else image.crop((left, top, left + size, top + size))
+
+
+def one_line(error: BaseException) -> str:
+    """The error in words, without addresses of objects in memory."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "no image format that Pillow knows" if "cannot identify image file" in text else text

@@ -1,0 +1,18 @@
+"""How far a preparation is: what it tells whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`stage` is what is being done, `done` of `total` pictures (or bytes, when hashing) are."""
+
+    stage: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]
