@@ -1,6 +1,6 @@
-"""Pictures in: preparation (desk half), and loaders that give the same batches with FFCV and with plain torch.
+"""Pictures in: preparation, and loaders that give the same batches with FFCV and with plain torch.
 
-`repro.data.manifest` is torch-free, so this package loads what needs torch only when it is asked for.
+The desk half reads `repro.data.manifest`, so this package imports what needs torch only when it is asked for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What happens to a picture between the file and the network: draws, crop, mirror, color noise, mean, in one pass.
 
 Every draw is a hash of (seed, epoch, key), so a picture meets the same fate whichever loader or worker reads it.
-All arithmetic is float32 without fast-math, so batches are bitwise equal everywhere on one machine.
+Pixels are float32, draws float64, neither with fast-math, so batches are bitwise equal everywhere on one machine.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from repro import config
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-# Well-known "lighting" constants: square roots of the covariance eigenvalues of ImageNet are not in it, the eigenvalues
-# themselves are, of pixels in [0, 1], RGB (see F13; for example tensorpack's ImageNetModels/alexnet.py).
+# The "lighting" constants in common use: eigenvalues (not their square roots) and eigenvectors, one a column, of the
+# covariance of ImageNet's RGB pixels in [0, 1] (see F13; for example tensorpack's ImageNetModels/alexnet.py).
 LIGHTING_VALUES = (0.2175, 0.0188, 0.0045)
 LIGHTING_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
@@ -129,8 +129,8 @@ def epoch_order(seed: int, epoch: int, indices: Ints) -> Ints:
 def color_axes(color: config.Color, covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(3, 3): the RGB step of one standard normal draw along each eigenvector, one a row, in 0-255 units.
 
-    "stddev": square roots of the eigenvalues, as the 2012 code does; "eigenvalue": what section 4.1
-    prints, with pixels in [0, 1], the only unit in which it is possible; "lighting": the constants in common use.
+    "stddev": square roots of the eigenvalues, as the 2012 code does; "eigenvalue": what section 4.1 prints, with
+    pixels in [0, 1], the only unit in which it is possible; "lighting": the constants in common use.
     """
     if color.kind == "lighting":
         values, vectors = np.array(LIGHTING_VALUES), np.array(LIGHTING_VECTORS)

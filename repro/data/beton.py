@@ -45,7 +45,7 @@ def record_type(storage: str) -> np.dtype[Any]:
 
 
 class Writer:
-    """Appends encoded pictures to `path`; `state` and `resume` carry it over an interruption."""
+    """Appends encoded pictures to `path`; `checkpoint` and `resume` carry it over an interruption."""
 
     def __init__(self, path: Path, storage: str, size: int, capacity: int) -> None:
         self.path, self.storage, self.size = path, storage, size

@@ -32,14 +32,17 @@ class Form:
 class Picture:
     """A picture as it will be stored; `converted` says what was unusual about it."""
 
-    pixels: Pixels
-    encoded: bytes | Pixels
-    products: npt.NDArray[np.int64]
+    pixels: Pixels  # (size, size, 3), before encoding
+    encoded: bytes | Pixels  # a PNG or JPEG file, or the pixels themselves
+    products: npt.NDArray[np.int64]  # (3, 3): of each two channels, summed over the pixels
     converted: tuple[str, ...]
 
 
 def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
-    """Decode, bring to RGB, resize and encode one picture. Raises OSError or ValueError when it cannot be read."""
+    """Decode, bring to RGB, resize and encode one picture, an encoded file or (height, width, 3) pixels.
+
+    Raises what `decode` raises, and ValueError for an empty file.
+    """
     converted: tuple[str, ...] = ()
     if isinstance(content, bytes):
         if not content:
@@ -64,8 +67,8 @@ def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
 def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
     """An encoded file as upright RGB, and what was unusual about it.
 
-    Raises OSError for truncated and unknown files, ValueError for pictures that are no 8-bit gray or color pictures,
-    and Pillow's DecompressionBombError above 179 million pixels.
+    Raises OSError or SyntaxError for truncated, damaged and unknown files, ValueError for pictures that are no 8-bit
+    gray or color pictures, and Pillow's DecompressionBombError above 179 million pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine, up to the error

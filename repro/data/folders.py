@@ -64,10 +64,8 @@ def class_folders(name: str, source: Path | None, scratch: Path) -> Source:
     entries = _entries(source, scratch)
     trains = sorted((entry for entry in entries if entry.name.startswith("train/")), key=lambda entry: entry.name)
     tests = sorted((entry for entry in entries if not entry.name.startswith("train/")), key=lambda entry: entry.name)
-    if any(
-        entry.name.startswith("val/") for entry in tests
-    ):  # the labels of ILSVRC's own test pictures were kept secret
-        tests = [entry for entry in tests if entry.name.startswith("val/")]
+    validation = [entry for entry in tests if entry.name.startswith("val/")]
+    tests = validation or tests  # the labels of ILSVRC's own test pictures were kept secret
     if not trains or not tests:
         lacking = "training" if not trains else "validation"
         raise ValueError(f"{source} holds no {lacking} pictures; wanted: {wanted}")

@@ -1,6 +1,6 @@
 """From a source to a prepared set: both splits, mean image, covariance, manifest.
 
-Streams, so memory does not grow with the number of pictures; uses all cores; goes on where it was interrupted; and does
+Holds a few pictures at a time, however many there are; uses all cores; goes on where it was interrupted; and does
 nothing when the set is there already.
 """
 
@@ -51,8 +51,8 @@ def prepare(
     size is the side of the stored square (None: the set's usual one). resize "short-crop" brings the short side to it
     and crops the center (section 2), "warp" squashes both sides (F29). classes and per_class make a class-balanced
     subset, the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of
-    unreadable pictures that is accepted; None: 0.1%. announce is called once before anything is written, with the
-    number of pictures and what each storage would cost.
+    unreadable pictures that is accepted; None: 0.1%. announce is called once before any picture is written, with
+    the number of pictures and what each storage would cost.
     Errors: ValueError, one line, for a source that cannot be read, too many unreadable pictures, or a directory that
     cannot be written.
     """
@@ -145,7 +145,7 @@ def write(
 
 @dataclass(frozen=True)
 class StorageCost:
-    """What a storage takes on disk for a set."""
+    """What a storage takes on disk for a set, in bytes."""
 
     storage: str
     quality: int | None

@@ -37,8 +37,8 @@ class SplitWriter:
         self.fingerprint = hashlib.sha256(listed).hexdigest()  # another source starts anew
         self.state = work / f"{name}.state"
         self.next = 0  # position in the stored order
-        self.sums = np.zeros((form.size, form.size, 3), np.int64)
-        self.products = np.zeros((3, 3), np.int64)
+        self.sums = np.zeros((form.size, form.size, 3), np.int64)  # over the pictures
+        self.products = np.zeros((3, 3), np.int64)  # of each two channels, over pictures and pixels
         self.per_class = [0] * classes
         self.bad: list[dict[str, str]] = []
         self.converted: dict[str, dict[str, Any]] = {}
@@ -113,7 +113,10 @@ def write_split(
     allow_bad: int | None,
     progress: OnProgress,
 ) -> SplitWriter:
-    """Read, convert and append every picture of a split in its stored order."""
+    """Read, convert and append every picture of split `name`, "train" or "test", in its stored order.
+
+    Raises ValueError when more pictures cannot be read than `allow_bad` (None: 0.1%).
+    """
     total = len(split.names)
     out = SplitWriter(work, name, split, classes, form)
     limit = allow_bad if allow_bad is not None else int(UNREADABLE * total)
