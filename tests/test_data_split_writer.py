@@ -11,6 +11,7 @@ from made_up_pictures import SIZE, class_tree, prepared_files
 from repro.data import folders, manifest, split_writer
 from repro.data.prepare import prepare
 from repro.data.progress import Progress
+from repro.provenance import usable_cores
 
 
 def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_bytes(
@@ -117,4 +118,4 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
             alive -= 1
         order.append(number)
     assert order == list(range(500))
-    assert most <= 5 * len(os.sched_getaffinity(0)) + 2
+    assert most <= 5 * usable_cores() + 2

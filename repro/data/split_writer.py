@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from repro.data.beton import Writer
 from repro.data.convert import Form, Picture, convert_picture, one_line
 from repro.data.progress import OnProgress, Progress
 from repro.data.sources import Split
+from repro.provenance import usable_cores
 from repro.store import write_atomically
 
 SHUFFLE_SEED = 2012  # the stored order is the same for everybody
@@ -158,7 +158,7 @@ def write_split(
 
 def in_order(work: Callable[[int], Picture], numbers: list[int]) -> Iterator[tuple[int, Future[Picture]]]:
     """Results in the order of `numbers`, computed by all cores a few ahead. Pillow and numpy let go of the GIL."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = usable_cores()
     with ThreadPoolExecutor(threads) as pool:
         waiting: list[tuple[int, Future[Picture]]] = []
         coming = iter(numbers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from repro.data import manifest as manifests
 from repro.data.progress import OnProgress, Progress
+from repro.provenance import usable_cores
 
 BLOCK = 1 << 26  # files are hashed in blocks of 64 MiB, so that all cores help and a damaged place can be named
 
@@ -85,7 +85,7 @@ def hash_file(path: Path, progress: OnProgress = lambda _: None) -> dict[str, An
             return hashlib.sha256(file.read(BLOCK)).hexdigest()
 
     hashes = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for number, found in enumerate(pool.map(block, range(0, max(total, 1), BLOCK))):
             hashes.append(found)
             progress(Progress(f"hash {path.name}", min((number + 1) * BLOCK, total), total))
