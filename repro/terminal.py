@@ -289,6 +289,7 @@ def print_manifest(manifest: Manifest, directory: Path) -> None:
         f"{manifest.train_count} training and {manifest.test_count} test pictures of {len(manifest.classes)} classes"
     )
     console.print(f"{directory / manifest.name}: {counts}, {size(manifest.bytes)}", highlight=False, soft_wrap=True)
+    console.print(f"from {escape(manifest.origin)}", highlight=False, soft_wrap=True)
     console.print(f"digest {manifest.digest}; resized with {manifest.resize_filter}", highlight=False)
     for reason, entry in manifest.converted.items():
         text = f"{entry['count']:,} {reason}, for example {entry['files'][0]}"

@@ -76,6 +76,23 @@ def test_a_subset_is_balanced_and_the_same_for_the_same_seed(tree: Path, tmp_pat
         prepare("made-up", directory=tmp_path, source=tree, size=SIZE, per_class=13)
 
 
+def test_a_set_that_is_prepared_from_elsewhere_is_not_passed_off_as_the_one_asked_for(
+    tree: Path, tmp_path: Path
+) -> None:
+    made = prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
+    other = Path(shutil.copytree(tree, tmp_path / "other"))
+    with pytest.raises(ValueError, match=rf"already prepared, from tree; --source {other} .* folder .*{made.name} or"):
+        prepare("made-up", source=other, directory=tmp_path, size=SIZE)
+    assert prepare("made-up", directory=tmp_path, size=SIZE) == made
+
+    short = Path(shutil.copytree(tree, tmp_path / "short"))
+    next((short / "val").rglob("*.JPEG")).write_bytes(b"")
+    prepare("short", source=short, directory=tmp_path, size=SIZE, allow_bad=1)
+    prepare("short", source=short, directory=tmp_path, size=SIZE, allow_bad=1)
+    with pytest.raises(ValueError, match="with 1 unreadable pictures of one split left out, and --allow-bad 0"):
+        prepare("short", source=short, directory=tmp_path, size=SIZE, allow_bad=0)
+
+
 @pytest.mark.parametrize(
     ("name", "source", "says"),
     [
@@ -154,8 +171,10 @@ def test_a_place_that_cannot_be_written_is_one_line(
         ({"storage": "webp"}, "--storage webp: choose"),
         ({"size": 4}, "at least 8 pixels"),
         ({"resize": "stretch"}, "--resize stretch: choose"),
+        ({"seed": 1}, "--seed 1: it chooses a subset"),
+        ({"name": "photos"}, "--source .*: photos ship with their packages"),
     ],
 )
 def test_bad_options_are_one_line(tree: Path, tmp_path: Path, how: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        prepare("made-up", source=tree, directory=tmp_path, **how)  # type: ignore[arg-type]
+        prepare(**{"name": "made-up", "source": tree, "directory": tmp_path, **how})  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.data.progress import OnProgress, Progress
-from repro.data.sources import Source, Split
+from repro.data.sources import Source, Split, called
 
 PICTURE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IN_SPLIT = re.compile(r"(?:^|/)(train|val|test)/(.+)$")
@@ -90,7 +90,7 @@ def class_folders(name: str, source: Path | None, scratch: Path) -> Source:
             f"{len(trains):,} + {len(tests):,} pictures, where {name} has {COUNTS[name][0]:,} + {COUNTS[name][1]:,}"
         )
     return Source(
-        source.name,
+        called(source),
         classes,
         Split([entry.name for entry in trains], train_labels, lambda number: trains[number].read()),
         Split([entry.name for entry in tests], test_labels, lambda number: tests[number].read()),

@@ -25,7 +25,7 @@ from repro.data.folders import check_archives, class_folders
 from repro.data.manifest import SOURCES, Manifest
 from repro.data.photos import photos
 from repro.data.progress import OnProgress
-from repro.data.sources import Source, Split
+from repro.data.sources import Source, Split, called
 from repro.data.split_writer import merged, write_split
 from repro.data.verify import content_digest, hash_file
 
@@ -53,19 +53,21 @@ def prepare(
     subset, the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of
     unreadable pictures that is accepted; None: 0.1%. announce is called once before any picture is written, with
     the number of pictures and what each storage would cost.
-    Errors: ValueError, one line, for a source that cannot be read, too many unreadable pictures, or a directory that
-    cannot be written.
+    Errors: ValueError, one line, for a source that cannot be read, too many unreadable pictures, a directory that
+    cannot be written, and for a set that is prepared already, but not from `source` or with more pictures left out.
     """
     size = size or SOURCES.get(name, 256)
     form = Form(size, resize, storage, quality)
     check_options(form)
-    called = subset_name(name, classes, per_class, seed)
-    target = directory / manifests.folder(called, size, resize, storage, quality)
+    check_unused(name, source, classes, per_class, seed)
+    named = subset_name(name, classes, per_class, seed)
+    target = directory / manifests.folder(named, size, resize, storage, quality)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock")):  # another process waits, and then finds it done
             done = manifests.load(target)
             if done:
+                check_same(done, target, name, source, allow_bad)
                 return done
             origin = open_source(name, source, directory / "downloads", unfinished(target) / "unpacked", progress)
             if classes or per_class:
@@ -73,7 +75,7 @@ def prepare(
             count = len(origin.train.names) + len(origin.test.names)
             announce(count, storage_costs(count, size))
             check_space(target, count, form)
-            return write(target, called, origin, form, allow_bad, progress)
+            return write(target, named, origin, form, allow_bad, progress)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise ValueError(
@@ -89,7 +91,7 @@ def unfinished(target: Path) -> Path:
 
 def write(
     target: Path,
-    called: str,
+    named: str,
     origin: Source,
     form: Form,
     allow_bad: int | None,
@@ -112,7 +114,7 @@ def write(
     files = {file: hash_file(work / file, progress) for file in manifests.FILES}
     result = Manifest(
         name=target.name,
-        source=called,
+        source=named,
         origin=origin.origin,
         size=form.size,
         resize=form.resize,
@@ -190,6 +192,30 @@ def check_options(form: Form) -> None:
         raise ValueError(f"--storage {form.storage}: choose raw, jpeg or png")
     if (form.storage == "jpeg") != (form.quality is not None):
         raise ValueError("--quality: give it exactly when --storage is jpeg, for example --storage jpeg --quality 95")
+
+
+def check_unused(name: str, source: Path | None, classes: int | None, per_class: int | None, seed: int) -> None:
+    """Raises ValueError for an option that this set has no use for: passed over, it would seem to have been heard."""
+    if name == "photos" and source is not None:
+        raise ValueError(f"--source {source}: photos ship with their packages; leave it out, or choose another name")
+    if seed and not classes and not per_class:
+        raise ValueError(f"--seed {seed}: it chooses a subset; give --classes or --per-class with it, or leave it out")
+
+
+def check_same(done: Manifest, target: Path, name: str, source: Path | None, allow_bad: int | None) -> None:
+    """Raises ValueError when the set that is prepared already is not the one that is asked for."""
+    if source is not None and name != "cifar10" and called(source) != done.origin:  # every CIFAR-10 is the published
+        raise ValueError(
+            f"{done.source} is already prepared, from {done.origin}; --source {source} was not read: "
+            f"delete the folder {target} or choose another name"
+        )
+    training = sum(entry["file"].startswith("train/") for entry in done.bad)
+    left_out = max(training, len(done.bad) - training)  # --allow-bad is for each split
+    if allow_bad is not None and left_out > allow_bad:
+        raise ValueError(
+            f"{done.source} is already prepared, with {left_out} unreadable pictures of one split left out, and "
+            f"--allow-bad {allow_bad}: delete the folder {target} to read them again"
+        )
 
 
 def open_source(name: str, source: Path | None, downloads: Path, scratch: Path, progress: OnProgress) -> Source:

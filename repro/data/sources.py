@@ -5,13 +5,20 @@ Nothing is decoded that is not asked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
+
+
+def called(source: Path) -> str:
+    """What a folder or archive is called where pictures from it are described, also when it was given as `.`."""
+    return Path(os.path.abspath(source)).name
 
 
 @dataclass(frozen=True)
