@@ -15,7 +15,7 @@ from made_up_pictures import SIZE, class_tree
 from PIL import Image
 
 from repro import config
-from repro.data import augment, make_loader, open_data
+from repro.data import augment, make_loader, manifest, open_data
 from repro.data.loading import Batch, Loader, ffcv_installed
 from repro.data.prepare import prepare
 from repro.presets import preset
@@ -315,6 +315,19 @@ def test_what_is_not_prepared_is_one_line_with_the_command(directory: Path) -> N
         open_data(config_of(data__size=48, data__storage="jpeg", data__quality=80).data, directory)
     with pytest.raises(ValueError, match="did you mean 'made-up'"):
         open_data(config_of(data__source="made-upp").data, directory)
+
+
+@pytest.mark.parametrize(
+    ("source", "command"),
+    [
+        ("made-up-2x4", "made-up --classes 2 --per-class 4 --size 64 --source FOLDER"),
+        ("imagenet-allx5-seed3", "imagenet --per-class 5 --seed 3 --size 64 --source FOLDER"),
+        ("photos-2xall", "photos --classes 2 --size 64"),
+    ],
+)
+def test_a_missing_subset_is_prepared_from_the_whole_set(tmp_path: Path, source: str, command: str) -> None:
+    data = config_of(data__source=source, data__size=64).data
+    assert manifest.missing(data, tmp_path).endswith(f"run: repro data prepare {command} --data-dir {tmp_path}")
 
 
 def test_png_goes_to_the_torch_loader(directory: Path) -> None:

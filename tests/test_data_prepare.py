@@ -171,6 +171,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
         ({"storage": "webp"}, "--storage webp: choose"),
         ({"size": 4}, "at least 8 pixels"),
         ({"resize": "stretch"}, "--resize stretch: choose"),
+        ({"name": "own-2x4-seed1"}, "run: repro data prepare own --classes 2 --per-class 4 --seed 1$"),
         ({"seed": 1}, "--seed 1: it chooses a subset"),
         ({"name": "photos"}, "--source .*: photos ship with their packages"),
     ],

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -111,21 +112,40 @@ def prepared(directory: Path) -> list[Manifest]:
     return found
 
 
+def subset_name(name: str, classes: int | None, per_class: int | None, seed: int) -> str:
+    """`imagenet-10x100` for 10 classes with 100 training pictures each; other seeds than 0 are named."""
+    if not classes and not per_class:
+        return name
+    return f"{name}-{classes or 'all'}x{per_class or 'all'}" + (f"-seed{seed}" if seed else "")
+
+
+def taken_apart(source: str) -> tuple[str, str]:
+    """(name, options) that prepare `source`: `imagenet`, ` --classes 10 --per-class 100` for what `subset_name` made.
+    Options are empty for a whole set."""
+    found = re.fullmatch(r"(.+)-(\d+|all)x(\d+|all)(?:-seed(-?\d+))?", source)
+    if not found:
+        return source, ""
+    name, *values = found.groups()
+    options = zip(("--classes", "--per-class", "--seed"), values, strict=True)
+    return name, "".join(f" {option} {value}" for option, value in options if value not in (None, "all"))
+
+
 def missing(data: config.Data, directory: Path) -> str:
     """One line: what is not prepared and the command that prepares it."""
-    command = f"repro data prepare {data.source} --size {data.size}"
+    name, subset = taken_apart(data.source)
+    command = f"repro data prepare {name}{subset} --size {data.size}"
     if data.resize != "short-crop":
         command += f" --resize {data.resize}"
     if data.storage != "raw":
         command += f" --storage {data.storage}"
     if data.quality is not None:
         command += f" --quality {data.quality}"
-    if data.source not in WITHOUT_SOURCE:
+    if name not in WITHOUT_SOURCE:
         command += " --source FOLDER"
     if os.path.abspath(directory) != os.path.abspath(data_directory(None)):
         command += f" --data-dir {directory}"
-    near = did_you_mean(data.source, {each.source for each in prepared(directory)} | set(SOURCES))
-    hint = near if data.source not in SOURCES else ""
+    known = {each.source for each in prepared(directory)} | set(SOURCES)
+    hint = "" if name in known else did_you_mean(data.source, known)
     return f"data {data.source} ({key(data)}) is not prepared in {directory}{hint}; run: {command}"
 
 

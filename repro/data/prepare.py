@@ -59,8 +59,9 @@ def prepare(
     size = size or SOURCES.get(name, 256)
     form = Form(size, resize, storage, quality)
     check_options(form)
+    check_name(name)
     check_unused(name, source, classes, per_class, seed)
-    named = subset_name(name, classes, per_class, seed)
+    named = manifests.subset_name(name, classes, per_class, seed)
     target = directory / manifests.folder(named, size, resize, storage, quality)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -194,6 +195,13 @@ def check_options(form: Form) -> None:
         raise ValueError("--quality: give it exactly when --storage is jpeg, for example --storage jpeg --quality 95")
 
 
+def check_name(name: str) -> None:
+    """Raises ValueError for a name that is a subset's: a whole set under it would be taken for the subset."""
+    whole, options = manifests.taken_apart(name)
+    if options:
+        raise ValueError(f"{name} is what a subset is called; run: repro data prepare {whole}{options}")
+
+
 def check_unused(name: str, source: Path | None, classes: int | None, per_class: int | None, seed: int) -> None:
     """Raises ValueError for an option that this set has no use for: passed over, it would seem to have been heard."""
     if name == "photos" and source is not None:
@@ -229,13 +237,6 @@ def open_source(name: str, source: Path | None, downloads: Path, scratch: Path, 
     if source is not None:
         check_archives(source, progress, scratch)
     return class_folders(name, source, scratch)
-
-
-def subset_name(name: str, classes: int | None, per_class: int | None, seed: int) -> str:
-    """`imagenet-10x100` for 10 classes with 100 training pictures each; other seeds than 0 are named."""
-    if not classes and not per_class:
-        return name
-    return f"{name}-{classes or 'all'}x{per_class or 'all'}" + (f"-seed{seed}" if seed else "")
 
 
 def subset(whole: Source, classes: int | None, per_class: int | None, seed: int) -> Source:
