@@ -289,16 +289,19 @@ def bench(
 def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
     """What is prepared, where, how large."""
     from repro import terminal
-    from repro.data.manifest import data_directory, prepared
+    from repro.data.manifest import damaged, data_directory, prepared
 
     directory = data_directory(data_dir)
-    found = prepared(directory)
+    found, broken = prepared(directory), damaged(directory)
+    for line in broken:
+        print(f"damaged: {line}", file=sys.stderr)
     if json:
         keys = ("name", "source", "size", "train_count", "test_count", "bytes", "digest", "bad")
         terminal.print_json([{key: getattr(one, key) for key in keys} for one in found])
         return
     if not found:
-        print(f"nothing is prepared in {directory}; `repro data prepare photos` needs no download")
+        if not broken:
+            print(f"nothing is prepared in {directory}; `repro data prepare photos` needs no download")
         return
     columns = ("name", "pixels", "classes", "train", "test", "on disk", "unreadable")
     cells = [

@@ -157,6 +157,12 @@ def test_data_list_prepare_verify(repro: Repro, tmp_path: Path) -> None:
     listed = json.loads(out)
     assert code == 0 and listed[0]["source"] == "photos" and listed[0]["size"] == 16
     assert repro("data", "verify", *place)[0] == 0
+    cut = tmp_path / "pictures" / "mine-64-short-crop-raw" / "manifest.json"
+    cut.parent.mkdir()
+    cut.write_text("{")
+    code, out, err = repro("data", "list", "--json", *place)
+    assert code == 0 and json.loads(out) == listed and f"damaged: {cut}" in err
+    cut.unlink()
     beton = next((tmp_path / "pictures").glob("*/train.beton"))
     content = bytearray(beton.read_bytes())
     content[len(content) // 2] ^= 1

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from made_up_pictures import SIZE
 
+from repro.data import manifest
 from repro.data.prepare import prepare
 from repro.data.verify import verify
 
@@ -37,3 +38,25 @@ def test_verify_names_what_changed_and_what_is_half_written(tree: Path, tmp_path
     (folder / "manifest.json").unlink()
     (problem,) = verify(tmp_path)
     assert problem.file == folder and "half-written" in problem.what
+
+
+def test_nothing_to_verify_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(ValueError, match=f"nothing is prepared in {place};"):
+            verify(place)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"version": 1, "name"', '{"version": 1, "name": "m2"}', "{}", "[]", "null", "\xff"]
+)
+def test_a_damaged_manifest_is_named_by_all_that_read_it(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "m2-40-short-crop-raw" / "manifest.json"
+    file.parent.mkdir()
+    file.write_text(content, "latin1")
+    with pytest.raises(ValueError, match=f"{file} is damaged; delete the folder {file.parent} and"):
+        manifest.load(file.parent)
+    (listed,) = manifest.damaged(tmp_path)
+    assert str(file) in listed and manifest.prepared(tmp_path) == []
+    (problem,) = verify(tmp_path, "m2")
+    assert problem.what == listed

@@ -85,13 +85,13 @@ def load(path: Path) -> Manifest | None:
     """The manifest in folder `path`, None when there is none. Raises ValueError when it cannot be read."""
     try:
         values = json.loads((path / NAME).read_text())
+        if values["version"] != VERSION:
+            raise ValueError(f"{path} was prepared by another version of repro; delete it and prepare it again")
+        return Manifest(**values)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError:
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):  # cut short, or a key is not there
         raise ValueError(f"{path / NAME} is damaged; delete the folder {path} and prepare it again") from None
-    if values.get("version") != VERSION:
-        raise ValueError(f"{path} was prepared by another version of repro; delete it and prepare it again")
-    return Manifest(**values)
 
 
 def save(manifest: Manifest, path: Path) -> None:
@@ -99,8 +99,13 @@ def save(manifest: Manifest, path: Path) -> None:
     write_json(path / NAME, asdict(manifest))
 
 
+def source_of(name: str) -> str:
+    """The source that a folder called `name` by `folder`, or in the making, is for; `name` itself for other folders."""
+    return re.sub(r"-\d+-(short-crop|warp)-(raw|png|jpeg\d+)(\.part)?$", "", name)
+
+
 def prepared(directory: Path) -> list[Manifest]:
-    """All prepared sets of the directory, by name. Damaged ones are left to `verify`."""
+    """All prepared sets of the directory, by name. Those that cannot be read are among `damaged`."""
     found = []
     for path in sorted(directory.glob(f"*/{NAME}")):
         try:
@@ -109,6 +114,17 @@ def prepared(directory: Path) -> list[Manifest]:
             continue
         if manifest and manifest.name == path.parent.name:  # else it is in the making
             found.append(manifest)
+    return found
+
+
+def damaged(directory: Path) -> list[str]:
+    """One line for each set of the directory whose manifest cannot be read: the file, and what to do."""
+    found = []
+    for path in sorted(directory.glob(f"*/{NAME}")):
+        try:
+            load(path.parent)
+        except ValueError as error:
+            found.append(str(error))
     return found
 
 

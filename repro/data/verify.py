@@ -27,11 +27,13 @@ class Problem:
 def verify(directory: Path, name: str | None = None) -> list[Problem]:
     """Read every file of all prepared sets (or of those called `name`, by folder or source) and compare its hashes.
 
-    Names changed, missing and half-written files. Raises ValueError when nothing is called `name`.
+    Names changed, missing and half-written files. Raises ValueError when nothing is prepared, or called `name`.
     """
     found = []
     parts = (manifests.NAME, *manifests.FILES)
     folders = [path for path in sorted(directory.glob("*")) if any((path / part).exists() for part in parts)]
+    if not folders:
+        raise ValueError(f"nothing is prepared in {directory}; --data-dir or $REPRO_DATA_DIR says where to look")
     asked = []
     for folder in folders:
         try:
@@ -40,7 +42,7 @@ def verify(directory: Path, name: str | None = None) -> list[Problem]:
             known, broken = None, str(error)
         else:
             broken = "half-written: preparation was interrupted; run it again and it goes on from there"
-        if name and name not in (folder.name, folder.name.removesuffix(".part"), known.source if known else ""):
+        if name and name not in (folder.name, folder.name.removesuffix(".part"), manifests.source_of(folder.name)):
             continue
         asked.append(folder)
         if known is None:
