@@ -110,3 +110,24 @@ def test_validation_pictures_outside_class_folders_get_their_published_labels(
         sorted(open_beton(tmp_path / made.name / "test.beton", "raw").labels) == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     )
     assert made.classes[0]["name"] == ("tench, Tinca tinca" if form == "kaggle" else "n00000000")
+
+
+def test_a_class_that_lacks_pictures_is_said_and_one_without_any_to_train_on_is_refused(
+    tree: Path, tmp_path: Path
+) -> None:
+    tree = Path(shutil.copytree(tree, tmp_path / "tree"))
+    (tree / "train" / "empty").mkdir()
+    shutil.rmtree(tree / "val" / "n00000002")
+    made = prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
+    assert made.notes == [
+        "no pictures in 1 folders of train, which are no classes: empty",
+        "no test pictures of 1 classes: n00000002",
+    ]
+    whole = {path: path.read_bytes() for path in (tree / "train" / "n00000001").iterdir()}
+    for path in whole:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no training picture of a class .* first is train/n00000001/train_0.JPEG\)"):
+        prepare("again", source=tree, directory=tmp_path, size=SIZE, allow_bad=12)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert prepare("again", source=tree, directory=tmp_path, size=SIZE, allow_bad=12).digest == made.digest

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.data.progress import OnProgress, Progress
-from repro.data.sources import Source, Split, called
+from repro.data.sources import Source, Split, called, first_few
 
 PICTURE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IN_SPLIT = re.compile(r"(?:^|/)(train|val|test)/(.+)$")
@@ -89,6 +89,8 @@ def class_folders(name: str, source: Path | None, scratch: Path) -> Source:
         notes.append(
             f"{len(trains):,} + {len(tests):,} pictures, where {name} has {COUNTS[name][0]:,} + {COUNTS[name][1]:,}"
         )
+    if empty := _empty_folders(trains, wnids):
+        notes.append(f"no pictures in {len(empty)} folders of train, which are no classes: {first_few(empty)}")
     return Source(
         called(source),
         classes,
@@ -96,6 +98,12 @@ def class_folders(name: str, source: Path | None, scratch: Path) -> Source:
         Split([entry.name for entry in tests], test_labels, lambda number: tests[number].read()),
         tuple(notes),
     )
+
+
+def _empty_folders(trains: list[Entry], wnids: list[str]) -> list[str]:
+    """Folders beside those of the classes that hold no picture."""
+    places = {entry.file.parents[entry.name.count("/") - 1] for entry in trains if entry.length is None}
+    return sorted({path.name for place in places for path in place.iterdir() if path.is_dir()} - {*wnids})
 
 
 def _entries(source: Path, scratch: Path) -> list[Entry]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from repro.data.folders import check_archives, class_folders
 from repro.data.manifest import SOURCES, Manifest
 from repro.data.photos import photos
 from repro.data.progress import OnProgress
-from repro.data.sources import Source, Split, called
+from repro.data.sources import Source, Split, called, first_few
 from repro.data.split_writer import merged, write_split
 from repro.data.verify import content_digest, hash_file
 
@@ -73,6 +74,8 @@ def prepare(
             origin = open_source(name, source, directory / "downloads", unfinished(target) / "unpacked", progress)
             if classes or per_class:
                 origin = subset(origin, classes, per_class, seed)
+            if len(origin.classes) < 2:
+                raise ValueError(f"{origin.origin} has one class; a network needs two or more to tell apart")
             count = len(origin.train.names) + len(origin.test.names)
             announce(count, storage_costs(count, size))
             check_space(target, count, form)
@@ -105,6 +108,8 @@ def write(
         write_split(work, split_name, split, len(origin.classes), form, allow_bad, progress)
         for split_name, split in (("train", origin.train), ("test", origin.test))
     )
+    untested = [entry["name"] for entry, count in zip(origin.classes, test.per_class, strict=True) if not count]
+    notes = [f"no test pictures of {len(untested)} classes: {first_few(untested)}"] if untested else []
     with open(work / "mean.npy", "wb") as file:
         np.save(file, (train.sums / train.count).astype(np.float32))
         file.flush()
@@ -134,7 +139,7 @@ def write(
         files=files,
         bad=train.bad + test.bad,
         converted=merged(train.converted, test.converted),
-        notes=list(origin.notes),
+        notes=[*origin.notes, *notes],
         packages={package: version(package) for package in ("pillow", "numpy")},
     )
     manifests.save(result, work)
@@ -196,7 +201,13 @@ def check_options(form: Form) -> None:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for a name that is a subset's: a whole set under it would be taken for the subset."""
+    """Raises ValueError for a name that is no plain folder's (it could lead out of the data directory), or a subset's:
+    a whole set under that would be taken for the subset."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(
+            f"the name {name!r} cannot be a folder's here; choose one of letters, digits, '_', '-' and '.' that begins "
+            "with a letter or a digit"
+        )
     whole, options = manifests.taken_apart(name)
     if options:
         raise ValueError(f"{name} is what a subset is called; run: repro data prepare {whole}{options}")

@@ -6,7 +6,7 @@ Nothing is decoded that is not asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,11 @@ Pixels = npt.NDArray[np.uint8]
 def called(source: Path) -> str:
     """What a folder or archive is called where pictures from it are described, also when it was given as `.`."""
     return Path(os.path.abspath(source)).name
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Three of the names at most, in one line."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def write_split(
 ) -> SplitWriter:
     """Read, convert and append every picture of split `name`, "train" or "test", in its stored order.
 
-    Raises ValueError when more pictures cannot be read than `allow_bad` (None: 0.1%).
+    Raises ValueError when more pictures cannot be read than `allow_bad` (None: 0.1%), or no training picture of a class.
     """
     total = len(split.names)
     out = SplitWriter(work, name, split, classes, form)
@@ -147,6 +147,14 @@ def write_split(
             raise ValueError(
                 f"{len(out.bad)} of {total} {name} pictures cannot be read, and {limit} may be ({first}"
                 f"{'; ...' if len(out.bad) > 3 else ''}); mend them, or accept them with --allow-bad {len(out.bad)}"
+            )
+        if name == "train" and not all(out.per_class):
+            out.state.unlink(missing_ok=True)  # next time all are read anew, since some may have been mended meanwhile
+            label = out.per_class.index(0)
+            first = next(each for each, of in zip(split.names, split.labels, strict=True) if of == label)
+            raise ValueError(
+                f"no training picture of a class can be read (the first is {shown(first)}); mend some, or take the "
+                "class out of the source"
             )
         out.writer.finish()
         out.finished = True
