@@ -86,6 +86,26 @@ def test_pictures_are_on_the_disk_before_the_state_and_the_manifest_say_so(
     assert synced[mean][1] == (tmp_path / made.name / "mean.npy").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("stage", "number", "lost"),
+    [("train", 20, "train.beton"), ("train", 20, "train.journal"), ("test", 2, "train.beton")],
+)
+def test_a_split_whose_file_was_deleted_starts_anew(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, number: int, lost: str
+) -> None:
+    wanted = prepare("made-up", source=tree, directory=tmp_path / "whole", size=SIZE)
+    monkeypatch.setattr(split_writer, "SAVE_BYTES", 5 * SIZE * SIZE * 3)
+
+    def listen(at: Progress) -> None:
+        if (at.stage, at.done) == (stage, number):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare("made-up", source=tree, directory=tmp_path, size=SIZE, progress=listen)
+    next(tmp_path.glob(f"*.part/{lost}")).unlink()
+    assert prepare("made-up", source=tree, directory=tmp_path, size=SIZE) == wanted
+
+
 def test_another_source_does_not_go_on_where_the_first_stopped(tree: Path, tmp_path: Path) -> None:
     def listen(at: Progress) -> None:
         if (at.stage, at.done) == ("test", 2):

@@ -65,6 +65,13 @@ class Writer:
         self.file.truncate(0)
         self.path.with_suffix(".journal").unlink(missing_ok=True)
 
+    def holds(self, end: int, count: int, finished: bool) -> bool:
+        """Whether a state that was saved is still on the disk: somebody may have deleted the file, or its journal."""
+        if self.path.stat().st_size < max(end, 1):
+            return False
+        journal, each = self.path.with_suffix(".journal"), self.record.itemsize + ALLOCATION.itemsize
+        return finished or (journal.exists() and journal.stat().st_size >= count * each)
+
     def resume(self, end: int, count: int) -> None:
         """Go back to a state that was saved; what was written after it is cut off."""
         self.file.flush()

@@ -81,7 +81,9 @@ class SplitWriter:
         Where more than `limit` were unreadable all are read again, since some may have been mended meanwhile.
         """
         saved = read_state(self.state)
-        if saved is None or saved["fingerprint"] != self.fingerprint or len(saved["bad"]) > limit:
+        known = saved is not None and saved["fingerprint"] == self.fingerprint and len(saved["bad"]) <= limit
+        if saved is None or not known or not self.writer.holds(saved["end"], saved["count"], saved["finished"]):
+            self.state.unlink(missing_ok=True)  # else a second interruption would pair it with what is written now
             self.writer.restart()
             return
         self.sums, self.products = saved["sums"], saved["products"]
@@ -115,7 +117,8 @@ def write_split(
 ) -> SplitWriter:
     """Read, convert and append every picture of split `name`, "train" or "test", in its stored order.
 
-    Raises ValueError when more pictures cannot be read than `allow_bad` (None: 0.1%), or no training picture of a class.
+    Raises ValueError when more pictures cannot be read than `allow_bad` (None: 0.1%), and when a class is left without
+    training pictures.
     """
     total = len(split.names)
     out = SplitWriter(work, name, split, classes, form)
