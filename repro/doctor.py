@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from repro.compiled import cache_folders, temporary_folder, writable
 from repro.provenance import processor_features, usable_cores
 
 Status = Literal["ok", "missing", "limited"]
@@ -192,8 +193,7 @@ def missing_system_packages() -> list[str]:
 
 def numba_cache() -> Finding:
     """Where numba keeps compiled loops between processes."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    places = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", Path.home() / ".cache" / "numba"]
+    places = cache_folders()
     for place in places:
         if writable(place):
             return Finding("numba's cache", "ok", str(place))
@@ -201,8 +201,8 @@ def numba_cache() -> Finding:
         "numba's cache",
         "limited",
         f"not writable: {', '.join(map(str, places))}",
-        "compilation anew in every process, some seconds each",
-        "export NUMBA_CACHE_DIR=$(mktemp -d)",
+        f"{temporary_folder()}, until the system empties it",
+        "export NUMBA_CACHE_DIR=FOLDER   (one that stays, and that you can write to)",
     )
 
 
@@ -245,13 +245,6 @@ def disk() -> Finding:
     if free < 2 * GIB:  # prepared tiny ImageNet and the checkpoints of an ablation's runs stay below it
         return Finding("disk", "limited", found, mend="repro plan NAME   (names what a run will write)")
     return Finding("disk", "ok", found)
-
-
-def writable(place: Path) -> bool:
-    """Whether files can be made in a folder, or the folder itself in the nearest parent that exists."""
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return place.is_dir() and os.access(place, os.W_OK)
 
 
 def in_checkout() -> bool:

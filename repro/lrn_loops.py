@@ -15,6 +15,9 @@ from llvmlite import ir
 from numba import njit, types  # noqa: TID253
 from numba.extending import intrinsic  # noqa: TID253
 
+from repro.compiled import keep_compiled
+
+keep_compiled()
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # a NaN stays a NaN
 
 

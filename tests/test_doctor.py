@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from repro import doctor
+from repro import compiled, doctor
 from repro.doctor import Finding
 
 CHECKOUT = Path(__file__).parents[1]
@@ -112,13 +113,45 @@ def test_memory_is_the_smaller_of_what_is_free_and_what_a_container_allows(tmp_p
 
 
 def test_numba_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "made" / "later"))
+    assert doctor.numba_cache() == Finding("numba's cache", "ok", str(tmp_path / "made" / "later"))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(compiled, "__file__", str(tmp_path / "file" / "compiled.py"))
+    monkeypatch.setattr(compiled.sys, "platform", "linux")
+    monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
     finding = doctor.numba_cache()
-    assert finding.status == "limited"
+    assert finding.status == "limited" and str(tmp_path / "file") in finding.found
+    assert finding.used_instead.startswith(str(tmp_path / f"repro-numba-{os.getuid()}"))
     assert "NUMBA_CACHE_DIR" in finding.mend
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "made" / "later"))
-    assert doctor.numba_cache().status == "ok"
+
+
+def test_loops_are_compiled_where_neither_package_nor_home_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code = (
+        f"from repro import compiled; compiled.cache_folders = lambda: [compiled.Path({str(tmp_path / 'file')!r})]\n"
+        "from numba.core.caching import CacheImpl, UserProvidedCacheLocator\n"
+        "CacheImpl._locator_classes = [UserProvidedCacheLocator]\n"  # as when the package and home are read-only
+        "from repro.data import augment; print(augment.mix(augment.np.uint64(1)))\n"
+        "from repro import lrn_loops"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    place = tmp_path / f"repro-numba-{os.getuid()}"
+    assert list(place.glob("*/augment.mix*")) and place.stat().st_mode & 0o077 == 0
+
+
+def test_a_temporary_folder_that_others_can_write_to_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiled.tempfile, "tempdir", str(tmp_path))
+    own = compiled.temporary_folder()
+    assert compiled.temporary_folder() == own
+    own.chmod(0o777)
+    assert compiled.temporary_folder() != own
 
 
 def test_prepared_sets_are_named(tmp_path: Path) -> None:

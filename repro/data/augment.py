@@ -13,6 +13,9 @@ import numpy.typing as npt
 from numba import njit
 
 from repro import config
+from repro.compiled import keep_compiled
+
+keep_compiled()
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
