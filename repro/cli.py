@@ -74,9 +74,8 @@ All = Annotated[bool, typer.Option("--all", help="Every experiment that supports
 def list_(json: AsJson = False, include: Include = None) -> None:
     """Every registered experiment: name, question, paper section, presets, number of runs."""
     from repro import terminal
-    from repro.registry import load
 
-    registry = load(include or ())
+    registry = _registry(include)
     rows = [
         {
             "name": one.name,
@@ -93,7 +92,6 @@ def list_(json: AsJson = False, include: Include = None) -> None:
         cells = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
         columns = ("name", "question", "section", "presets", "runs a seed")
         terminal.console.print(terminal.table("Experiments", columns, cells, right=("runs a seed",)))
-    _print_refused(registry)
 
 
 @app.command()
@@ -110,9 +108,8 @@ def show(
     """What an experiment asks, its arms, the paper's claim, its cost."""
     from repro import plan, terminal
     from repro.config import parse_assignments, to_dict
-    from repro.registry import load
 
-    ablation = load(include or ()).get(name)
+    ablation = _registry(include, [name]).get(name)
     at = preset or ablation.presets[0]
     changes = parse_assignments(assignments or [])
     first = next(iter(plan.configs(ablation, at, changes).values()))
@@ -148,7 +145,7 @@ def plan_(
     from repro import plan, terminal
     from repro.config import parse_assignments
 
-    chosen = _choose(names, include, everything, preset)
+    chosen = _choose(_registry(include, names), names, everything, preset)
     places = _places(data_dir, results_dir)
     made = plan.make(chosen, preset, seeds, parse_assignments(assignments or []), **places)
     bill = plan.cost(made, **places)
@@ -196,7 +193,8 @@ def run(
     from repro.execute import Machine, choose_devices
     from repro.sweep import sweep
 
-    chosen = _choose(names, include, everything, preset)
+    registry = _registry(include, names)
+    chosen = _choose(registry, names, everything, preset)
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
@@ -210,7 +208,7 @@ def run(
         at_once=jobs,
         max_seeds=max_seeds if until_decided else None,
     )
-    _report([one.name for one in chosen], include, places["results"], reports_dir)
+    _report(registry, [one.name for one in chosen], places["results"], reports_dir)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -226,7 +224,8 @@ def report(
     """Rebuild tables, plots and Markdown from results/ alone; without names, all of them."""
     from repro.store import results_directory
 
-    _report(names, include, results_directory(results_dir), reports_dir, html=html, formats=tuple(formats or ()))
+    registry, results = _registry(include, names), results_directory(results_dir)
+    _report(registry, names, results, reports_dir, html=html, formats=tuple(formats or ()))
 
 
 @app.command()
@@ -248,9 +247,8 @@ def compare(
         terminal.console.print(terminal.table(f"{sides[0]} and {sides[1]}", *table))
         return
     from repro.compare import compare_runs
-    from repro.registry import load
 
-    found = compare_runs(load(include or ()), sides[0], sides[1], preset, **_places(data_dir, results_dir))
+    found = compare_runs(_registry(include), sides[0], sides[1], preset, **_places(data_dir, results_dir))
     for title, columns, rows in found:
         terminal.console.print(terminal.table(title, columns, rows))
 
@@ -364,10 +362,22 @@ def data_verify(
     raise typer.Exit(1 if problems else 0)
 
 
-def _choose(names: list[str] | None, include: list[Path] | None, everything: bool, preset: str | None) -> list[Any]:
-    from repro.registry import load, select
+def _registry(include: list[Path] | None, names: list[str] | None = None) -> Any:
+    """All declarations. Those that were refused are told of on standard error, once every one of `names` is known to be
+    there: for one that is not, the error itself tells of them."""
+    from repro.registry import load
 
     registry = load(include or ())
+    for name in names or ():
+        registry.get(name)
+    for refused in registry.refused:
+        print(f"refused {refused.place}: {refused.reason}", file=sys.stderr)
+    return registry
+
+
+def _choose(registry: Any, names: list[str] | None, everything: bool, preset: str | None) -> list[Any]:
+    from repro.registry import select
+
     if preset is not None:
         from repro.presets import preset as check
 
@@ -386,8 +396,8 @@ def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Path]:
 
 
 def _report(
+    registry: Any,
     names: list[str] | None,
-    include: list[Path] | None,
     results: Path,
     reports_dir: Path | None,
     *,
@@ -395,12 +405,7 @@ def _report(
     formats: tuple[str, ...] = (),
 ) -> None:
     from repro import report, terminal
-    from repro.registry import load
 
-    registry = load(include or ())
-    for name in names or ():
-        registry.get(name)
-    _print_refused(registry)
     reports = reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
     experiments = list(registry.experiments.values())
 
@@ -414,11 +419,6 @@ def _report(
         print(f"there are no results in {results} yet; `repro run NAME` makes some")
     for path in written:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def _print_refused(registry: Any) -> None:
-    for refused in registry.refused:
-        print(f"refused {refused.place}: {refused.reason}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,16 @@ class Registry:
     refused: tuple[Refused, ...]
 
     def get(self, name: str) -> Ablation:
-        """The experiment called `name`. Raises ValueError with a suggestion, or with why its file was refused."""
+        """The experiment called `name`. Raises ValueError with a suggestion, and with what was refused and why: a file
+        need not be called as the experiment in it."""
         if name in self.experiments:
             return self.experiments[name]
         for refused in self.refused:
             if refused.name == name.replace("_", "-"):
                 raise ValueError(f"experiment {name!r} was refused: {refused.place}: {refused.reason}")
-        raise ValueError(f"no experiment {name!r}{did_you_mean(name, self.experiments)}; `repro list` shows all")
+        others = "".join(f"; refused {refused.place}: {refused.reason}" for refused in self.refused)
+        hint = did_you_mean(name, self.experiments)
+        raise ValueError(f"no experiment {name!r}{hint}; `repro list` shows all{others}")
 
 
 def shipped() -> Path:
@@ -149,7 +152,8 @@ def refusal(error: Exception, path: Path) -> Refused:
     """Where in the file the error arose, and what it says."""
     if isinstance(error, SyntaxError):
         return Refused(f"{error.filename}:{error.lineno}", f"{error.msg}")
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    here = str(path.absolute())  # as Python names it in a frame, however it was given
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == here]
     return Refused(f"{path}:{lines[-1] if lines else 1}", one_line(error))
 
 

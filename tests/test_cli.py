@@ -83,6 +83,20 @@ def test_list_names_what_is_registered(repro: Repro) -> None:
     assert code == 0 and "lrn-ablation" in out
 
 
+def test_a_refused_file_is_told_of_whatever_is_asked(repro: Repro, tmp_path: Path) -> None:
+    text = "from repro import Ablation\n\nablation = Ablation(name='dropout-rate', seed=1)\n"
+    (tmp_path / "mine.py").write_text(text)
+    place = "mine.py:3: TypeError:"
+    code, out, err = repro("show", "dropout-rate", "--include", "mine.py")
+    assert code == 2 and not out and err.count("\n") == 1
+    assert "no experiment 'dropout-rate'" in err and f"refused {place}" in err
+    side = "lrn-ablation/with-lrn"
+    asked = (["list"], ["show", "baseline"], ["plan", "baseline"], ["plan", "--all"], ["compare", side, side])
+    for arguments in (*asked, ["report"]):
+        code, out, err = repro(*arguments, "--include", "mine.py")
+        assert code == 0 and out and err.startswith(f"refused {place}") and err.count("\n") == 1, arguments
+
+
 def test_show_prints_the_card_the_config_and_the_model(repro: Repro) -> None:
     code, out, _ = repro("show", "lrn-ablation", "--preset", "paper")
     assert code == 0 and "model.norm=null" in out and "top1_error +1.4 points" in out and "ILSVRC-2012" in out
