@@ -20,6 +20,7 @@ from repro.suggest import did_you_mean
 
 Step = Literal["activation", "norm", "pool"]
 Connect = Literal["tower", "all"]
+JSON_WORDS = {"none": "null for nothing", "None": "null for nothing", "True": "true", "False": "false"}
 LAYER_NAME = re.compile(r"[a-z]+[0-9]+")
 Norms = Literal["lrn", "batch", "group", "layer"]
 Activations = Literal["relu", "tanh", "abs-tanh", "sigmoid", "leaky-relu", "elu", "gelu", "none"]
@@ -139,15 +140,11 @@ class Model(Part):
     @field_validator("layers", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping):
-            return tuple(value)
-        named = []
-        for name, layer in value.items():
-            if layer is None:  # an arm that removes a layer
-                continue
-            part = layer.model_dump() if isinstance(layer, Part) else dict(layer)
-            named.append({"kind": "full" if "kernel" not in part else "conv", **part, "name": name})
-        return tuple(sorted(named, key=lambda part: part["kind"] == "full"))  # stable: conv6 follows conv5
+        if isinstance(value, Mapping):
+            return tuple(named_layers(value))
+        if not isinstance(value, (tuple, list)):
+            raise ValueError("must be a mapping from the name of each layer to its values")
+        return tuple(value)
 
     @field_serializer("layers")
     def _as_mapping(self, layers: tuple[Layer, ...]) -> dict[str, Any]:
@@ -332,6 +329,19 @@ def non_negative(value: float | str | None) -> float | str | None:
     return value
 
 
+def named_layers(layers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The layers of a mapping as plain values with their names, convolutions first, without those that are None."""
+    named = []
+    for name, layer in layers.items():
+        if layer is None:  # an arm that removes a layer
+            continue
+        if not isinstance(layer, (Mapping, Part)):
+            raise ValueError(f"{name}: must be a mapping of the layer's values, or null for no such layer")
+        part = layer.model_dump() if isinstance(layer, Part) else dict(layer)
+        named.append({"kind": "full" if "kernel" not in part else "conv", **part, "name": name})
+    return sorted(named, key=lambda part: part["kind"] == "full")  # stable: conv6 follows conv5
+
+
 def as_tuple(value: Any) -> Any:
     """JSON has lists where a Config has tuples."""
     return tuple(value) if isinstance(value, list) else value
@@ -348,18 +358,15 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def _explain(entry: Any, values: Mapping[str, Any]) -> str:
     unions = {"conv", "local", "full", "bool", "Pool"}
     at = [part for part in entry["loc"] if not (isinstance(part, str) and part in unions)]
-    if "layers" in at and len(at) > at.index("layers") + 1 and isinstance(at[at.index("layers") + 1], int):
-        place = at.index("layers") + 1
-        layers = values.get("model", {}).get("layers", {})
-        named = [name for name, layer in layers.items() if layer is not None] if isinstance(layers, Mapping) else []
-        named.sort(key=lambda name: "kernel" not in layers[name])
-        at[place] = named[at[place]] if at[place] < len(named) else at[place]
+    if at[:2] == ["model", "layers"] and len(at) > 2 and isinstance(values["model"]["layers"], Mapping):
+        at[2] = named_layers(values["model"]["layers"])[at[2]]["name"]
     message = entry["msg"].removeprefix("Value error, ")
     key = ".".join(map(str, at))
     if key and ": " in message and message.split(": ")[0].replace(".", "").replace("_", "").isalnum():
         return f"{key}.{message}"  # a validator of the whole part names the key below it
-    nothing = "; write null for nothing" if entry["input"] in ("none", "None") else ""
-    shown = "" if isinstance(entry["input"], (dict, BaseModel)) else f" (it is {entry['input']!r}{nothing})"
+    wrong = entry["input"]
+    hint = f"; write {JSON_WORDS[wrong]}" if isinstance(wrong, str) and wrong in JSON_WORDS else ""
+    shown = "" if isinstance(wrong, (dict, BaseModel)) else f" (it is {wrong!r}{hint})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
 
 
