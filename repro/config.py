@@ -399,11 +399,13 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
             whole = ".".join(path[: depth + 1])
             raise ValueError(f"{key}: {whole} is null here; give {whole} a mapping first")
         place = place[part]
-    if not isinstance(place, dict) or (last not in place and path != ["model", "layers"]):
-        raise ValueError(_unknown(key, last, place))
-    if last not in place and not isinstance(value, (Mapping, type(None))):
+    new_layer = path == ["model", "layers"] and isinstance(value, Mapping)
+    if not isinstance(place, dict) or (last not in place and not new_layer):
         raise ValueError(_unknown(key, last, place))
     if isinstance(value, Mapping) and isinstance(place.get(last), dict):
+        for name, part in value.items():
+            if key == "model.layers" and part is None and name not in place[last]:
+                raise ValueError(_unknown(f"{key}.{name}", name, place[last]))
         value = {**place[last], **value}
     place[last] = _plain(value)
 

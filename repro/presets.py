@@ -390,5 +390,5 @@ PRESETS: dict[str, Callable[[], Config]] = {
 def preset(name: str) -> Config:
     """The Config called `name`. Raises ValueError with a suggestion."""
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}{did_you_mean(name, PRESETS)}")
+        raise ValueError(f"no preset {name!r}{did_you_mean(name, PRESETS, most=len(PRESETS))}")
     return PRESETS[name]()

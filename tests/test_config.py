@@ -41,6 +41,8 @@ from repro.presets import PRESETS, preset
         ({"model.layers.conv1.kind": "full"}, ["model.layers.conv1.kernel"]),
         ({"model.norm.layers": [1]}, ["model.norm.layers.0", "string"]),
         ({"model.norm.over_n": "True"}, ["model.norm.over_n", "'True'; write true"]),
+        ({"model.layers.fc77": None}, ["'model.layers.fc77'", "did you mean 'fc7'"]),
+        ({"model.layers": {"fc77": None}}, ["'model.layers.fc77'", "did you mean 'fc7'"]),
         ({"model.activation": "swish"}, ["model.activation", "swish"]),
         ({"data.storage": "jpeg"}, ["data", "quality"]),
         ({"schedule.steps": [3, 2]}, ["schedule", "rising"]),

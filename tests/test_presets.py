@@ -113,6 +113,11 @@ def test_comparing_presets_names_each_difference_and_its_source() -> None:
         compare_presets("paper", "code-2013")
 
 
+def test_a_name_that_is_like_none_brings_all_names() -> None:
+    with pytest.raises(ValueError, match=r"no preset 'nope'; known: .*caffenet.*torchvision"):
+        preset("nope")
+
+
 def test_the_model_table_adds_up() -> None:
     columns, rows = model_table(preset("paper"))
     by = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
