@@ -109,6 +109,8 @@ def show(
     from repro import plan, terminal
     from repro.config import parse_assignments, to_dict
 
+    if config and model:
+        raise ValueError("--config and --model: show prints one at a time; leave out one of them")
     ablation = _registry(include, [name]).get(name)
     at = preset or ablation.presets[0]
     changes = parse_assignments(assignments or [])
@@ -179,7 +181,9 @@ def run(
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     everything: All = False,
     until_decided: Annotated[bool, typer.Option(help="Add seeds until the verdict settles.")] = False,
-    max_seeds: Annotated[int, typer.Option(min=3, help="With --until-decided: at most so many.")] = 20,
+    max_seeds: Annotated[
+        int | None, typer.Option(min=3, help="With --until-decided: at most so many. [default: 20]")
+    ] = None,
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
@@ -195,6 +199,7 @@ def run(
 
     registry = _registry(include, names)
     chosen = _choose(registry, names, everything, preset)
+    most = _most_seeds(seeds, until_decided, max_seeds)
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
@@ -206,7 +211,7 @@ def run(
         parse_assignments(assignments or []),
         machine,
         at_once=jobs,
-        max_seeds=max_seeds if until_decided else None,
+        max_seeds=most,
     )
     _report(registry, [one.name for one in chosen], places["results"], reports_dir)
     raise typer.Exit(1 if failed else 0)
@@ -386,6 +391,17 @@ def _choose(registry: Any, names: list[str] | None, everything: bool, preset: st
     if everything and preset:
         chosen = [one for one in chosen if preset in one.presets]
     return chosen
+
+
+def _most_seeds(seeds: int, until_decided: bool, max_seeds: int | None) -> int | None:
+    if not until_decided:
+        if max_seeds is not None:
+            raise ValueError(f"--max-seeds {max_seeds}: is for --until-decided only; add it, or give --seeds")
+        return None
+    most = 20 if max_seeds is None else max_seeds
+    if most < seeds:
+        raise ValueError(f"--max-seeds {most}: is fewer than --seeds {seeds}; give at least as many")
+    return most
 
 
 def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Path]:

@@ -174,8 +174,12 @@ def one_line(error: BaseException) -> str:
 
 
 def select(registry: Registry, names: Iterable[str], *, everything: bool = False) -> list[Ablation]:
-    """The named experiments, each once, or all of them. Raises ValueError for an unknown name, or for none."""
-    chosen = list(registry.experiments) if everything else list(dict.fromkeys(names))
+    """The named experiments, each once, or all of them. Raises ValueError for an unknown name, for none, or for names
+    where all are asked for."""
+    named = list(dict.fromkeys(names))
+    if named and everything:
+        raise ValueError(f"--all and {named[0]!r} contradict each other; leave out one of them")
+    chosen = list(registry.experiments) if everything else named
     if not chosen:
         raise ValueError("name an experiment, or give --all; `repro list` shows all")
     return [registry.get(name) for name in chosen]

@@ -36,6 +36,13 @@ from tests.conftest import QUICK, Repro
         (["run", "lrn-ablation", "--devices", "gpu"], "is no device"),
         (["run", "lrn-ablation", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["run", "lrn-ablation", "--include", "no-such-file.py"], "no-such-file.py: there is no such file"),
+        (["plan", "--all", "baseline"], "--all and 'baseline' contradict each other"),
+        (["run", "baseline", "--max-seeds", "5"], "--max-seeds 5: is for --until-decided only"),
+        (
+            ["run", "baseline", "--seeds", "5", "--until-decided", "--max-seeds", "3"],
+            "--max-seeds 3: is fewer than --seeds 5",
+        ),
+        (["show", "baseline", "--config", "--model"], "leave out one of them"),
         (["compare", "lrn-ablation/with-lrn"], "takes two names"),
         (["compare", "--presets", "paper", "code-2021"], "did you mean 'code-2012'"),
         (["compare", "lrn-ablation/with", "lrn-ablation/no-lrn"], "did you mean 'with-lrn'"),
