@@ -125,7 +125,7 @@ def show(
     else:
         made = plan.make([ablation], at, 1, changes, **_places(data_dir, results_dir))
         bill = plan.cost(made, **_places(data_dir, results_dir))
-        terminal.print_card(ablation, at, f"one seed: {terminal.cost_text(bill)}", include or ())
+        terminal.print_card(ablation, at, f"one seed: {terminal.cost_text(bill)}", assignments or (), include or ())
 
 
 @app.command("plan")

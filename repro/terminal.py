@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,7 +81,9 @@ def _number(kind: str, metric: str, value: float | None) -> str:
     return shown if kind == "ratio" else f"{metric} {shown}"
 
 
-def print_card(ablation: Ablation, preset: str, cost_line: str, include: Sequence[Path]) -> None:
+def print_card(
+    ablation: Ablation, preset: str, cost_line: str, assignments: Sequence[str], include: Sequence[Path]
+) -> None:
     """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
     section = "a reader's question" if ablation.section == "-" else f"section {ablation.section}"
     console.print(f"[bold]{escape(ablation.name)}[/]: {escape(ablation.question)}")
@@ -107,8 +110,9 @@ def print_card(ablation: Ablation, preset: str, cost_line: str, include: Sequenc
             f"search    {ablation.search.key} for each arm among {tried}, seed {ablation.search.seed}{length}"
         )
     console.print(f"cost      {cost_line}", highlight=False)
-    more = "".join(f" --include {path}" for path in include)
-    console.print(f"command   repro run {ablation.name} --preset {preset}{more}", highlight=False)
+    options = [("--set", item) for item in assignments] + [("--include", str(path)) for path in include]
+    words = ["repro", "run", ablation.name, "--preset", preset, *(word for option in options for word in option)]
+    console.print(f"command   {escape(shlex.join(words))}", highlight=False, soft_wrap=True)
 
 
 def cost_text(cost: Cost) -> str:

@@ -109,6 +109,10 @@ def test_show_prints_the_card_the_config_and_the_model(repro: Repro) -> None:
     assert code == 0 and "model.norm=null" in out and "top1_error +1.4 points" in out and "ILSVRC-2012" in out
     code, out, _ = repro("show", "lrn-ablation", "--preset", "paper", "--config")
     assert code == 0 and json.loads(out)["optim"]["momentum"] == 0.9
+    changes = ("--set", "schedule.steps=[2, 5]", "--set", "schedule.kind=steps")
+    code, out, _ = repro("show", "lrn-ablation", "--preset", "smoke", *changes)
+    command = "repro run lrn-ablation --preset smoke --set 'schedule.steps=[2, 5]' --set schedule.kind=steps"
+    assert code == 0 and f"command   {command}\n" in out
     code, out, _ = repro("show", "baseline", "--preset", "paper", "--model")
     assert code == 0 and "60,965,224" in out and "659,272" in out
 
