@@ -163,7 +163,8 @@ def plan_(
             }
             for run in made.runs
         ]
-        terminal.print_json({"runs": runs, "cost": asdict(bill), "waiting": list(made.waiting), "power": needed})
+        notes = {"waiting": list(made.waiting), "unprepared": list(made.unprepared)}
+        terminal.print_json({"runs": runs, "cost": asdict(bill), **notes, "power": needed})
         return
     terminal.print_plan(made, bill)
     if power:
@@ -280,12 +281,14 @@ def bench(
 
     from repro import bench, terminal
 
+    found = {}
     for room in ("loader", "step", "desk") if what == "all" else (what,):
         result = import_module(f"repro.bench.{room}").measure(quick=quick)
-        if json:
-            terminal.print_json(bench.as_json(result))
-        else:
+        found[room] = bench.as_json(result)
+        if not json:
             terminal.console.print(bench.render(result))
+    if json:
+        terminal.print_json(found)
 
 
 @data_app.command("list")

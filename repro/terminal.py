@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 PAGE = 120  # columns, where no terminal says how many there are
 
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PAGE, emoji=False)
+# without a standard output (`repro list >&-`) Python has None there, and rich and print write nothing
+on_screen = sys.stdout is not None and sys.stdout.isatty()
+console = Console(width=None if on_screen or "COLUMNS" in os.environ else PAGE, emoji=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -102,6 +104,26 @@ def test_a_refused_file_is_told_of_whatever_is_asked(repro: Repro, tmp_path: Pat
     for arguments in (*asked, ["report"]):
         code, out, err = repro(*arguments, "--include", "mine.py")
         assert code == 0 and out and err.startswith(f"refused {place}") and err.count("\n") == 1, arguments
+
+
+def test_a_plan_as_json_says_what_is_not_prepared(repro: Repro) -> None:
+    code, out, _ = repro("plan", "lrn-ablation", "--preset", "cifar10", "--seeds", "1", "--json")
+    assert code == 0 and "repro data prepare cifar10" in json.loads(out)["unprepared"][0]
+
+
+def test_bench_as_json_is_one_object_by_part(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
+    from repro import bench
+
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(measure=lambda quick: name))
+    monkeypatch.setattr(bench, "as_json", lambda result: {"of": result})
+    code, out, _ = repro("bench", "all", "--json")
+    assert code == 0 and json.loads(out) == {part: {"of": f"repro.bench.{part}"} for part in ("loader", "step", "desk")}
+
+
+def test_a_closed_standard_output_is_no_error(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m repro list >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr
 
 
 def test_show_prints_the_card_the_config_and_the_model(repro: Repro) -> None:
