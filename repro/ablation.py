@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ EPOCHS_TO_BEST = "epochs_to_best"  # epochs until the run's lowest center-view t
 GAP = "gap"  # test minus training top-1 error, points
 METRICS = (*ERRORS, EPOCHS_TO_TARGET, EPOCHS_TO_BEST, GAP)
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+SEARCH_SEEDS = 1000  # and more: seeds of a search; those of a comparison count from 0
 SECTION = re.compile(r"\d+(\.\d+)*")
 
 
@@ -150,7 +152,7 @@ class Search:
     values: tuple[float, ...]
     metric: str = EPOCHS_TO_TARGET  # or train_error, top1_error, top5_error
     epochs: int | None = None
-    seed: int = 1000
+    seed: int = SEARCH_SEEDS
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,15 @@ class Ablation:
     discussion: str = ""  # what is known, and what our results mean; Markdown
 
     def __post_init__(self) -> None:
+        lists: dict[str, Sequence[str] | None] = {
+            "presets": self.presets,
+            "confounds": self.confounds,
+            "products": self.products,
+            **{f"arm {arm.name!r}: presets": arm.presets for arm in self.arms},
+        }
+        for what, given in lists.items():
+            if isinstance(given, str):  # a string is a sequence, too: of its letters
+                raise ValueError(f"{what}: {given!r} is a string; write a list, [{given!r}]")
         names = [arm.name for arm in self.arms]
         if not NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r}: use lower-case letters, digits and hyphens")
@@ -188,6 +199,11 @@ class Ablation:
             raise ValueError(
                 f"search: cannot go by {self.search.metric!r}; use {', '.join((EPOCHS_TO_TARGET, *ERRORS))}"
             )
+        if self.search and self.search.seed < SEARCH_SEEDS:
+            raise ValueError(f"search: the comparison may use seed {self.search.seed}; give {SEARCH_SEEDS} or more")
+        for product in self.products:
+            if product not in get_args(Product):
+                raise ValueError(f"products: no {product!r}{did_you_mean(product, get_args(Product))}")
         for name in names:
             if names.count(name) > 1 or not NAME.fullmatch(name):
                 raise ValueError(f"arm {name!r}: names are unique, of lower-case letters, digits and hyphens")
@@ -197,9 +213,11 @@ class Ablation:
                     raise ValueError(f"claim: there is no arm {side!r}{did_you_mean(side, names)}")
             if not claim.published:
                 raise ValueError(f"claim on {claim.arm!r}: gives no number and no metric")
-            for metric in claim.published:
+            for metric, number in claim.published.items():
                 if metric not in METRICS:
                     raise ValueError(f"claim on {claim.arm!r}: no metric {metric!r}{did_you_mean(metric, METRICS)}")
+                if number is not None and not (isinstance(number, (int, float)) and math.isfinite(number)):
+                    raise ValueError(f"claim on {claim.arm!r}: {metric} is {number!r}; give a finite number, as 1.4")
             if claim.measured.view not in get_args(View):
                 raise ValueError(f"claim on {claim.arm!r}: no view {claim.measured.view!r}")
         for arm in self.arms:
@@ -213,6 +231,9 @@ class Ablation:
             for preset in (*(arm.presets or ()), *arm.at):
                 if preset not in self.presets:
                     raise ValueError(f"arm {arm.name!r}: {preset!r} is not among the presets of the ablation")
+        for preset in self.presets:
+            if all(arm.ensemble for arm in self.arms_at(preset)):
+                raise ValueError(f"presets: at {preset!r} there is no arm to train; leave it out, or give it one")
 
     def arm(self, name: str) -> Arm:
         """The arm called `name`. Raises ValueError with a suggestion."""

@@ -13,6 +13,7 @@ from repro.ablation import Ablation
 from repro.suggest import did_you_mean
 
 GROUP = "repro.ablations"
+FAILURES = (Exception, SystemExit)  # what code of others may raise and must not end the command, sys.exit among it
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def from_file(path: Path) -> Ablation | Refused:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a broken declaration must not stop the others
+    except FAILURES as error:  # a broken declaration must not stop the others
         return refusal(error, path)
     found = getattr(module, "ablation", None)
     if not isinstance(found, Ablation):
@@ -107,11 +108,11 @@ def from_entry_point(point: EntryPoint) -> list[tuple[Ablation | Refused, Path]]
     try:
         spec = importlib.util.find_spec(point.module)
         path = Path(spec.origin) if spec and spec.origin else Path(point.module)
-    except Exception as error:  # the package around the module runs here
+    except FAILURES as error:  # the package around the module runs here
         return [(Refused(named, one_line(error)), Path(point.module))]
     try:
         found = point.load()
-    except Exception as error:  # whatever a third party's module raises must not stop the others
+    except FAILURES as error:  # whatever a third party's module raises must not stop the others
         return [(Refused(named, one_line(error)) if spec is None else refusal(error, path), path)]
     values = found if isinstance(found, (list, tuple)) else [getattr(found, "ablation", found)]
     wrong = "gives {}, not an Ablation"
@@ -136,7 +137,7 @@ def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
         for arm in found.arms_at(name):
             try:
                 changes = arm.changes_at(name)
-            except Exception as error:  # `at` may be computed by the declaration's own code
+            except FAILURES as error:  # `at` may be computed by the declaration's own code
                 return refusal(error, path)
             tries = [{found.search.key: value} for value in found.search.values] if found.search else [{}]
             try:
@@ -148,7 +149,7 @@ def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
     return found
 
 
-def refusal(error: Exception, path: Path) -> Refused:
+def refusal(error: BaseException, path: Path) -> Refused:
     """Where in the file the error arose, and what it says."""
     if isinstance(error, SyntaxError):
         return Refused(f"{error.filename}:{error.lineno}", f"{error.msg}")

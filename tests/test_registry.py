@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from repro import Arm, AtEach
+from repro import Arm, AtEach, Claim, paper
 from repro.config import Config
 from repro.registry import load, select
 
@@ -81,6 +82,12 @@ def test_included_path_must_exist(tmp_path: Path) -> None:
         ('presets=["smoke"]', 'presets=["smoek"]', 11, "no preset 'smoek'; did you mean 'smoke'"),
         ('name="mine"', 'name="lrn-ablation"', 6, "is taken by"),
         ('{"optim.momentum": 0.5}', 'at=AtEach(["smoke"], lambda name, own: {"a": 1 / 0})', 10, "ZeroDivisionError"),
+        ('{"optim.momentum": 0.5}', 'at=AtEach(["smoke"], lambda *_: __import__("sys").exit(3))', 10, "SystemExit: 3"),
+        ("ablation = ", "__import__('sys').exit(3)\nablation = ", 5, "SystemExit: 3"),
+        ('presets=["smoke"]', 'presets="smoke"', 5, "presets: 'smoke' is a string; write a list, ['smoke']"),
+        ("presets=", "products=['kernel'],\n    presets=", 5, "products: no 'kernel'; did you mean 'kernels'"),
+        ("presets=", "search=Search('optim.momentum', (0.5,), seed=0),\n    presets=", 5, "may use seed 0; give 1000"),
+        ('"as-preset")', '"as-preset", presets="smoke")', 5, "arm 'as-preset': presets: 'smoke' is a string"),
         ("section=", "sektion=", 5, "unexpected keyword argument 'sektion'"),
         ("presets=", "claims=[1 / 0],\n    presets=", 11, "ZeroDivisionError: division by zero"),
         ('section="-"', 'section="3.x"', 5, "section '3.x': write a section of the paper as '3.3'"),
@@ -119,6 +126,18 @@ def test_ill_formed_is_refused_with_file_line_and_reason(
     assert reason in refused.reason
     assert "\n" not in refused.reason
     assert len(registry.experiments) == len(load().experiments), "the others still work"
+
+
+@pytest.mark.parametrize("number", ["1.4", float("nan"), float("inf")])
+def test_a_claim_needs_a_finite_number(number: object) -> None:
+    claim = Claim("effect", "slow", "as-preset", {"top1_error": number}, "", paper.NOT_SAID)  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"claim on 'slow': top1_error is .*; give a finite number"):
+        replace(load().get("lrn-ablation"), arms=[Arm("as-preset"), Arm("slow")], claims=[claim])
+
+
+def test_every_preset_needs_an_arm_that_trains() -> None:
+    with pytest.raises(ValueError, match="at 'smoke' there is no arm to train"):
+        replace(load().get("baseline"), arms=[Arm("late", presets=("tiny",))], presets=["smoke", "tiny"], claims=())
 
 
 def test_a_refused_experiment_says_why_when_it_is_asked_for(tmp_path: Path) -> None:
