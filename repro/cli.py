@@ -205,15 +205,12 @@ def run(
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
     machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard)
-    failed = sweep(
-        chosen,
-        preset,
-        seeds,
-        parse_assignments(assignments or []),
-        machine,
-        at_once=jobs,
-        max_seeds=most,
-    )
+    changes = parse_assignments(assignments or [])
+    try:
+        failed = sweep(chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most)
+    except KeyboardInterrupt:
+        print("stopped; the same line goes on where it was", file=sys.stderr)
+        raise typer.Exit(130) from None
     _report(registry, [one.name for one in chosen], places["results"], reports_dir)
     raise typer.Exit(1 if failed else 0)
 

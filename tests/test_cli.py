@@ -195,6 +195,15 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert code == 0 and not list((tmp_path / "results").glob("runs/*/seed-0/failed.json"))
 
 
+def test_an_interrupted_run_says_how_to_go_on(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("repro.sweep.sweep", interrupted)
+    code, _, err = repro("run", "lrn-ablation")
+    assert code == 130 and err == "stopped; the same line goes on where it was\n"
+
+
 def test_data_list_prepare_verify(repro: Repro, tmp_path: Path) -> None:
     place = ("--data-dir", str(tmp_path / "pictures"))
     assert "nothing is prepared" in repro("data", "list", *place)[1]
