@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_args
 
 from repro import plan, store
+from repro.ablation import View
 from repro.config import Config, diff, from_dict
 from repro.registry import Registry
 from repro.suggest import did_you_mean
@@ -22,25 +24,28 @@ def compare_runs(
     """Tables of what differs: keys, then errors by view over the seeds that both sides have finished.
 
     Each side is EXPERIMENT/ARM (at `preset`, else the experiment's first) or the digest of a run, or its beginning.
-    Raises ValueError for a side that names nothing.
+    Arms that each read a view of their own are compared by those. Raises ValueError for a side that names nothing.
     """
     sides = [_side(registry, name, preset, data, results) for name in (one, two)]
-    (left, left_runs), (right, right_runs) = sides
+    (left, left_view, left_runs), (right, right_view, right_runs) = sides
     keys: list[Sequence[object]] = [(key, json.dumps(a), json.dumps(b)) for key, (a, b) in diff(left, right).items()]
+    if left_view != right_view:
+        keys.append(("the view it reads", left_view or "any", right_view or "any"))
     tables: list[Table] = [("What differs", ("key", one, two), keys or [("nothing", "", "")])]
     shared = sorted(left_runs.keys() & right_runs.keys())
     rows: list[Sequence[object]] = []
-    views = [view for view in ("center", "flips", "ten", "dense") if shared]
-    for view in views:
+    views = [(left_view, right_view)] if left_view and right_view else [(view, view) for view in get_args(View)]
+    for view, other in views:
+        looked = view if view == other else f"{view} and {other}"
         for metric in ("top1_error", "top5_error"):
             pairs = [
-                (left_runs[seed]["errors"][view][metric], right_runs[seed]["errors"][view][metric])
+                (left_runs[seed]["errors"][view][metric], right_runs[seed]["errors"][other][metric])
                 for seed in shared
-                if view in left_runs[seed]["errors"] and view in right_runs[seed]["errors"]
+                if view in left_runs[seed]["errors"] and other in right_runs[seed]["errors"]
             ]
             if pairs:
                 a, b = (fmean(pair[side] for pair in pairs) for side in (0, 1))
-                rows.append((f"{metric}, {view}", f"{a:.2f}%", f"{b:.2f}%", f"{b - a:+.2f} points", len(pairs)))
+                rows.append((f"{metric}, {looked}", f"{a:.2f}%", f"{b:.2f}%", f"{b - a:+.2f} points", len(pairs)))
     tables.append(
         (
             "Errors",
@@ -53,20 +58,24 @@ def compare_runs(
 
 def _side(
     registry: Registry, name: str, preset: str | None, data: Path, results: Path
-) -> tuple[Config, dict[int, dict[str, Any]]]:
-    """Config of one side and its finished runs by seed."""
-    if "/" in name and not name.partition("/")[2].startswith("seed-"):
-        experiment, _, arm = name.partition("/")
-        ablation = registry.get(experiment)
-        ablation.arm(arm)
+) -> tuple[Config, View | None, dict[int, dict[str, Any]]]:
+    """Config of one side, the view that it reads if it is an arm with one of its own, and its finished runs by seed."""
+    start, _, rest = name.partition("/")
+    if start in registry.experiments and not rest:
+        arms = ", ".join(arm.name for arm in registry.get(start).arms)
+        raise ValueError(f"{name!r}: write EXPERIMENT/ARM; the arms of {start} are {arms}")
+    if re.fullmatch(r"seed-\d+", rest) and start not in registry.experiments:
+        raise ValueError(f"{name!r}: errors are compared over all seeds that both sides have; leave out /{rest}")
+    if rest:
+        ablation = registry.get(start)
+        view = ablation.arm(rest).view
         made = plan.make([ablation], preset, 1, {}, data=data, results=results)
         block = made.blocks[0]
         found = plan.configs(ablation, block.preset, {})
-        if arm not in found:
+        if rest not in found:
             raise ValueError(f"{name}: has no runs of its own at {block.preset}; compare the arms that it reads")
-        digest = block.arms.get(arm)
-        return found[arm], _runs(results, digest) if digest else {}
-    start = name.split("/")[0]
+        digest = block.arms.get(rest)
+        return found[rest], view, _runs(results, digest) if digest else {}
     names = sorted(path.name for path in (results / "runs").glob("*"))
     matches = [digest for digest in names if digest.startswith(start)]
     if len(matches) != 1:
@@ -75,7 +84,7 @@ def _side(
     runs = _runs(results, matches[0])
     if not runs:
         raise ValueError(f"{name!r}: none of its runs is finished")
-    return from_dict(next(iter(runs.values()))["config"]), runs
+    return from_dict(next(iter(runs.values()))["config"]), None, runs
 
 
 def _runs(results: Path, digest: str) -> dict[int, dict[str, Any]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_up_results import write_run
 
 from repro import cli, store
 from tests.conftest import QUICK, Repro
@@ -48,6 +49,8 @@ from tests.conftest import QUICK, Repro
         (["compare", "lrn-ablation/with-lrn"], "takes two names"),
         (["compare", "--presets", "paper", "code-2021"], "did you mean 'code-2012'"),
         (["compare", "lrn-ablation/with", "lrn-ablation/no-lrn"], "did you mean 'with-lrn'"),
+        (["compare", "lrn-ablation", "no-lrn"], "write EXPERIMENT/ARM; the arms of lrn-ablation are with-lrn, no-lrn"),
+        (["compare", "0a1b2c3d4e5f/seed-0", "0a1b2c3d4e5f/seed-1"], "leave out /seed-0"),
         (["report", "lrn-ablatoin"], "did you mean 'lrn-ablation'"),
         (["bench", "speed"], "is not one of"),
         (["data", "prepare", "imagenet"], "imagenet"),
@@ -142,6 +145,17 @@ def test_show_prints_the_card_the_config_and_the_model(repro: Repro) -> None:
 def test_compare_shows_both_readings(repro: Repro) -> None:
     code, out, _ = repro("compare", "--presets", "paper", "code-2012")
     assert code == 0 and "model.norm.scope" in out and "model.spatial_norm" in out
+
+
+def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, photos: Path, tmp_path: Path) -> None:
+    from repro import plan
+    from repro.registry import load
+
+    run = plan.make([load().get("ten-view")], "smoke", 1, {}, data=photos, results=tmp_path / "results").runs[0]
+    write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
+    code, out, _ = repro("compare", "ten-view/center", "ten-view/ten", "--preset", "smoke")
+    assert code == 0 and "the view it reads" in out and "nothing" not in out
+    assert "top1_error, center and ten" in out and "-1.50 points" in out  # what the made-up run's views differ by
 
 
 def test_no_results_is_one_clear_line(repro: Repro) -> None:
