@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from repro.stats import Interval
+from repro.stats.evidence import IMAGE_REPLICATES
 from repro.stats.intervals import (
     CONFIDENCE,
     OVER_BOTH,
@@ -24,6 +25,7 @@ from repro.stats.intervals import (
     over_seeds,
     ratio,
     sign_flips,
+    t_p,
 )
 from repro.stats.topk import topk_errors
 from repro.stats.verdict import NEGLIGIBLE, TOLERANCE, at_least, of_effect, of_ratio, of_value
@@ -71,7 +73,8 @@ def test_intervals_cover_the_true_effect_in_93_to_97_percent(regime: str) -> Non
     for _ in range(simulations):
         effects = simulated_effects(regime, 10, generator)
         for seeds in covered:
-            interval, _ = hierarchical(effects[:seeds].mean(axis=1), images_part(effects[:seeds]), resamples=499)
+            images = images_part(effects[:IMAGE_REPLICATES])
+            interval, _ = hierarchical(effects[:seeds].mean(axis=1), images, resamples=499)
             covered[seeds] += interval.low <= truth <= interval.high
     assert {seeds: 0.93 <= count / simulations <= 0.97 for seeds, count in covered.items()} == {
         3: True, 5: True, 10: True
@@ -136,6 +139,20 @@ def test_images_widen_the_interval_and_p_agrees_with_it() -> None:
         assert interval.high - interval.low > 0
         if abs(p - 0.05) > 0.01:  # at the very edge the resamples decide one and the sum the other
             assert (p < 0.05) == (interval.low > 0 or interval.high < 0)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_the_interval_is_never_inside_the_t_interval_over_seeds(regime: str, seeds: int) -> None:
+    """It has one more source of variance than the t-interval, so it must not see an effect that the other does not."""
+    generator = np.random.default_rng(13)
+    for _ in range(60):
+        effects = simulated_effects(regime, seeds, generator)
+        over_both, p = hierarchical(effects.mean(axis=1), images_part(effects))
+        plain = over_seeds(effects.mean(axis=1))
+        assert over_both.low <= plain.low
+        assert over_both.high >= plain.high
+        assert p >= t_p(effects.mean(axis=1))
 
 
 def test_the_same_runs_give_the_same_interval() -> None:

@@ -96,17 +96,21 @@ def hierarchical(
     mean over seeds from what their spread allows, as Student's t does; the share of replicates that takes two more
     degrees of freedom is the share of images in the variance, which keeps the coverage at its nominal value when the
     images' part is known and the seeds' is not (the matching prior of the Behrens-Fisher problem; Ghosh and Kim 2001).
-    Without `images` this is the t-interval.
+    Without `images` this is the t-interval. It is never inside the t-interval over seeds, nor p below that of its test:
+    the two more degrees of freedom can take more off an end than a small part of the images adds, and to know more
+    about the sources of the variance must not make us surer than to look at the seeds alone.
     """
     seeds = len(effects)
     assert seeds >= FEWEST_SEEDS, seeds
+    of_seeds, p = over_seeds(effects, confidence=confidence), t_p(effects)
     if images is None or images.variance <= 0:
-        return over_seeds(effects, confidence=confidence), t_p(effects)
+        return of_seeds, p
     mean, error = _mean_and_error(effects)
     draws = _seeds_part(seeds - 1, error, images.variance, resamples)
     replicates = mean + draws + _resampled(images, resamples)
     low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(mean, float(low), float(high), OVER_BOTH), _two_sided(mean, error, seeds - 1, images.variance)
+    low, high = min(float(low), of_seeds.low), max(float(high), of_seeds.high)
+    return Interval(mean, low, high, OVER_BOTH), max(p, _two_sided(mean, error, seeds - 1, images.variance))
 
 
 def _seeds_part(freedom: int, error: float, of_images: float, resamples: int) -> np.ndarray:
