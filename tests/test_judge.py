@@ -39,6 +39,7 @@ def write(
     train: Sequence[float] | None = None,
     epochs_to_target: Sequence[float | None] | None = None,
     top5: Sequence[float] | None = None,
+    diverged: bool = False,
 ) -> None:
     """Finished runs of an arm, seed by seed; None leaves a seed out. The arm's name is its digest too."""
     settings = config.to_dict(presets.preset(preset))
@@ -49,7 +50,7 @@ def write(
         record = {
             "digest": f"{arm:.<12.12}", "seed": seed, "config": settings, "data": {"name": settings["data"]["source"]},
             "epochs": 40, "epochs_to_target": reached, "censored": epochs_to_target is not None and reached is None,
-            "seconds": 100.0 + seed, "images_per_second": 10.0, "diverged": False,
+            "seconds": 100.0 + seed, "images_per_second": 10.0, "diverged": diverged,
             "train_error": train[seed] if train else None,
             "errors": {view: {"top1_error": error, "top5_error": top5[seed] if top5 else error / 2}},
             "provenance": {}, "placement": "cpu",
@@ -309,14 +310,75 @@ def test_a_claim_whose_runs_had_no_target_is_not_evaluated(tmp_path: Path) -> No
     assert "epochs_to_target" in found.reason
 
 
+def write_epochs(results: Path, arm: str, tested: Sequence[Mapping[int, float]], train: float = 20.0) -> None:
+    """The epochs of each seed's run: epoch -> test top-1 error, percent."""
+    for seed, errors in enumerate(tested):
+        lines = [
+            {"epoch": epoch, "train_error": train, "test_top1_error": error} for epoch, error in sorted(errors.items())
+        ]
+        path = store.run_directory(results, f"{arm:.<12}", seed) / "metrics.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+STUCK = {3: 90.0, 6: 90.0, 9: 90.0}  # what a net that learned nothing of ten classes shows
+LEARNING = {3: 60.0, 6: 40.0, 9: 45.0}
+
+
+@pytest.mark.parametrize("metric", ["epochs_to_target", EPOCHS_TO_BEST])
+@pytest.mark.parametrize("dead", ["at chance", "diverged"])
+@pytest.mark.parametrize("side", ["tanh", "relu"])
+def test_a_side_that_did_not_train_is_not_evaluated(tmp_path: Path, metric: str, dead: str, side: str) -> None:
+    """Its first test is its lowest error too, so that it would seem to get there sooner than a net that learns."""
+    claims = [ratio_of(2.0, metric=metric), Claim.worse("tanh", "relu", source="here", measured=PHOTOS)]
+    one = ablation(*claims, Claim.value("tanh", top1=90.0, source="here", measured=PHOTOS), arms=RELU_TANH)
+    for arm in ("relu", "tanh"):
+        if arm == side:
+            never, diverged = [None] * 3, dead == "diverged"
+            write(tmp_path, arm, [90.0] * 3, train=[89.9, 90.0, 91.5], epochs_to_target=never, diverged=diverged)
+            write_epochs(tmp_path, arm, [STUCK] * 3)
+        else:
+            write(tmp_path, arm, [40.0, 41.0, 40.5], train=[20.0] * 3, epochs_to_target=[6.0, 6.5, 6.2])
+            write_epochs(tmp_path, arm, [LEARNING] * 3)
+    found = judge(one, block(one, 3), tmp_path)
+    of_side = [each for each in found if side in (each.arm, each.reference)]
+    assert len(of_side) == (3 if side == "tanh" else 2)
+    for each in of_side:
+        assert each.estimate is not None  # our number is shown all the same
+        assert each.word == "not evaluated"
+        assert f"arm {side} did not train: 3 of 3 runs {'diverged' if dead == 'diverged' else 'ended'}" in each.reason
+    assert [each.holm_p for each in holm(found)] == [None] * len(found)
+
+
+def test_one_run_that_did_not_train_is_censored_and_the_others_count(tmp_path: Path) -> None:
+    one = ablation(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
+    write(tmp_path, "relu", [40.0] * 3, train=[20.0] * 3)
+    write_epochs(tmp_path, "relu", [LEARNING] * 3)
+    write(tmp_path, "tanh", [40.0, 40.0, 90.0], train=[20.0, 20.0, 90.0])
+    write_epochs(tmp_path, "tanh", [LEARNING, LEARNING, STUCK])
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.estimate is not None
+    assert math.isinf(found.estimate.high)
+    assert "1 of 3 pairs censored" in found.estimate.method
+
+
+@pytest.mark.parametrize(("classes", "error", "dead"), [(10, 89.5, True), (10, 88.5, False), (200, 99.0, True)])
+def test_chance_is_that_of_the_classes(tmp_path: Path, classes: int, error: float, dead: bool) -> None:
+    """Also where no training error was asked for: the metrics have that of the batches."""
+    one = ablation(worse())
+    write(tmp_path, "with", [20.0, 20.7, 19.6])
+    write(tmp_path, "without", [error] * 3)
+    write_epochs(tmp_path, "without", [{1: error}] * 3, train=error)
+    records = {(each["digest"], each["seed"]): each for each in store.finished_runs(tmp_path)[0]}
+    for record in records.values():
+        record["config"]["data"]["classes"] = classes
+    assert (only(judge(one, block(one, 3), tmp_path, records)).word == "not evaluated") == dead
+
+
 def test_epochs_to_the_lowest_error_are_read_off_the_epochs(tmp_path: Path) -> None:
     one = ablation(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
     for arm, bests in (("relu", [5, 6, 5]), ("tanh", [10, 12, 10])):
         write(tmp_path, arm, [30.0] * 3)
-        for seed, best in enumerate(bests):
-            lines = [{"epoch": epoch, "test_top1_error": 30.0 + abs(epoch - best)} for epoch in range(1, 21)]
-            path = store.run_directory(tmp_path, f"{arm:.<12}", seed) / "metrics.jsonl"
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_epochs(tmp_path, arm, [{epoch: 30.0 + abs(epoch - best) for epoch in range(1, 21)} for best in bests])
     found = judge(one, block(one, 3), tmp_path)[0]
     assert found.estimate is not None
     assert (found.estimate.mean, found.word) == (pytest.approx(2.0), "reproduced")

@@ -26,6 +26,7 @@ Records = Mapping[tuple[str, int], Mapping[str, Any]]  # (digest, seed) -> a fin
 PLACES = {"top1_error": 1, "top5_error": 5, GAP: 1}  # metrics that have an answer for each image: k
 COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST)
 IMAGE_REPLICATES = 3  # predictions of so many replicates are read: they tell the images' part well enough
+NEAR_CHANCE = 1.0  # points: a net this close to guessing has not learned; classes of unequal size move chance by less
 
 
 class Runs:
@@ -54,6 +55,27 @@ class Runs:
         names = arm.ensemble.of if arm.ensemble else (arm.name,)
         every = (self.record(name, seed) for name in names for seed in range(self.block.seeds))
         return [record for record in every if record is not None]
+
+    def untrained(self, arm: Arm) -> str | None:
+        """In words, where none of the finished runs of an arm learned anything; None where one did, or none is there.
+
+        Learned: did not diverge, and ended more than NEAR_CHANCE below the training error of guessing.
+        """
+        records = self.records(arm)
+        diverged = sum(record["diverged"] for record in records)
+        guessing = sum(not record["diverged"] and self._guesses(record) for record in records)
+        if not records or diverged + guessing < len(records):
+            return None
+        counts = ((diverged, "diverged"), (guessing, f"ended within {NEAR_CHANCE:g} point of chance"))
+        told = " and ".join(f"{count} of {len(records)} runs {what}" for count, what in counts if count)
+        return f"arm {arm.name} did not train: {told}"
+
+    def _guesses(self, record: Mapping[str, Any]) -> bool:
+        error = record["train_error"]
+        if error is None:  # it was not asked for; that of the batches as they were trained on is in the metrics
+            epochs = store.read_metrics(self.results, record["digest"], record["seed"])
+            error = epochs[-1]["train_error"] if epochs else None
+        return error is not None and _at_chance(error, record)
 
     def has_view(self, arms: Iterable[Arm], view: View) -> bool:
         """Whether every finished run of the arms was tested with `view`."""
@@ -210,12 +232,18 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if found and len(known) == len(found) else None
 
 
+def _at_chance(error: float, record: Mapping[str, Any]) -> bool:
+    """Whether a top-1 error, percent, is no better than guessing among the classes of the run."""
+    return error > 100 * (1 - 1 / record["config"]["data"]["classes"]) - NEAR_CHANCE
+
+
 def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | None:
+    epochs = float(record["epochs"])
     if metric == EPOCHS_TO_TARGET:
-        if record["censored"]:
-            return Count(float(record["epochs"]), censored=True)
         reached = record["epochs_to_target"]
-        return None if reached is None else Count(float(reached))
+        if reached is None and not record["censored"]:
+            return None  # it had no target
+        return Count(epochs, censored=True) if reached is None or record["diverged"] else Count(float(reached))
     tested = [
         (epoch["test_top1_error"], epoch["epoch"])
         for epoch in store.read_metrics(results, record["digest"], record["seed"])
@@ -223,6 +251,8 @@ def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | Non
     ]
     if not tested:
         return None
-    _, best = min(tested)
+    lowest, best = min(tested)
+    if record["diverged"] or _at_chance(lowest, record):  # the first of many errors of guessing is no best
+        return Count(epochs, censored=True)
     # lowest at the very end: a longer run might have gone lower still, later
     return Count(float(best), censored=best == tested[-1][1])

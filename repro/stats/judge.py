@@ -56,10 +56,13 @@ def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The same judgements with `holm_p`: their p values adjusted for testing so many claims at once (Holm 1979).
 
     The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it.
+    A claim that was not evaluated (a side did not train) is none of them, whatever its p.
     """
     judgements = list(judgements)
     tested = sorted(
-        (one.effect.p, at) for at, one in enumerate(judgements) if one.claim and one.effect and one.effect.p is not None
+        (one.effect.p, at)
+        for at, one in enumerate(judgements)
+        if one.word != "not evaluated" and one.effect and one.effect.p is not None
     )
     adjusted = 0.0
     for place, (p, at) in enumerate(tested):
@@ -138,6 +141,8 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
     if found.effect.interval is None:
         return dataclasses.replace(blank, effect=found.effect, reason=_missing(runs, arms, metric, view))
     seeds, interval = found.effect.seeds, found.effect.interval
+    if dead := _untrained(runs, arms):
+        return dataclasses.replace(blank, estimate=interval, effect=found.effect, seeds=seeds, reason=dead)
     word, rule = _word(claim, published, interval, seeds)
     needed = None
     if published and found.spread is not None:
@@ -185,6 +190,8 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
             estimate = images_only(values, images, confidence=confidence)
         else:
             estimate = _open(values, RUNS_IN_WORDS[len(values)])
+    if dead := _untrained(runs, [arm]):
+        return dataclasses.replace(blank, estimate=estimate, seeds=len(values), reason=dead)
     if blank.differences:
         word: Word = "not evaluated"
         rule = "an error is bound to its data, evaluation and scale, and these differ"
@@ -356,6 +363,11 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
     if NOT_SAID in measured.text:
         found.append(f"published without its setting ({measured.text})")
     return tuple(found)
+
+
+def _untrained(runs: Runs, arms: Sequence[Arm]) -> str | None:
+    """Why a side says nothing of its recipe: none of its runs learned. Our number is shown all the same."""
+    return next((why for arm in arms if (why := runs.untrained(arm))), None)
 
 
 def _missing(runs: Runs, arms: Sequence[Arm], metric: str, view: View) -> str:
