@@ -19,6 +19,7 @@ EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error 
 EPOCHS_TO_BEST = "epochs_to_best"  # epochs until the run's lowest center-view test error
 GAP = "gap"  # test minus training top-1 error, points
 METRICS = (*ERRORS, EPOCHS_TO_TARGET, EPOCHS_TO_BEST, GAP)
+FEWEST_SEEDS = 3  # pairs of runs that a verdict takes: below, a spread over seeds says next to nothing
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 SEARCH_SEEDS = 1000  # and more: seeds of a search; those of a comparison count from 0
 SECTION = re.compile(r"\d+(\.\d+)*")

@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from repro.ablation import FEWEST_SEEDS
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -50,7 +52,7 @@ class Block:
     arms: Mapping[str, str]  # arm -> digest of its runs; an ensemble arm is not among them
     searches: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # arm -> tried value -> digest
     data_digest: str = ""
-    max_seeds: int | None = None  # of --until-decided: intervals are widened for having looked after every seed
+    max_seeds: int | None = None  # looked at more than once, up to so many seeds: intervals are widened for it
     schema: int = SCHEMA
 
     @property
@@ -188,19 +190,37 @@ def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
 
 
 def write_block(results: Path, block: Block) -> Path:
-    """Remember what was asked. More seeds replace fewer; never fewer more; looks once taken stay on record."""
+    """Remember what was asked. More seeds replace fewer; never fewer more; looks once taken stay on record.
+
+    Looks are `max_seeds`. One look at the seeds that were asked for at first is none of them. More seeds after that
+    are a second look, and `max_seeds` is from then on the largest number that was looked at or announced.
+    """
     path = results / "experiments" / block.experiment / f"{block.name}.json"
     if path.is_file():
         try:
             before = read_block(path)
         except ValueError:
             before = None
-        if before and dict(before.arms) == dict(block.arms):
-            if before.seeds > block.seeds:
-                return path
-            block = replace(block, max_seeds=block.max_seeds or before.max_seeds)
+        if before and not _other_runs(before, block):
+            again = block.seeds > before.seeds and _could_be_judged(results, before)
+            block = replace(block, seeds=max(before.seeds, block.seeds))
+            looks = [before.max_seeds, block.max_seeds, block.seeds if again else None]
+            block = replace(block, max_seeds=max((most for most in looks if most), default=None))
+    if block.max_seeds:
+        block = replace(block, max_seeds=max(block.max_seeds, block.seeds))
     write_json(path, asdict(block))
     return path
+
+
+def _other_runs(before: Block, block: Block) -> bool:
+    """Whether the two have no run in common, so that nobody has seen these; arms that wait for a search may be any."""
+    return bool(before.arms and block.arms) and before.arms.items().isdisjoint(block.arms.items())
+
+
+def _could_be_judged(results: Path, block: Block) -> bool:
+    """Whether an arm has as many finished runs as a verdict takes: whoever asks for more then may have seen one."""
+    arms = block.arms.values()
+    return any(sum(is_finished(results, arm, seed) for seed in range(block.seeds)) >= FEWEST_SEEDS for arm in arms)
 
 
 def read_block(path: Path) -> Block:

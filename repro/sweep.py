@@ -39,8 +39,7 @@ def sweep(
         made = plan.make(experiments, preset, counts, changes, data=machine.data, results=machine.results)
         if made.unprepared:
             raise ValueError("; ".join(made.unprepared))
-        for block in made.blocks:
-            store.write_block(machine.results, replace(block, max_seeds=max_seeds))
+        paths = [store.write_block(machine.results, replace(block, max_seeds=max_seeds)) for block in made.blocks]
         todo = [run for run in made.todo if run.name not in failed]
         if todo:
             jobs = [Job(run.config, run.seed, run.digest, run.views, run.products) for run in todo]
@@ -58,8 +57,8 @@ def sweep(
             return list(failed.values())
         undecided = [
             one.name
-            for one in experiments
-            if counts[one.name] < max_seeds and undecided_claims(one, made, machine, max_seeds)
+            for one, path in zip(experiments, paths, strict=True)
+            if counts[one.name] < max_seeds and undecided_claims(one, store.read_block(path), machine)
         ]
         if not undecided:
             return []
@@ -67,10 +66,8 @@ def sweep(
             counts[name] += 1
 
 
-def undecided_claims(ablation: Ablation, made: plan.Plan, machine: Machine, max_seeds: int) -> bool:
-    """Whether a claim of the experiment is still inconclusive, by intervals that hold at every look."""
+def undecided_claims(ablation: Ablation, block: store.Block, machine: Machine) -> bool:
+    """Whether a claim of the experiment is still inconclusive, by the intervals that a report of the block has."""
     from repro.stats import judge
 
-    block = next(block for block in made.blocks if block.experiment == ablation.name)
-    judgements = judge(ablation, replace(block, max_seeds=max_seeds), machine.results)
-    return any(found.word == "inconclusive" for found in judgements)
+    return any(found.word == "inconclusive" for found in judge(ablation, block, machine.results))

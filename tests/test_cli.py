@@ -259,4 +259,4 @@ def test_until_decided_adds_seeds_up_to_the_most(repro: Repro, tmp_path: Path) -
     block = store.read_block(path)
     assert (block.seeds, block.max_seeds) == (3, 3)  # a verdict takes three, and three are the most
     assert len(list((tmp_path / "results").glob("runs/*/seed-*/run.json"))) == 3 * len(block.arms)
-    assert "looking after every seed" in (tmp_path / "reports" / "overlapping-pooling.md").read_text()
+    assert "more than one look" in (tmp_path / "reports" / "overlapping-pooling.md").read_text()

@@ -576,7 +576,26 @@ def test_looking_after_every_seed_widens_the_interval_as_the_stopping_rule_does(
     assert peeked.estimate is not None
     assert peeked.estimate.low < fixed.estimate.low
     assert peeked.estimate.low == pytest.approx(over_seeds(shift, confidence=1 - peeking_level(20)).low)
-    assert "looking after every seed" in peeked.reason
+    assert "more than one look" in peeked.reason
+
+
+def test_p_is_as_much_larger_as_the_level_of_a_look_is_smaller(tmp_path: Path) -> None:
+    """So that it is below 0.05 where the widened interval excludes none, and Holm's adjustment starts from it."""
+    one = ablation(worse())
+    write(tmp_path, "with", [20.0] * 4)
+    for shift, excludes in (([1.3, 0.4, 0.9, 0.6], False), ([1.3, 1.0, 0.9, 1.2], True)):
+        write(tmp_path, "without", [20.0 + points for points in shift])
+        fixed, peeked = (only(holm(judge(one, block(one, 4, **looks), tmp_path))) for looks in ({}, {"max_seeds": 20}))
+        assert fixed.effect is not None
+        assert peeked.effect is not None
+        assert fixed.effect.p is not None
+        assert peeked.effect.p == peeked.holm_p == pytest.approx(fixed.effect.p * 0.05 / peeking_level(20))
+        assert fixed.effect.p < 0.05
+        assert (peeked.effect.p < 0.05) == excludes
+        assert peeked.estimate is not None
+        assert (peeked.estimate.low > 0) == excludes
+    write(tmp_path, "without", [20.1, 19.9, 20.2, 19.8])
+    assert only(holm(judge(one, block(one, 4, max_seeds=20), tmp_path))).holm_p == 1.0  # and never above 1
 
 
 def test_seeds_needed_come_from_the_spread_seen(tmp_path: Path) -> None:

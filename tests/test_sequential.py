@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from repro.ablation import FEWEST_SEEDS
 from repro.stats import most_seeds, peeking_level, seeds_needed
 from repro.stats.intervals import over_seeds
-from repro.stats.sequential import FIRST_LOOK, _power
+from repro.stats.sequential import _power
 from repro.stats.verdict import of_effect
 
 SIMULATIONS = 2000
@@ -30,7 +31,7 @@ def until_decided(effects: np.ndarray, claimed: float, max_seeds: int) -> tuple[
     """
     words, ends, used = [], [], 0
     for row in effects.tolist():
-        for seeds in range(FIRST_LOOK, max_seeds + 1):
+        for seeds in range(FEWEST_SEEDS, max_seeds + 1):
             interval = over_seeds(row[:seeds], confidence=1 - peeking_level(max_seeds))
             word, _ = of_effect(interval, claimed, seeds)
             if word != "inconclusive":
@@ -61,6 +62,15 @@ def test_a_fixed_interval_would_not_survive_peeking() -> None:
     """What the wider boundary is for: looking at p < 0.05 after every seed finds effects that are not there."""
     found = p_values(simulated(0.0, 0.4, 20, 3), range(3, 21)).min(axis=0) < 0.05
     assert np.mean(found) > 0.12
+
+
+def test_more_seeds_by_hand_cost_little_more_than_the_first_look() -> None:
+    """A verdict at 3 seeds, another at 5, another at 10: the first at 95%, the others as wide as their block says."""
+    p = p_values(simulated(0.0, 0.4, 10, 6), range(3, 11))[[0, 2, 7]]
+    plain = (p < 0.05).any(axis=0)
+    widened = (p[0] < 0.05) | (p[1] < peeking_level(5)) | (p[2] < peeking_level(10))
+    assert np.mean(plain) > 0.10
+    assert np.mean(widened) < 0.085
 
 
 @pytest.mark.parametrize("looks", [3, 6, 20])

@@ -137,6 +137,53 @@ def test_fewer_seeds_never_replace_more(tmp_path: Path) -> None:
     assert store.read_block(path).seeds == 2
 
 
+ARMS = {"with-lrn": "aaaaaaaaaaaa", "no-lrn": "bbbbbbbbbbbb"}
+
+
+def asked(results: Path, *blocks: tuple[int, int | None], arms: dict[str, str] = ARMS) -> tuple[int, int | None]:
+    """Seeds and max_seeds on record after blocks of (seeds, max_seeds) were asked for one after the other."""
+    for seeds, max_seeds in blocks:
+        path = store.write_block(results, Block("lrn-ablation", "smoke", {}, seeds, arms, max_seeds=max_seeds))
+    read = store.read_block(path)
+    return read.seeds, read.max_seeds
+
+
+@pytest.mark.parametrize(
+    ("before", "then", "on_record"),
+    [
+        ((3, None), (3, None), (3, None)),  # one look, taken again
+        ((3, None), (10, None), (10, 10)),  # more seeds after a verdict
+        ((10, None), (3, None), (10, None)),
+        ((5, None), (3, 20), (5, 20)),  # --until-decided from fewer seeds than there are
+        ((5, 30), (20, 4), (20, 30)),
+        ((3, 4), (20, None), (20, 20)),
+        ((4, 20), (4, None), (4, 20)),
+        ((2, None), (5, None), (5, None)),  # two seeds have no verdict: the five are the first look
+    ],
+)
+def test_looks_once_taken_stay_on_record(
+    tmp_path: Path, before: tuple[int, int | None], then: tuple[int, int | None], on_record: tuple[int, int | None]
+) -> None:
+    for seed in range(before[0]):
+        store.write_run(tmp_path, record(seed=seed))
+    assert asked(tmp_path, before, then) == on_record
+
+
+def test_seeds_that_were_never_finished_were_never_looked_at(tmp_path: Path) -> None:
+    for seed in range(2):
+        store.write_run(tmp_path, record(seed=seed))
+    assert asked(tmp_path, (3, None), (10, None)) == (10, None)
+
+
+def test_looks_outlive_a_search_and_a_new_arm_but_not_other_runs(tmp_path: Path) -> None:
+    for seed in range(3):
+        store.write_run(tmp_path, record(seed=seed))
+    assert asked(tmp_path, (3, None)) == (3, None)
+    assert asked(tmp_path, (5, None), arms={}) == (5, 5)  # a search is open again, and its arms are not known
+    assert asked(tmp_path, (5, None), arms={**ARMS, "third": "cccccccccccc"}) == (5, 5)
+    assert asked(tmp_path, (3, None), arms={"with-lrn": "dddddddddddd"}) == (3, None)
+
+
 def test_changes_make_another_block(tmp_path: Path) -> None:
     plain = Block("lrn-ablation", "smoke", {}, 1, {})
     changed = Block("lrn-ablation", "smoke", {"optim.batch_size": 64}, 1, {})

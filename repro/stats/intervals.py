@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from repro.ablation import FEWEST_SEEDS
 from repro.stats.values import Interval
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ CONFIDENCE = 0.95
 RESAMPLES = 1999  # of images; moments are matched, so that an end is known to about 2% of the half-width
 FLIPS = 9999  # sign flips of the permutation test, where all are too many
 GENERATOR_SEED = 2012  # fixed: the same runs give the same interval
-FEWEST_SEEDS = 3  # below, a spread over seeds says next to nothing (a t-interval of two is 13 standard errors wide)
 RUNS_IN_WORDS = {1: "one run per arm", 2: "two runs per arm"}
 
 OVER_BOTH = "hierarchical bootstrap over seeds and images"

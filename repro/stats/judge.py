@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.ablation import EPOCHS_TO_TARGET, Ablation, Arm, Claim, Measured, View
+from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, Ablation, Arm, Claim, Measured, View
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
-from repro.stats.sequential import peeking_level, seeds_needed
+from repro.stats.sequential import ALPHA, peeking_level, seeds_needed
 from repro.stats.values import GAP, Effect, Interval, Judgement, Unit, Word
 from repro.store import Block
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REDUCED = ("smoke", "cifar10", "tiny")  # presets that end so are smaller networks than any that was published
 NOT_SAID = "not said"  # in the words of a Measured: the source does not say what a number was measured on
 UNITS: dict[str, Unit] = {"value": "percent", "ratio": "times"}
+CONFIDENCE = 1 - ALPHA  # of a single look
 MANY_RUNS = 8  # from here on the interquartile mean leaves out something: two runs at each end
 
 
@@ -39,11 +40,11 @@ def judge(ablation: Ablation, block: Block, results: Path, records: Records | No
     effect of every other arm against the first, which no claim names.
 
     Reads the finished runs of the block; `records` saves reading their records again where the caller has them.
-    Partial blocks are fine: seeds count that both arms have. Where the block was run with `--until-decided`, intervals
-    are wide enough to hold after every seed up to its `max_seeds`.
+    Partial blocks are fine: seeds count that both arms have. Where the block was looked at more than once, intervals
+    are wide enough to hold after every seed up to its `max_seeds`, and p is larger in proportion.
     """
     runs = Runs(ablation, block, results, records)
-    confidence = 0.95 if block.max_seeds is None else 1 - peeking_level(block.max_seeds)
+    confidence = CONFIDENCE if block.max_seeds is None else 1 - peeking_level(block.max_seeds)
     claims = ablation.claims_at(block.preset)
     return [
         _judge_claim(runs, claim, metric, published, confidence)
@@ -175,7 +176,7 @@ def _word(claim: Claim, published: float | None, interval: Interval, seeds: int)
 def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: float, confidence: float) -> Judgement:
     """The mean error of an arm against a published one. Bound to its data, evaluation and scale: else not evaluated."""
     from repro.stats import verdict
-    from repro.stats.intervals import FEWEST_SEEDS, RUNS_IN_WORDS, images_only, over_seeds
+    from repro.stats.intervals import RUNS_IN_WORDS, images_only, over_seeds
 
     group, half = _group(arm), _tuned(arm)
     values = list(runs.numbers(arm, blank.metric, view, group=group, half=half).values())
@@ -244,7 +245,7 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
         one, two = (runs.wrong(side, metric, view, seed, group=group, half=half) for side in (arm, reference))
         if one is not None and two is not None and len(one[0]) == len(two[0]) and (one[0] == two[0]).all():
             both.append((one, two))
-    many = len(paired) >= intervals.FEWEST_SEEDS
+    many = len(paired) >= FEWEST_SEEDS
     images = _images([(one[0], 100 * (one[1] - two[1])) for one, two in both], whole=not many)
     p = None
     if many:
@@ -260,7 +261,7 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
         interval=interval,
         t_interval=intervals.over_seeds(points, confidence=confidence) if several else None,
         one_pair=intervals.one_more(points) if many else None,
-        p=p,
+        p=_for_looks(p, confidence),
         permutation_p=flips if several else None,
         permutation_p_smallest=smallest if several else None,
         probability_of_improvement=intervals.improvement([*ours.values()], [*theirs.values()]) if several else None,
@@ -287,12 +288,17 @@ def _ratio(runs: Runs, arm: Arm, reference: Arm, metric: str, confidence: float)
     effect = dataclasses.replace(
         plain,
         interval=interval,
-        p=p,
+        p=_for_looks(p, confidence),
         permutation_p=flips,
         permutation_p_smallest=smallest,
         probability_of_improvement=_sooner(ours.values(), theirs.values()) if len(logs) > 1 and whole else None,
     )
     return _Found(effect, _spread(logs) if whole else None, 0.0)
+
+
+def _for_looks(p: float | None, confidence: float) -> float | None:
+    """p on the scale on which 0.05 is the level of this look: below it where the widened interval excludes none."""
+    return None if p is None else min(1.0, p * ((1 - CONFIDENCE) / (1 - confidence)))
 
 
 def _sooner(arm: Iterable[Count], reference: Iterable[Count]) -> float:
@@ -388,8 +394,8 @@ def _reason(blank: Judgement, interval: Interval, seeds: int, rule: str, confide
     unit = {"points": " points", "percent": "%", "times": " times"}[blank.unit]
     sign = "+" if blank.unit == "points" else ""
     numbers = f"{interval.mean:{sign}.2f}{unit} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}], n = {seeds}"
-    if confidence != 0.95:
-        numbers += ", widened for looking after every seed"
+    if confidence != CONFIDENCE:
+        numbers += ", widened for more than one look"
     if blank.published is None:
         against = "published: larger" if claim.kind == "overfits" else "published: worse"
     else:

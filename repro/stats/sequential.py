@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from repro.ablation import FEWEST_SEEDS
+
 ALPHA = 0.05
 POWER = 0.8
-FIRST_LOOK = 3  # seeds; repro.stats.intervals.FEWEST_SEEDS
 MOST_SEEDS = 10_000  # beyond, "no number of seeds" is the better answer
 PATHS = 40_000  # simulated sequences behind the boundary: its error rate is known to 0.1%
 
@@ -28,7 +29,7 @@ def seeds_needed(
         raise ValueError(f"seeds_needed: spread {spread} and images {images} must be zero or more")
     if _power(MOST_SEEDS, spread, claimed, alpha, images) < power:
         return None
-    few, enough = FIRST_LOOK - 1, FIRST_LOOK
+    few, enough = FEWEST_SEEDS - 1, FEWEST_SEEDS
     while _power(enough, spread, claimed, alpha, images) < power:
         few, enough = enough, 2 * enough
     while enough - few > 1:
@@ -67,19 +68,19 @@ def peeking_level(max_seeds: int, alpha: float = ALPHA) -> float:
     import numpy as np
     from scipy.special import ndtri, stdtr
 
-    if max_seeds < FIRST_LOOK:
-        raise ValueError(f"--max-seeds {max_seeds}: a verdict takes {FIRST_LOOK} seeds; give at least {FIRST_LOOK}")
+    if max_seeds < FEWEST_SEEDS:
+        raise ValueError(f"--max-seeds {max_seeds}: a verdict takes {FEWEST_SEEDS} seeds; give at least {FEWEST_SEEDS}")
     effects = np.random.default_rng(2012).standard_normal((PATHS, max_seeds))
     seeds = np.arange(1, max_seeds + 1)
     mean = effects.cumsum(axis=1) / seeds
     squares = (effects**2).cumsum(axis=1)
-    looks = slice(FIRST_LOOK - 1, None)
+    looks = slice(FEWEST_SEEDS - 1, None)
     spread = np.sqrt((squares - seeds * mean**2)[:, looks] / (seeds - 1)[looks])
     size = np.abs(mean[:, looks]) / spread * np.sqrt(seeds[looks])
     # a t below the normal quantile has p > alpha at any degrees of freedom, and the answer is at most alpha
     path, look = np.nonzero(size > -ndtri(alpha / 2))
     p = np.ones(PATHS)
-    np.minimum.at(p, path, 2 * stdtr(look + FIRST_LOOK - 1.0, -size[path, look]))
+    np.minimum.at(p, path, 2 * stdtr(look + FEWEST_SEEDS - 1.0, -size[path, look]))
     return float(np.quantile(p, alpha))
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 
-from repro.stats.intervals import FEWEST_SEEDS, RUNS_IN_WORDS
+from repro.ablation import FEWEST_SEEDS
+from repro.stats.intervals import RUNS_IN_WORDS
 from repro.stats.values import Interval, Word
 
 NEGLIGIBLE = 0.5  # points: what two runs of one recipe differ by (2012 run notes: 0.3 to 0.5 of top-1 error)
