@@ -75,7 +75,7 @@ class Runs:
         if error is None:  # it was not asked for; that of the batches as they were trained on is in the metrics
             epochs = store.read_metrics(self.results, record["digest"], record["seed"])
             error = epochs[-1]["train_error"] if epochs else None
-        return error is not None and _at_chance(error, record)
+        return error is not None and _at_chance(float(error), record)
 
     def has_view(self, arms: Iterable[Arm], view: View) -> bool:
         """Whether every finished run of the arms was tested with `view`."""
@@ -234,7 +234,8 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _at_chance(error: float, record: Mapping[str, Any]) -> bool:
     """Whether a top-1 error, percent, is no better than guessing among the classes of the run."""
-    return error > 100 * (1 - 1 / record["config"]["data"]["classes"]) - NEAR_CHANCE
+    classes = int(record["config"]["data"]["classes"])
+    return error > 100 * (1 - 1 / classes) - NEAR_CHANCE
 
 
 def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | None:
@@ -244,15 +245,17 @@ def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | Non
         if reached is None and not record["censored"]:
             return None  # it had no target
         return Count(epochs, censored=True) if reached is None or record["diverged"] else Count(float(reached))
-    tested = [
-        (epoch["test_top1_error"], epoch["epoch"])
+    tested = {
+        float(epoch["epoch"]): float(epoch["test_top1_error"])
         for epoch in store.read_metrics(results, record["digest"], record["seed"])
         if epoch.get("test_top1_error") is not None
-    ]
+    }
     if not tested:
         return None
-    lowest, best = min(tested)
+    lowest, best = min((error, epoch) for epoch, error in tested.items())
     if record["diverged"] or _at_chance(lowest, record):  # the first of many errors of guessing is no best
         return Count(epochs, censored=True)
+    before = max((epoch for epoch in tested if epoch < best), default=0.0)
+    after = min((epoch for epoch in tested if epoch > best), default=math.inf)
     # lowest at the very end: a longer run might have gone lower still, later
-    return Count(float(best), censored=best == tested[-1][1])
+    return Count(best, censored=math.isinf(after), between=(before, after))

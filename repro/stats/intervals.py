@@ -164,12 +164,16 @@ def one_more(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Inte
 
 def t_p(values: Sequence[float]) -> float:
     """Two-sided p of a mean of zero, by the t-test over seeds."""
+    return _two_sided_t(*_mean_and_error(values), len(values) - 1)
+
+
+def _two_sided_t(mean: float, error: float, freedom: int) -> float:
+    """Two-sided p of a mean of zero with this standard error, by Student's t."""
     from scipy.special import stdtr
 
-    mean, error = _mean_and_error(values)
     if error == 0:
         return 1.0 if mean == 0 else 0.0
-    return 2 * float(stdtr(len(values) - 1.0, -abs(mean) / error))
+    return 2 * float(stdtr(float(freedom), -abs(mean) / error))
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -244,28 +248,51 @@ class Count:
 
     epochs: float
     censored: bool = False
+    between: tuple[float, float] | None = None  # epochs of the tests before and after, where it is read off tests
 
 
 def ratio(pairs: Sequence[tuple[Count, Count]], *, confidence: float = CONFIDENCE) -> tuple[Interval, float | None]:
     """Interval for how many times the epochs of the reference an arm needs, and the two-sided p of equal times.
 
-    A t-interval on the paired log-ratios. A censored arm makes its pair's ratio a lower bound, a censored reference an
-    upper bound: the lower end is then taken over the lower bounds and the upper end over the upper ones, which can
-    only widen it; an end that some pair leaves open is open. The mean is that of the lower bounds where arms are
-    censored, and p is then of the direction that censoring cannot make up, or None. Needs three pairs; fewer give the
-    mean and no ends.
+    A t-interval on the paired log-ratios. A time that is read off tests lies anywhere between the tests beside it: each
+    end holds what it would be with any such times, since the mean moves by at most the mean of what single logs may be
+    off, and the root of the sum of squares by at most theirs (the triangle inequality).
+
+    A censored arm makes its pair's ratio a lower bound, a censored reference an upper bound: the lower end is then
+    taken over the lower bounds and the upper end over the upper ones, and an end that some pair leaves open is open.
+    Bounds spread otherwise than the times would have, so such an end is approximate, and there is no p. The mean is
+    that of the lower bounds where arms are censored. Needs three pairs; fewer give the mean and no ends.
     """
     n = len(pairs)
     logs = [math.log(arm.epochs / reference.epochs) for arm, reference in pairs]
     mean = math.fsum(logs) / n
-    low_open = any(reference.censored for _, reference in pairs)
-    high_open = any(arm.censored for arm, _ in pairs)
-    note = f", {sum(arm.censored or reference.censored for arm, reference in pairs)} of {n} pairs censored"
-    note = note if low_open or high_open else ""
+    censored = sum(arm.censored or reference.censored for arm, reference in pairs)
+    note = f", {censored} of {n} pairs censored" if censored else ""
     if n < FEWEST_SEEDS:
         return Interval(math.exp(mean), 0.0, math.inf, f"no interval, {RUNS_IN_WORDS[n]}{note}"), None
-    half = _t_quantile(confidence, n - 1) * _mean_and_error(logs)[1]
-    low = 0.0 if low_open else math.exp(mean - half)
-    high = math.inf if high_open else math.exp(mean + half)
-    made_up = (low_open and mean > 0) or (high_open and mean < 0) or (low_open and high_open)
-    return Interval(math.exp(mean), low, high, f"t over seeds of log-ratios{note}"), None if made_up else t_p(logs)
+    offs = [_off(arm, reference) for arm, reference in pairs]
+    below, above = (math.fsum(off) / n for off in zip(*offs, strict=True))
+    known = [max((one for one in off if one < math.inf), default=0.0) for off in offs]
+    error = _mean_and_error(logs)[1] + math.hypot(*known) / math.sqrt(n * (n - 1))
+    half = _t_quantile(confidence, n - 1) * error
+    low, high = math.exp(mean - below - half), math.exp(mean + above + half)
+    interval = Interval(math.exp(mean), low, high, f"t over seeds of log-ratios{note}")
+    if censored or math.isinf(below) or math.isinf(above):
+        return interval, None
+    nearest = mean - below if mean > 0 else -mean - above  # to equal times, of the means that are possible
+    return interval, _two_sided_t(max(nearest, 0.0), error, n - 1)
+
+
+def _off(arm: Count, reference: Count) -> tuple[float, float]:
+    """How far below and above its number the log-ratio of a pair may be; infinite where nothing bounds it."""
+    (arm_below, arm_above), (reference_below, reference_above) = _off_in_time(arm), _off_in_time(reference)
+    return arm_below + reference_above, arm_above + reference_below
+
+
+def _off_in_time(count: Count) -> tuple[float, float]:
+    """The same of one run's log time. Before the first test the time may be anything down to 0."""
+    low, high = count.between or (count.epochs, count.epochs)
+    return (
+        math.log(count.epochs / low) if low > 0 else math.inf,
+        math.inf if count.censored else math.log(high / count.epochs),
+    )

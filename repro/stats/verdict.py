@@ -24,7 +24,8 @@ def too_few(seeds: int) -> tuple[Word, str] | None:
 
 def of_effect(interval: Interval, published: float | None, seeds: int) -> tuple[Word, str]:
     """An effect in points against a published one, or against a direction (above zero) where `published` is None."""
-    return too_few(seeds) or _of_line(interval.mean, interval.low, interval.high, published, NEGLIGIBLE, "0")
+    most = 2 * abs(published or 0.0)
+    return too_few(seeds) or _of_line(interval.mean, interval.low, interval.high, published, NEGLIGIBLE, "0", most)
 
 
 def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
@@ -49,7 +50,9 @@ def of_ratio(interval: Interval, published: float, seeds: int) -> tuple[Word, st
     if few := too_few(seeds):
         return few
     low = math.log(interval.low) if interval.low > 0 else -math.inf
-    return _of_line(math.log(interval.mean), low, math.log(interval.high), math.log(published), 0.0, "1")
+    size = math.log(published)
+    most = abs(size) + math.log(2)  # twice as many times; twice the log would be the square
+    return _of_line(math.log(interval.mean), low, math.log(interval.high), size, 0.0, "1", most)
 
 
 def of_value(interval: Interval, published: float, metric: str, seeds: int) -> tuple[Word, str]:
@@ -72,8 +75,9 @@ def _turned(mean: float, low: float, high: float, published: float | None) -> tu
 
 
 def _of_line(
-    mean: float, low: float, high: float, published: float | None, negligible: float, zero: str
+    mean: float, low: float, high: float, published: float | None, negligible: float, zero: str, most: float
 ) -> tuple[Word, str]:
+    """The rule of docs/verdicts.md on a line; `most` is the largest middle, turned, that is of the published size."""
     if published == 0:
         return _of_none(low, high, negligible)
     mean, low, high = _turned(mean, low, high, published)
@@ -91,7 +95,7 @@ def _of_line(
             return "same direction", f"the interval excludes {zero} and the published number"
         if math.isinf(high):
             return "same direction", f"the interval excludes {zero} but has no upper end"
-        if mean > 2 * size:
+        if mean > most:
             return "same direction", f"the interval excludes {zero} but its middle is over twice the published number"
         return "reproduced", f"the interval excludes {zero} and holds the published number"
     if high < size:
