@@ -41,7 +41,7 @@ ablation = Ablation(
             measured=paper.VALIDATION_2012,
             runs=paper.runs("148", "145"),
         ),
-        Claim.effect(
+        Claim.no_effect(
             "conv1-only",
             "with-lrn",
             top1=-0.04,

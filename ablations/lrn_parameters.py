@@ -33,7 +33,7 @@ ablation = Ablation(
         ),
     ],
     claims=[
-        Claim.effect(
+        Claim.no_effect(
             "k-1", "as-published", top1=-0.14, top5=0.15,
             source=paper.notes("131", "135"), measured=paper.VALIDATION_2012, runs=paper.runs("131", "135"),
         ),

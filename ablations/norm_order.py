@@ -36,7 +36,7 @@ ablation = Ablation(
         Arm("as-166", {SECOND: NORM_RELU_POOL}, note="run 166: the normalization of layer 2 below its ReLU"),
     ],
     claims=[
-        Claim.effect(
+        Claim.no_effect(
             "as-145", "relu-pool-norm", top1=-0.11, top5=-0.14,
             source=paper.notes("131", "120-2012"), measured=paper.VALIDATION_2012,
             runs=paper.runs("131", "120-2012"),

@@ -27,7 +27,7 @@ ablation = Ablation(
             "batch-everywhere", "lrn", top1=-0.8, top5=-0.4,
             source=paper.MATCONVNET, measured=paper.VALIDATION_2012_CENTER,
         ),
-        Claim.effect("none", "lrn", top1=-0.1, source=paper.CAFFENET128, measured=paper.SMALL_2012),
+        Claim.no_effect("none", "lrn", top1=-0.1, source=paper.CAFFENET128, measured=paper.SMALL_2012),
     ],
     confounds=[
         "learning rate, initial weights and dropout are those that the paper tuned without batch normalization",

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 from repro.suggest import did_you_mean
 
 View = Literal["center", "flips", "ten", "dense"]
-Kind = Literal["effect", "at_least", "ratio", "value", "overfits"]
+Kind = Literal["effect", "no_effect", "at_least", "ratio", "value", "overfits"]
 Product = Literal["kernels", "neighbors"]
 
 ERRORS = ("top1_error", "top5_error", "train_error")  # percent
@@ -70,6 +70,21 @@ class Claim:
     ) -> Claim:
         """The error of `arm` is so many points above that of `reference` (negative: below)."""
         return cls("effect", arm, reference, _given(top1, top5, train), source, measured, runs)
+
+    @classmethod
+    def no_effect(
+        cls,
+        arm: str,
+        reference: str,
+        *,
+        top1: float | None = None,
+        top5: float | None = None,
+        source: str,
+        measured: Measured,
+        runs: tuple[str, ...] = (),
+    ) -> Claim:
+        """The errors of `arm` and `reference` differ by noise; the numbers are what single runs happened to show."""
+        return cls("no_effect", arm, reference, _given(top1, top5, None), source, measured, runs)
 
     @classmethod
     def at_least(

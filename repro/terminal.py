@@ -79,6 +79,7 @@ def _number(kind: str, metric: str, value: float | None) -> str:
         "ratio": f"{value:g} times the epochs",
         "value": f"{value:g}%",
         "at_least": f"at least {value:+g} points",
+        "no_effect": f"no difference beyond noise ({value:+g} points)",
     }.get(kind, f"{value:+g} points")
     return shown if kind == "ratio" else f"{metric} {shown}"
 

@@ -245,6 +245,25 @@ def test_a_direction_gets_no_further_than_same_direction(tmp_path: Path) -> None
     assert (found.word, found.published, found.seeds_needed) == ("same direction", None, None)
 
 
+@pytest.mark.parametrize(
+    ("shift", "word"),
+    [
+        ([0.02, 0.025, 0.015], "reproduced"),  # not the published direction, and as small
+        ([-0.04, -0.05, -0.03], "reproduced"),
+        ([0.9, 1.0, 0.95], "contradicted"),
+        ([-0.9, -1.0, -0.95], "contradicted"),
+        ([1.5, -1.0, 0.4], "inconclusive"),
+    ],
+)
+def test_no_difference_beyond_noise_is_judged_by_equivalence(tmp_path: Path, shift: list[float], word: str) -> None:
+    one = ablation(Claim.no_effect("without", "with", top1=-0.04, source="here", measured=PHOTOS))
+    write(tmp_path, "with", [20.0] * 3)
+    write(tmp_path, "without", [20.0 + points for points in shift])
+    found = only(judge(one, block(one, 3), tmp_path))
+    assert (found.word, found.published, found.seeds_needed) == (word, -0.04, None)
+    assert "published: no difference beyond noise (-0.04 points)" in found.reason
+
+
 # --- other kinds ----------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from repro import Ablation, Arm, Claim, Search, config, paper, presets, registry, report, stats, store
 from repro.report import contents, pictures, tables, words
 from repro.report.gather import Score, gather
+from repro.terminal import claim_text
 
 LEVELS = {"with-lrn": 30.0, "no-lrn": 33.0, "conv1-only": 31.0, "conv2-only": 32.0}
 
@@ -351,6 +352,12 @@ def test_run_notes_are_differences_of_runs() -> None:
     )
     assert Score(RACE, claim, "top1_error").noted == pytest.approx(42.0340 - 40.6640)
     assert Score(RACE, claim, "top5_error").noted == pytest.approx(19.3620 - 18.2100)
+
+
+def test_noise_is_shown_with_its_number_and_not_as_an_effect() -> None:
+    claim = Claim.no_effect("a", "b", top1=-0.04, source="s", measured=paper.VALIDATION_2012)
+    assert words.published(claim, "top1_error") == f"no difference ({words.MINUS}0.04 points)"
+    assert "no difference beyond noise (-0.04 points)" in claim_text(claim)
 
 
 @pytest.mark.parametrize(

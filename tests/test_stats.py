@@ -28,7 +28,7 @@ from repro.stats.intervals import (
     t_p,
 )
 from repro.stats.topk import topk_errors
-from repro.stats.verdict import NEGLIGIBLE, TOLERANCE, at_least, of_effect, of_ratio, of_value
+from repro.stats.verdict import NEGLIGIBLE, TOLERANCE, at_least, of_effect, of_none, of_ratio, of_value
 
 # --- coverage -------------------------------------------------------------------------------------------------------
 
@@ -475,6 +475,7 @@ def test_fewer_than_three_seeds_are_inconclusive_whatever_they_show(seeds: int) 
     for word, why in (
         of_effect(interval(1.3, 1.5), 1.4, seeds),
         at_least(interval(1.3, 1.5), 1.0, seeds),
+        of_none(interval(-0.1, 0.1), seeds),
         of_ratio(interval(5.0, 7.0), 6.0, seeds),
         of_value(interval(40.6, 40.8), 40.7, "top1_error", seeds),
     ):

@@ -95,7 +95,8 @@ def published(claim: Claim, name: str) -> str:
     if value is None:
         return "larger" if claim.kind == "overfits" else "worse"
     digits = 1 if round(value, 1) == round(value, 6) else 2  # as printed: 1.4, and -0.04 of the run notes
-    return f"{'over ' if claim.kind == 'at_least' else ''}{quantity(value, unit, digits)}"
+    shown = quantity(value, unit, digits)
+    return {"at_least": f"over {shown}", "no_effect": f"no difference ({shown})"}.get(claim.kind, shown)
 
 
 def changes(values: Mapping[str, Any]) -> str:

@@ -146,7 +146,7 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
         return dataclasses.replace(blank, estimate=interval, effect=found.effect, seeds=seeds, reason=dead)
     word, rule = _word(claim, published, interval, seeds)
     needed = None
-    if published and found.spread is not None:
+    if published and found.spread is not None and claim.kind != "no_effect":  # noise is not to be told from none
         claimed = math.log(published) if unit == "times" else published
         needed = seeds_needed(found.spread, claimed, images=found.of_images) if claimed else None
     return dataclasses.replace(
@@ -164,6 +164,8 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
 def _word(claim: Claim, published: float | None, interval: Interval, seeds: int) -> tuple[Word, str]:
     from repro.stats import verdict
 
+    if claim.kind == "no_effect":
+        return verdict.of_none(interval, seeds)
     if claim.kind == "at_least":
         assert published is not None
         return verdict.at_least(interval, published, seeds)
@@ -398,6 +400,8 @@ def _reason(blank: Judgement, interval: Interval, seeds: int, rule: str, confide
         numbers += ", widened for more than one look"
     if blank.published is None:
         against = "published: larger" if claim.kind == "overfits" else "published: worse"
+    elif claim.kind == "no_effect":
+        against = f"published: no difference beyond noise ({blank.published:+g}{unit})"
     else:
         against = f"published: {'at least ' if claim.kind == 'at_least' else ''}{blank.published:{sign}g}{unit}"
     where = ""

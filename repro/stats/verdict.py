@@ -28,6 +28,11 @@ def of_effect(interval: Interval, published: float | None, seeds: int) -> tuple[
     return too_few(seeds) or _of_line(interval.mean, interval.low, interval.high, published, NEGLIGIBLE, "0", most)
 
 
+def of_none(interval: Interval, seeds: int) -> tuple[Word, str]:
+    """An effect in points against "no difference beyond noise": equivalence within NEGLIGIBLE."""
+    return too_few(seeds) or _of_none(interval.low, interval.high, NEGLIGIBLE)
+
+
 def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
     """An effect in points against "at least so many points"; a negative bound means "at least so many below"."""
     if few := too_few(seeds):
