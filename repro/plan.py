@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median, stdev
-from typing import Any
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.ablation import EPOCHS_TO_TARGET, Ablation, Arm, Product, Search, View
+from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, Ablation, Arm, Product, Search, View
 from repro.config import Config, digest, from_dict, override
 from repro.data.manifest import Manifest, find, key, missing
 from repro.presets import preset
 from repro.store import Block
 from repro.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from repro.stats import Judgement
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
 PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
@@ -239,15 +242,13 @@ def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[di
     """For every claim of the plan: seeds so far, and those that tell its effect from zero at 80% power, `needed` by one
     look at the end and `max_seeds` by a look after every seed (None: too few runs are finished to know the spread, the
     claim names no number, or no number of seeds is enough)."""
-    from repro.stats import judge, most_seeds
+    from repro.stats import judge
 
     rows = []
     for ablation, block in zip(experiments, plan.blocks, strict=True):
         for found in judge(ablation, block, results):
             if found.claim is None:
                 continue
-            points = [effect for _, effect in found.effect.by_seed] if found.effect and found.unit == "points" else []
-            known = found.seeds_needed is not None and len(points) > 2
             rows.append(
                 {
                     "experiment": ablation.name,
@@ -255,10 +256,21 @@ def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[di
                     "metric": found.metric,
                     "seeds": found.seeds,
                     "needed": found.seeds_needed,
-                    "max_seeds": most_seeds(stdev(points), found.published) if known and found.published else None,
+                    "max_seeds": _max_seeds(found),
                 }
             )
     return rows
+
+
+def _max_seeds(found: Judgement) -> int | None:
+    from repro.stats import most_seeds
+
+    effect = found.effect
+    if not (found.seeds_needed and found.published and effect and effect.spread is not None):
+        return None
+    if found.unit != "points" or found.seeds < FEWEST_SEEDS:
+        return None
+    return most_seeds(effect.spread, found.published, images=effect.of_images)
 
 
 def cost(plan: Plan, *, data: Path, results: Path) -> Cost:

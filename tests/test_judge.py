@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro import config, paper, presets, store
+from repro import config, paper, plan, presets, store
 from repro.ablation import EPOCHS_TO_BEST, Ablation, Arm, Claim, Ensemble, Measured, View
 from repro.stats import Judgement, arm_summary, holm, judge, peeking_level
 from repro.stats.intervals import over_seeds
@@ -627,6 +627,23 @@ def test_seeds_needed_come_from_the_spread_seen(tmp_path: Path) -> None:
     assert found.word == "inconclusive"
     assert found.seeds_needed is not None
     assert found.seeds_needed > 10
+
+
+def test_the_plan_counts_the_images_in_both_numbers_of_seeds(tmp_path: Path) -> None:
+    """Each arm is wrong on images of its own: other images would move the effect by 2 points, whatever the seeds."""
+    one = ablation(worse(top1=6.5))
+    for arm, start in (("with", 0), ("without", 200)):
+        errors = []
+        for seed, more in enumerate((0, 40, 80)):
+            wrong = np.zeros(1000, dtype=bool)
+            wrong[start : start + 200] = True
+            wrong[900 : 900 + (more if arm == "without" else 0)] = True
+            errors.append(100 * wrong.mean())
+            write_predictions(tmp_path, arm, seed, wrong)
+        write(tmp_path, arm, errors)
+    (row,) = plan.power([one], plan.Plan((block(one, 3),), (), (), ()), tmp_path)
+    assert row["needed"] > 10
+    assert row["max_seeds"] is None or row["max_seeds"] >= row["needed"]
 
 
 # --- summary --------------------------------------------------------------------------------------------------------

@@ -26,15 +26,6 @@ CONFIDENCE = 1 - ALPHA  # of a single look
 MANY_RUNS = 8  # from here on the interquartile mean leaves out something: two runs at each end
 
 
-@dataclasses.dataclass(frozen=True)
-class _Found:
-    """An effect, and what power needs besides it."""
-
-    effect: Effect
-    spread: float | None  # standard deviation over seeds, points or log-ratio
-    of_images: float  # variance of the mean effect that the test images add, points squared
-
-
 def judge(ablation: Ablation, block: Block, results: Path, records: Records | None = None) -> list[Judgement]:
     """A judgement for each number of each claim that makes sense at the block's preset, in order; then the top-1
     effect of every other arm against the first, which no claim names.
@@ -138,21 +129,21 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
     if claim.kind == "value":
         assert published is not None
         return _judge_value(runs, blank, arms[0], view, published, confidence)
-    found = _effect(runs, arms[0], arms[1], metric, view, confidence)
-    if found.effect.interval is None:
-        return dataclasses.replace(blank, effect=found.effect, reason=_missing(runs, arms, metric, view))
-    seeds, interval = found.effect.seeds, found.effect.interval
+    effect = _effect(runs, arms[0], arms[1], metric, view, confidence)
+    if effect.interval is None:
+        return dataclasses.replace(blank, effect=effect, reason=_missing(runs, arms, metric, view))
+    seeds, interval = effect.seeds, effect.interval
     if dead := _untrained(runs, arms):
-        return dataclasses.replace(blank, estimate=interval, effect=found.effect, seeds=seeds, reason=dead)
+        return dataclasses.replace(blank, estimate=interval, effect=effect, seeds=seeds, reason=dead)
     word, rule = _word(claim, published, interval, seeds)
     needed = None
-    if published and found.spread is not None and claim.kind != "no_effect":  # noise is not to be told from none
+    if published and effect.spread is not None and claim.kind != "no_effect":  # noise is not to be told from none
         claimed = math.log(published) if unit == "times" else published
-        needed = seeds_needed(found.spread, claimed, images=found.of_images) if claimed else None
+        needed = seeds_needed(effect.spread, claimed, images=effect.of_images) if claimed else None
     return dataclasses.replace(
         blank,
         estimate=interval,
-        effect=found.effect,
+        effect=effect,
         seeds=seeds,
         word=word,
         reason=_reason(blank, interval, seeds, rule, confidence),
@@ -213,11 +204,11 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
 def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim], confidence: float) -> Judgement:
     first = runs.ablation.arms_at(runs.block.preset)[0]
     view = _view(runs, [arm, first], claims[0].measured.view if claims else "center")
-    found = _effect(runs, arm, first, "top1_error", view, confidence)
-    reason = "no claim names it" if found.effect.interval else _missing(runs, [arm, first], "top1_error", view)
+    effect = _effect(runs, arm, first, "top1_error", view, confidence)
+    reason = "no claim names it" if effect.interval else _missing(runs, [arm, first], "top1_error", view)
     return Judgement(
-        None, arm.name, first.name, "top1_error", "points", None, found.effect.interval, found.effect,
-        found.effect.seeds, "not evaluated", reason, False, (),
+        None, arm.name, first.name, "top1_error", "points", None, effect.interval, effect,
+        effect.seeds, "not evaluated", reason, False, (),
     )  # fmt: skip
 
 
@@ -229,7 +220,7 @@ def _without_claim(ablation: Ablation, block: Block, claims: Sequence[Claim]) ->
     return [arm for arm in others if arm.name not in named]
 
 
-def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confidence: float) -> _Found:
+def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confidence: float) -> Effect:
     if metric in COUNTS:
         return _ratio(runs, arm, reference, metric, confidence)
     from repro.stats import intervals
@@ -241,7 +232,7 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
     points = [ours[seed] - theirs[seed] for seed in paired]
     plain = Effect(metric, arm.name, reference.name, len(paired), tuple(zip(paired, points, strict=True)), None)
     if not paired:
-        return _Found(plain, None, 0.0)
+        return plain
     both = []
     for seed in paired[:IMAGE_REPLICATES]:
         one, two = (runs.wrong(side, metric, view, seed, group=group, half=half) for side in (arm, reference))
@@ -261,6 +252,8 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
     effect = dataclasses.replace(
         plain,
         interval=interval,
+        spread=_spread(points),
+        of_images=images.variance if images and many else 0.0,
         t_interval=intervals.over_seeds(points, confidence=confidence) if several else None,
         one_pair=intervals.one_more(points) if many else None,
         p=_for_looks(p, confidence),
@@ -270,10 +263,10 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
     )
     if both and metric != GAP and group == 1:  # McNemar is of two networks
         effect = dataclasses.replace(effect, mcnemar_p=intervals.mcnemar([(one[1], two[1]) for one, two in both]))
-    return _Found(effect, _spread(points), images.variance if images and many else 0.0)
+    return effect
 
 
-def _ratio(runs: Runs, arm: Arm, reference: Arm, metric: str, confidence: float) -> _Found:
+def _ratio(runs: Runs, arm: Arm, reference: Arm, metric: str, confidence: float) -> Effect:
     from repro.stats import intervals
 
     ours, theirs = runs.counts(arm, metric), runs.counts(reference, metric)
@@ -282,20 +275,20 @@ def _ratio(runs: Runs, arm: Arm, reference: Arm, metric: str, confidence: float)
     times = tuple((seed, one.epochs / two.epochs) for seed, (one, two) in zip(paired, pairs, strict=True))
     plain = Effect(metric, arm.name, reference.name, len(paired), times, None)
     if not paired:
-        return _Found(plain, None, 0.0)
+        return plain
     interval, p = intervals.ratio(pairs, confidence=confidence)
     logs = [math.log(ratio) for _, ratio in times]
     whole = not any(count.censored for pair in pairs for count in pair)
     flips, smallest = intervals.sign_flips(logs) if whole and len(logs) > 1 else (None, None)
-    effect = dataclasses.replace(
+    return dataclasses.replace(
         plain,
         interval=interval,
+        spread=_spread(logs) if whole else None,
         p=_for_looks(p, confidence),
         permutation_p=flips,
         permutation_p_smallest=smallest,
         probability_of_improvement=_sooner(ours.values(), theirs.values()) if len(logs) > 1 and whole else None,
     )
-    return _Found(effect, _spread(logs) if whole else None, 0.0)
 
 
 def _for_looks(p: float | None, confidence: float) -> float | None:

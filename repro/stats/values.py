@@ -40,6 +40,8 @@ class Effect:
     seeds: int  # pairs: seed i of the arm with seed i of the reference
     by_seed: tuple[tuple[int, float], ...]  # (seed, points); the ratio in times for epochs_to_target
     interval: Interval | None  # None: no pair, or one pair without stored predictions
+    spread: float | None = None  # standard deviation over pairs, points or log-ratio; None below 2, or censored
+    of_images: float = 0.0  # variance that the test images add to the mean effect, points squared; no seeds lower it
     t_interval: Interval | None = None  # over seeds alone, from 2 pairs up
     one_pair: Interval | None = None  # where one more pair of runs, as the authors had, would fall; from 3 pairs up
     p: float | None = None  # two-sided, of no effect, by the same distribution as `interval`
