@@ -287,6 +287,26 @@ def test_overfits_compares_gaps(tmp_path: Path) -> None:
     assert found.estimate.mean == pytest.approx(8.0, abs=0.2)
 
 
+def test_a_gap_and_its_images_are_of_the_center_view(tmp_path: Path) -> None:
+    """The arms are wrong on other images there, and on the same ones in the ten views that the claim names."""
+    measured = Measured("photos", "ten", "our photos, ten views")
+    one = ablation(Claim.overfits("without", "with", source="here", measured=measured))
+    for arm, start, train in (("with", 0, 10.0), ("without", 200, 8.0)):
+        write(tmp_path, arm, [20.0] * 3, train=[train] * 3)
+        for seed in range(3):
+            write_predictions(tmp_path, arm, seed, (np.arange(1000) >= start) & (np.arange(1000) < start + 200))
+            write_predictions(tmp_path, arm, seed, np.arange(1000) < 100, "ten")
+            record = store.read_run(tmp_path, f"{arm:.<12.12}", seed)
+            record["errors"]["ten"] = {"top1_error": 10.0, "top5_error": 10.0}
+            store.write_run(tmp_path, record)
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.metric == "gap"
+    assert found.estimate is not None
+    assert found.estimate.mean == pytest.approx(2.0)
+    half = (found.estimate.high - found.estimate.low) / 2
+    assert half == pytest.approx(1.96 * 100 * math.sqrt(0.4) / math.sqrt(1000), rel=0.1)
+
+
 def ratio_of(times: float, **others: Any) -> Claim:
     return Claim.ratio("tanh", "relu", times=times, source="here", measured=PHOTOS, **others)
 

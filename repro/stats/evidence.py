@@ -94,7 +94,7 @@ class Runs:
                 number = None if tested is None else 100 * float(tested[1].mean())
             else:
                 seeds = _seeds(replicate, group)
-                number = _mean(self._number(arm.name, seed, metric, arm.view or view) for seed in seeds)
+                number = _mean(self._number(arm.name, seed, metric, _view(arm, metric, view)) for seed in seeds)
             if number is not None:
                 found[replicate] = number
         return found
@@ -117,7 +117,7 @@ class Runs:
 
         if metric not in PLACES:
             return None
-        seeds, view = _seeds(replicate, group), arm.view or view
+        seeds, view = _seeds(replicate, group), _view(arm, metric, view)
         if arm.ensemble:
             members = tuple((name, seed) for name in arm.ensemble.of for seed in seeds[: arm.ensemble.seeds])
             tuned = arm.ensemble.weights == "tuned"
@@ -141,9 +141,9 @@ class Runs:
             return None
         if metric == "train_error":
             return _finite(record["train_error"])
-        errors = record["errors"].get("center" if metric == GAP else view, {})
+        errors = record["errors"].get(view, {})
         error, train = _finite(errors.get("top1_error" if metric == GAP else metric)), _finite(record["train_error"])
-        if metric == GAP:  # the training error is that of the center view too
+        if metric == GAP:
             return None if error is None or train is None else error - train
         return error
 
@@ -216,6 +216,11 @@ def tuned_weights(probabilities: list[np.ndarray], label: np.ndarray) -> list[fl
         if weights == before:
             break
     return weights
+
+
+def _view(arm: Arm, metric: str, view: View) -> View:
+    """The view that an arm's number and its images are read from; the gap's is center, as its training error's is."""
+    return "center" if metric == GAP else arm.view or view
 
 
 def _seeds(replicate: int, group: int) -> range:

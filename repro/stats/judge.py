@@ -379,7 +379,8 @@ def _missing(runs: Runs, arms: Sequence[Arm], metric: str, view: View) -> str:
         return f"too few seeds, or no stored predictions of the {view} view, for a whole ensemble"
     if metric in COUNTS:
         return f"no pair of finished runs has {metric}"
-    return f"no pair of finished runs has {metric} of the {arms[0].view or view} view"
+    where = "center" if metric == GAP else arms[0].view or view
+    return f"no pair of finished runs has {metric} of the {where} view"
 
 
 def _reason(blank: Judgement, interval: Interval, seeds: int, rule: str, confidence: float) -> str:
