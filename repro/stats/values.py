@@ -22,12 +22,15 @@ GAP = "gap"  # test minus training top-1 error, points
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95% interval. An end is infinite (or 0, for a ratio) where censoring leaves it open."""
+    """An estimate with its interval: 95%, and wider where the block was looked at more than once (`max_seeds`).
+
+    An end is infinite (or 0, for a ratio) where nothing bounds it: censoring, or too few runs.
+    """
 
     mean: float
     low: float
     high: float
-    method: str  # "hierarchical bootstrap over seeds and pictures", "t over seeds", "pictures only, one run per arm"
+    method: str  # "hierarchical bootstrap over seeds and images", "t over seeds", "images only, one run per arm"
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,13 @@ class Effect:
     arm: str
     reference: str
     seeds: int  # pairs: seed i of the arm with seed i of the reference
-    by_seed: tuple[tuple[int, float], ...]  # (seed, points); the ratio in times for epochs_to_target
-    interval: Interval | None  # None: no pair, or one pair without stored predictions
+    by_seed: tuple[tuple[int, float], ...]  # (seed, points); the ratio in times for numbers of epochs
+    interval: Interval | None  # None: no pair; open at both ends where one or two pairs have no stored predictions
     spread: float | None = None  # standard deviation over pairs, points or log-ratio; None below 2, or censored
     of_images: float = 0.0  # variance that the test images add to the mean effect, points squared; no seeds lower it
     t_interval: Interval | None = None  # over seeds alone, from 2 pairs up
     one_pair: Interval | None = None  # where one more pair of runs, as the authors had, would fall; from 3 pairs up
-    p: float | None = None  # two-sided, of no effect, by the same distribution as `interval`
+    p: float | None = None  # two-sided, of no effect; below 0.05 where `interval` excludes none, also where it is wider
     mcnemar_p: float | None = None  # exact, per pair of runs; twice the median over the pairs
     permutation_p: float | None = None  # sign flips over seeds
     permutation_p_smallest: float | None = None  # the smallest that so few seeds can give
