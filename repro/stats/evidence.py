@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, Ablation, Arm, View
+from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, Ablation, Arm, View
 from repro.stats.intervals import Count
 from repro.stats.topk import errors_of_ranks, ranks, topk_errors
-from repro.stats.values import GAP
 
 if TYPE_CHECKING:
     import numpy as np

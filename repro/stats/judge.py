@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, Ablation, Arm, Claim, Measured, View
+from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, Ablation, Arm, Claim, Measured, View
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
 from repro.stats.sequential import ALPHA, peeking_level, seeds_needed
-from repro.stats.values import GAP, Effect, Interval, Judgement, Unit, Word
+from repro.stats.values import Effect, Interval, Judgement, Unit, Word
 from repro.store import Block
 
 if TYPE_CHECKING:

@@ -17,8 +17,6 @@ WORDS: tuple[Word, ...] = (
     "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated",
 )  # fmt: skip
 
-GAP = "gap"  # test minus training top-1 error, points
-
 
 @dataclass(frozen=True)
 class Interval:
