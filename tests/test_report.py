@@ -158,6 +158,14 @@ def test_latex_escapes_what_latex_would_read() -> None:
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
+def test_errors_are_said_to_be_of_the_view_that_each_arm_reads(experiments: list[Ablation], tmp_path: Path) -> None:
+    ablation = named(experiments, "ten-view")
+    write_block(tmp_path, ablation, "smoke", {"center": 30.0}, seeds=1)
+    (part,) = gather([ablation], tmp_path).parts
+    told = "center view (center), two views (flips), ten views (ten), dense views (dense)"
+    assert contents.views(part) == told
+
+
 def test_partial_blocks_say_so(experiments: list[Ablation], tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
     block = write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=5, finished=2)

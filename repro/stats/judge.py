@@ -85,7 +85,7 @@ def arm_summary(ablation: Ablation, block: Block, results: Path, records: Record
         columns["seconds"] = [record["seconds"] for record in own]
         row: dict[str, Any] = {
             "arm": arm.name,
-            "view": view,
+            "view": arm.view or view,
             "seeds": len(columns["top1_error"]) if arm.ensemble else len(own),
             "censored": sum(count.censored for count in counts),
         }
