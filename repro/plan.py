@@ -141,7 +141,7 @@ def make(
             data_digest = manifest.digest if manifest else UNPREPARED
             arm = ablation.arm(name)
             if ablation.search:
-                tried = _search(ablation.search, config)
+                tried = trials(ablation.search, config)
                 searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
                 for one in tried.values():
                     _add(runs, _run(one, ablation.search.seed, data_digest, ablation, arm, results))
@@ -164,7 +164,8 @@ def make(
     return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()))
 
 
-def _search(search: Search, config: Config) -> dict[float, Config]:
+def trials(search: Search, config: Config) -> dict[float, Config]:
+    """Value -> Config of the run that tries it, for an arm of that Config."""
     epochs = min(search.epochs or config.schedule.epochs, config.schedule.epochs)
     every = {"schedule.epochs": epochs, "eval.train_error": True}  # `choose` reads it
     return {value: override(config, {search.key: value, **every}) for value in search.values}

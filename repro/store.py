@@ -189,13 +189,18 @@ def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
     return epochs
 
 
+def block_path(results: Path, block: Block) -> Path:
+    """The file of a block."""
+    return results / "experiments" / block.experiment / f"{block.name}.json"
+
+
 def write_block(results: Path, block: Block) -> Path:
     """Remember what was asked. More seeds replace fewer; never fewer more; looks once taken stay on record.
 
     Looks are `max_seeds`. One look at the seeds that were asked for at first is none of them. More seeds after that
     are a second look, and `max_seeds` is from then on the largest number that was looked at or announced.
     """
-    path = results / "experiments" / block.experiment / f"{block.name}.json"
+    path = block_path(results, block)
     if path.is_file():
         try:
             before = read_block(path)

@@ -236,9 +236,13 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     digests = {value: config.digest(one, "made-up") for value, one in tried.items()}
     write_run(results, tried["0.001"], digests["0.001"], 1000, 20.0, spread=0.0, target=12.0)
     write_run(results, tried["0.01"], digests["0.01"], 1000, 20.0, spread=0.0, target=5.0)
-    lost = {"0.001": "a" * 12, "0.01": "b" * 12, "0.1": "c" * 12}  # never reached, diverged, not finished
-    write_run(results, tried["0.001"], lost["0.001"], 1000, 50.0, spread=0.0)
-    write_run(results, tried["0.01"], lost["0.01"], 1000, 90.0, spread=0.0)
+    others = {  # never reached, diverged, not finished
+        str(value): config.override(base, {"optim.learning_rate": value, "model.activation": "tanh"})
+        for value in (0.001, 0.01, 0.1)
+    }
+    lost = {value: config.digest(one, "made-up") for value, one in others.items()}
+    write_run(results, others["0.001"], lost["0.001"], 1000, 50.0, spread=0.0)
+    write_run(results, others["0.01"], lost["0.01"], 1000, 90.0, spread=0.0)
     diverged = store.run_directory(results, lost["0.01"], 1000) / "run.json"
     diverged.write_text(json.dumps({**json.loads(diverged.read_text()), "diverged": True}))
     path = results / "experiments" / "race" / f"{asked.name}.json"
@@ -246,6 +250,7 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     report.build([RACE], None, results, reports)
     page = (reports / "race.md").read_text()
     assert f"](race/{asked.name}-figure1.png)" in page
+    assert "Searched first: `optim.learning_rate` among 0.001, 0.01, 0.1, for each arm" in page, "as the runs did"
     assert "| relu | 0.001 | 12.00 | 15.00 |  |" in page
     assert "| relu | 0.01 | 5.00 | 15.00 | taken, the largest tried: a better one may lie beyond |" in page
     assert "| tanh | 0.001 | never reached | 45.00 |  |" in page
@@ -254,9 +259,43 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     diverged.write_text("{")
     report.build([RACE], None, results, reports)
     page = (reports / "race.md").read_text()
-    assert "| tanh | 0.01 | not finished | not finished |  |" in page and "b" * 12 in page, "named among the damaged"
+    assert "| tanh | 0.01 | not finished | not finished |  |" in page
+    assert f"`runs/{lost['0.01']}/seed-1000/run.json`: cannot be read" in page
     assert "| 6.0 times | 6.00 times [" in page, "and the finished runs are still there"
     assert "| 6.0 times | 6.00 times [" in page
+
+
+def test_runs_of_another_declaration_are_named_and_left_out(tmp_path: Path) -> None:
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    asked = write_block(results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0})
+    sides = {"relu": {}, "tanh": {"model.activation": "tanh"}}
+    base = presets.preset("smoke")
+    tried = {arm: config.override(base, {**own, "optim.learning_rate": 0.01}) for arm, own in sides.items()}
+    searches = {arm: {"0.01": config.digest(one, "made-up")} for arm, one in tried.items()}
+    for arm, one in tried.items():
+        write_run(results, one, searches[arm]["0.01"], 1000, 20.0)
+    path = store.write_block(results, replace(asked, searches=searches))
+
+    def page(ablation: Ablation) -> str:
+        report.build([ablation], None, results, reports, html=True)
+        return (reports / "race.md").read_text()
+
+    assert "declared otherwise" not in page(RACE), "a value that was declared later changes no run"
+    assert "6 of 6 runs are finished." in page(RACE)
+    changed = replace(RACE, arms=[Arm("relu"), Arm("tanh", {"model.activation": "sigmoid"})])
+    told = page(changed)
+    where = path.relative_to(results).as_posix()
+    assert f"- `{where}`: arm 'tanh' is declared otherwise since these runs; run it again" in told
+    assert "3 of 6 runs are finished: **this report is partial**" in told
+    assert "| tanh | model.activation = sigmoid | \N{EN DASH} | \N{EN DASH} |" in told
+    assert "| tanh | 0.01 |" not in told, "nor does its search stand there"
+    assert f"`{where}`: arm 'tanh' is declared otherwise" in (reports / "index.md").read_text()
+    shorter = replace(RACE, search=Search("optim.learning_rate", (0.01,), epochs=1))
+    assert page(shorter).count("is declared otherwise since these runs") == 2
+    gone = replace(RACE, arms=[Arm("relu")], claims=[])
+    told = page(gone)
+    assert "arm 'tanh' is not declared any more" in told and "3 of 3 runs are finished." in told
+    assert "| tanh |" not in told, "not in the table of costs either"
 
 
 SHOWN = Ablation(

@@ -162,6 +162,18 @@ def _four(estimate: Interval | None) -> tuple[float | str | None, ...]:
     return (estimate.mean, estimate.low, estimate.high, estimate.method) if estimate else (None,) * 4
 
 
+def searched(part: Part) -> str:
+    """What was searched for before the runs of a block, by what it tried; nothing where there was no search."""
+    search = part.experiment.search
+    if not search or not part.block.searches:
+        return ""
+    tried = sorted({float(value) for of_arm in part.block.searches.values() for value in of_arm})
+    return (
+        f"Searched first: `{search.key}` among {', '.join(map(str, tried))}, for each arm on its own, by "
+        f"{words.metric(search.metric)} at seed {search.seed}, which is not a seed of the comparison."
+    )
+
+
 def search_table(part: Part) -> Table:
     """What each arm's search tried, and which value it took; no rows where there was no search."""
     import pandas as pd

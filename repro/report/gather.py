@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from repro import config, paper, presets, store
 from repro.ablation import Ablation, Claim
-from repro.plan import choose
+from repro.plan import choose, configs, trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from repro.stats import Judgement
 
 Record = Mapping[str, Any]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Part:
     """One block with what came out of it."""
 
     experiment: Ablation
-    block: store.Block
+    block: store.Block  # without the arms that are `outdated`
     config: config.Config  # the preset with the block's changes, before any arm's own
     runs: Mapping[str, Sequence[Record]]  # arm -> finished runs, by seed
     begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
@@ -35,6 +36,7 @@ class Part:
     chosen: Mapping[str, float | None]  # arm -> the value that its search found, None while it goes on
     summary: pd.DataFrame  # stats.arm_summary
     judgements: Sequence[Judgement]
+    outdated: Mapping[str, str]  # arm -> why its runs are left out: it is declared otherwise by now
     damaged: Sequence[store.Damaged]
 
     @property
@@ -44,8 +46,15 @@ class Part:
 
     @property
     def asked(self) -> int:
-        """Runs that the block asks for."""
-        return len(set(self.block.arms.values())) * self.block.seeds
+        """Runs that the block asks for; an arm whose Config is not known yet, or not any more, shares none."""
+        declared = {arm.name for arm in self.experiment.arms_at(self.block.preset)}
+        unknown = len(self.waiting) + len(declared & self.outdated.keys())
+        return (len(set(self.block.arms.values())) + unknown) * self.block.seeds
+
+    @property
+    def waiting(self) -> list[str]:
+        """Arms that wait for their search."""
+        return [arm for arm in self.block.searches if arm not in self.block.arms]
 
     @property
     def records(self) -> list[Record]:
@@ -119,23 +128,24 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
     with _uncollected():
         records, broken = store.finished_runs(results)
     read = {(record["digest"], record["seed"]): record for record in records}
+    data_of = {record["digest"]: record["data"]["digest"] for record in records if record["data"].get("digest")}
     known = {experiment.name: experiment for experiment in experiments}
     parts = []
     for block in blocks:
-        path = results / "experiments" / block.experiment / f"{block.name}.json"
+        path = store.block_path(results, block)
         if block.experiment not in known:
             damaged.append(store.Damaged(path, f"no experiment {block.experiment!r} is registered; give its --include"))
             continue
         try:
-            parts.append(_part(known[block.experiment], block, read, broken, results))
+            parts.append(_part(known[block.experiment], block, read, data_of, broken, results))
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=lambda part: _order(part.experiment, part.block))
     adjusted = iter(stats.holm(judgement for part in parts for judgement in part.judgements))
     parts = [replace(part, judgements=[next(adjusted) for _ in part.judgements]) for part in parts]
-    return Gathered(
-        experiments, parts, _scores(experiments, parts), [_relative(each, results) for each in damaged + broken]
-    )
+    left_out = [_relative(each, results) for each in damaged + broken]
+    left_out += [each for part in parts for each in part.damaged]
+    return Gathered(experiments, parts, _scores(experiments, parts), list(dict.fromkeys(left_out)))
 
 
 def _order(experiment: Ablation, block: store.Block) -> tuple[str, int, str]:
@@ -147,23 +157,27 @@ def _part(
     experiment: Ablation,
     block: store.Block,
     read: Mapping[tuple[str, int], Record],
+    data_of: Mapping[str, str],
     broken: Sequence[store.Damaged],
     results: Path,
 ) -> Part:
     from repro import stats
 
     base = config.override(presets.preset(block.preset), block.changes)
-    runs, begun = {}, {}
-    for arm, digest in block.arms.items():
-        runs[arm] = [read[digest, seed] for seed in range(block.seeds) if (digest, seed) in read]
-        missing = [seed for seed in range(block.seeds) if (digest, seed) not in read]
-        begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
     searches: dict[str, dict[str, Record | None]] = {}
     chosen: dict[str, float | None] = {}
     if search := experiment.search:
         for arm, tried in block.searches.items():
             searches[arm] = {value: read.get((digest, search.seed)) for value, digest in tried.items()}
             chosen[arm] = choose(search, searches[arm])
+    outdated = _outdated(experiment, block, chosen, data_of)
+    block = replace(block, arms=_without(block.arms, outdated), searches=_without(block.searches, outdated))
+    runs, begun = {}, {}
+    for arm, digest in block.arms.items():
+        runs[arm] = [read[digest, seed] for seed in range(block.seeds) if (digest, seed) in read]
+        missing = [seed for seed in range(block.seeds) if (digest, seed) not in read]
+        begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
+    old = [store.Damaged(store.block_path(results, block), reason) for reason in outdated.values()]
     ours = {*block.arms.values(), *(name for tried in block.searches.values() for name in tried.values())}
     return Part(
         experiment,
@@ -171,12 +185,46 @@ def _part(
         base,
         runs,
         begun,
-        searches,
-        chosen,
+        _without(searches, outdated),
+        _without(chosen, outdated),
         stats.arm_summary(experiment, block, results, read),
         stats.judge(experiment, block, results, read),
-        [_relative(each, results) for each in broken if each.path.parent.parent.name in ours],
+        outdated,
+        [_relative(each, results) for each in [*old, *(one for one in broken if one.path.parent.parent.name in ours)]],
     )
+
+
+def _outdated(
+    experiment: Ablation, block: store.Block, chosen: Mapping[str, float | None], data_of: Mapping[str, str]
+) -> dict[str, str]:
+    """Arms of a block whose runs are not those that the experiment declares by now, each with what to say of it.
+
+    A page describes runs by the declaration, so it must not show those of another. `data_of` has the digest of the data
+    that the runs of each Config saw; an arm that has no finished run has nothing to compare.
+    """
+    today = configs(experiment, block.preset, block.changes)
+    search = experiment.search
+    found = {}
+    for arm in {**block.arms, **block.searches}:
+        if arm not in today:
+            found[arm] = f"arm {arm!r} is not declared any more"
+            continue
+        declared: list[tuple[str, config.Config]] = []  # digest in the block -> what it has to be the digest of
+        own: config.Config | None = today[arm]
+        if search and (tried := block.searches.get(arm)):
+            values = replace(search, values=tuple(map(float, tried)))  # others may have been declared since
+            declared += zip(tried.values(), trials(values, today[arm]).values(), strict=True)
+            best = chosen[arm]
+            own = None if best is None else config.override(today[arm], {search.key: best})
+        if own and arm in block.arms:
+            declared.append((block.arms[arm], own))
+        if any(one in data_of and config.digest(settings, data_of[one]) != one for one, settings in declared):
+            found[arm] = f"arm {arm!r} is declared otherwise since these runs; run it again"
+    return found
+
+
+def _without(values: Mapping[str, Value], left_out: Container[str]) -> dict[str, Value]:
+    return {name: value for name, value in values.items() if name not in left_out}
 
 
 def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Score]:
