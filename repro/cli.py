@@ -430,7 +430,13 @@ def _report(
             cells = [list(row.values()) for row in rows]
             terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
 
-    written = report.build(experiments, names or None, results, reports, html=html, formats=formats, judged=show)
+    def warn(left_out: Any) -> None:
+        places = f"{len(left_out)} place{'' if len(left_out) == 1 else 's'}"
+        print(f"left out {places} in {results}; {reports / 'index.md'} says why", file=sys.stderr)
+
+    written = report.build(
+        experiments, names or None, results, reports, html=html, formats=formats, judged=show, left_out=warn
+    )
     if not written:
         print(f"there are no results in {results} yet; `repro run NAME` makes some")
     for path in written:

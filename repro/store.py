@@ -34,11 +34,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+_ZIP_END = 22  # bytes of what ends an npz file
 
-RUN_FIELDS = (
-    "schema", "digest", "seed", "config", "data", "epochs", "epochs_to_target", "censored", "seconds",
-    "images_per_second", "diverged", "train_error", "errors", "provenance", "placement",
-)  # fmt: skip
+_NUMBER = (int, float)
+_NUMBER_OR_NONE = (int, float, type(None))
+RUN_FIELDS: dict[str, type | tuple[type, ...]] = {  # with what each may hold
+    "schema": int, "digest": str, "seed": int, "config": dict, "data": dict, "epochs": int,
+    "epochs_to_target": _NUMBER_OR_NONE, "censored": bool, "seconds": _NUMBER, "images_per_second": _NUMBER,
+    "diverged": bool, "train_error": _NUMBER_OR_NONE, "errors": dict, "provenance": dict, "placement": str,
+}  # fmt: skip
+_PARTS = {  # of a record, what reports read inside of it
+    "data": {"name": str},
+    "config": {"precision": str},
+    "provenance": {"git": dict, "packages": dict, "hardware": dict},
+}
+_BLOCK_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
+    "data_digest": str, "max_seeds": (int, type(None)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,25 @@ def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
         raise ValueError(f"{path}: written with schema {found}, this version reads {SCHEMA}; run it again")
     if missing := [name for name in RUN_FIELDS if name not in record]:
         raise ValueError(f"{path}: lacks {', '.join(missing)}; delete its folder and run again")
+    if wrong := _wrong_types(record):
+        raise ValueError(f"{path}: cannot be read ({', '.join(wrong)}: wrong type); delete its folder and run again")
     return record
+
+
+def _wrong_types(record: Mapping[str, Any]) -> list[str]:
+    """Fields of a run's record that hold what no run writes: a damaged file may still be valid JSON."""
+    wrong = [name for name, types in RUN_FIELDS.items() if not isinstance(record[name], types)]
+    if wrong:
+        return wrong
+    for name, parts in _PARTS.items():
+        found = record[name]
+        wrong += [
+            f"{name}.{part}" for part, kind in parts.items() if part in found and not isinstance(found[part], kind)
+        ]
+    for view, errors in record["errors"].items():
+        if not isinstance(errors, dict) or not all(isinstance(one, _NUMBER_OR_NONE) for one in errors.values()):
+            wrong.append(f"errors.{view}")
+    return wrong
 
 
 def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -162,7 +193,7 @@ def read_predictions(results: Path, digest: str, seed: int, view: str) -> dict[s
 
     path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:  # by itself, np.load leaves a damaged file open
             return {name: file[name] for name in ("index", "label", "probability")}
     except Exception as error:  # zip, key, value and OS errors all mean the same here
         reason = f"{type(error).__name__}: {error}"
@@ -174,19 +205,47 @@ def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
     return (run_directory(results, digest, seed) / f"predictions-{view}.npz").is_file()
 
 
+def unread_predictions(results: Path, digest: str, seed: int, view: str) -> Damaged | None:
+    """What is wrong with one view's predictions, by the end of the file alone: thousands are looked at for a report."""
+    path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(-_ZIP_END, os.SEEK_END)
+            if file.read(4) == b"PK\5\6":
+                return None
+    except FileNotFoundError:
+        return Damaged(path, "is not there; `repro run` makes it again")
+    except OSError:  # shorter than the end of any npz file
+        pass
+    return Damaged(path, "cannot be read (cut short); delete it, and `repro run` makes it again")
+
+
 def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
-    """The epochs of a run, one dict each; a last line cut short by a crash is left out."""
+    """The epochs of a run, one dict each, up to the first line that is none: a crash cuts the last one short."""
     path = run_directory(results, digest, seed) / "metrics.jsonl"
     lines = []
     with suppress(FileNotFoundError):
         lines = path.read_bytes().splitlines()
     with suppress(ValueError):
-        return list(orjson.loads(b"[%b]" % b",".join(lines)))  # one call: a report reads hundreds of thousands of lines
+        epochs = orjson.loads(b"[%b]" % b",".join(lines))  # one call: a report reads hundreds of thousands of lines
+        if all(map(_is_epoch, epochs)):
+            return list(epochs)
     epochs = []
     with suppress(ValueError):
         for line in lines:
-            epochs.append(orjson.loads(line))
+            if not _is_epoch(epoch := orjson.loads(line)):
+                break
+            epochs.append(epoch)
     return epochs
+
+
+def _is_epoch(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("epoch"), int)
+        and isinstance(value.get("train_error"), _NUMBER_OR_NONE)
+        and isinstance(value.get("test_top1_error"), _NUMBER_OR_NONE)
+    )
 
 
 def block_path(results: Path, block: Block) -> Path:
@@ -234,7 +293,13 @@ def read_block(path: Path) -> Block:
         values = orjson.loads(path.read_bytes())
         if values.get("schema") != SCHEMA:
             raise ValueError(f"schema {values.get('schema')}, this version reads {SCHEMA}")
-        return Block(**values)
+        block = Block(**values)
+        if wrong := [name for name, types in _BLOCK_FIELDS.items() if not isinstance(getattr(block, name), types)]:
+            raise ValueError(f"{', '.join(wrong)}: wrong type")
+        digests = [*block.arms.values(), *(one for tried in block.searches.values() for one in tried.values())]
+        if not all(isinstance(one, str) for one in digests):
+            raise ValueError("a digest is no text")
+        return block
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Repro
 from made_up_results import write_block, write_run
 from PIL import Image
 
@@ -200,6 +201,36 @@ def test_damage_is_listed_and_left_out(experiments: list[Ablation], tmp_path: Pa
     assert "`experiments/gone/smoke.json`: no experiment 'gone' is registered" in index
     assert str(tmp_path) not in index + page
     assert "10 of 12 runs are finished" in page
+
+
+def test_files_of_finished_runs_that_cannot_be_read_are_listed(
+    repro: Repro, experiments: list[Ablation], tmp_path: Path
+) -> None:
+    block = write_block(tmp_path / "results", named(experiments, "lrn-ablation"), "smoke", LEVELS)
+    assert repro("report")[2] == ""
+
+    def file(arm: str, seed: int, name: str) -> Path:
+        return store.run_directory(Path("results"), block.arms[arm], seed) / name
+
+    cut, gone = file("no-lrn", 0, "predictions-ten.npz"), file("no-lrn", 1, "predictions-center.npz")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    gone.unlink()
+    empty, wrong = file("with-lrn", 0, "metrics.jsonl"), file("with-lrn", 2, "metrics.jsonl")
+    empty.write_text("")
+    wrong.write_text("{}\n" + wrong.read_text())
+    code, _, err = repro("report")
+    assert (code, err) == (0, "left out 4 places in results; reports/index.md says why\n")
+    for page in ("index.md", "lrn-ablation.md"):
+        text = Path("reports", page).read_text()
+        for path, reason in (
+            (cut, "cannot be read (cut short); delete it, and `repro run` makes it again"),
+            (gone, "is not there; `repro run` makes it again"),
+            (empty, "0 of 6 epochs can be read"),
+            (wrong, "0 of 6 epochs can be read"),
+        ):
+            assert f"- `{path.relative_to('results').as_posix()}`: {reason}" in text
+    (part,) = gather([named(experiments, "lrn-ablation")], Path("results")).parts
+    assert set(part.curves[part.curves["arm"] == "with-lrn"]["seed"]) == {1}, "the whole file is left out"
 
 
 def test_changes_are_part_of_the_command_and_of_the_file_names(experiments: list[Ablation], tmp_path: Path) -> None:

@@ -78,6 +78,40 @@ def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_
     assert [one.path for one in damaged] == [bad] and reason in damaged[0].reason
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"errors": []}, "errors"),
+        ({"errors": {"ten": 45.0}}, "errors.ten"),
+        ({"provenance": None}, "provenance"),
+        ({"provenance": {"git": []}}, "provenance.git"),
+        ({"seconds": "1.5", "images_per_second": None}, "seconds, images_per_second"),
+        ({"epochs": 2.5}, "epochs"),
+        ({"data": {"name": None}}, "data.name"),
+    ],
+)
+def test_a_record_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    store.write_run(tmp_path, record(**changes))
+    records, damaged = store.finished_runs(tmp_path)
+    assert not records and f"cannot be read ({named}: wrong type)" in damaged[0].reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"changes": []}, "changes: wrong type"),
+        ({"arms": None, "seeds": "3"}, "seeds, arms: wrong type"),
+        ({"searches": {"relu": {"0.1": 1}}}, "a digest is no text"),
+        ({"searches": {"relu": "0.1"}}, "cannot be read"),
+    ],
+)
+def test_a_block_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    path = store.write_block(tmp_path, Block("activations", "smoke", {}, 3, {"relu": "aaaaaaaaaaaa"}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    blocks, damaged = store.read_blocks(tmp_path)
+    assert not blocks and damaged[0].path == path and named in damaged[0].reason
+
+
 def test_collect_has_a_row_a_run_and_view_with_units(tmp_path: Path) -> None:
     for seed in (1, 0):
         store.write_run(tmp_path, record(seed=seed))
@@ -121,11 +155,12 @@ def test_predictions_come_back_exactly(tmp_path: Path) -> None:
         store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "center")
 
 
-def test_a_line_cut_short_is_left_out_of_the_metrics(tmp_path: Path) -> None:
+def test_metrics_end_before_the_first_line_that_is_no_epoch(tmp_path: Path) -> None:
     path = store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "metrics.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
-    assert [metrics["epoch"] for metrics in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
+    for end in ('{"epo', '{}\n{"epoch": 4}\n', "3\n", '{"epoch": 3, "train_error": "20"}\n'):
+        path.write_text('{"epoch": 1}\n{"epoch": 2}\n' + end)
+        assert [metrics["epoch"] for metrics in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
 
 
 def test_fewer_seeds_never_replace_more(tmp_path: Path) -> None:

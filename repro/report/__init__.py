@@ -34,11 +34,12 @@ def build(
     html: bool = False,
     formats: Sequence[str] = (),
     judged: Callable[[store.Block, Sequence[Judgement]], None] | None = None,
+    left_out: Callable[[Sequence[store.Damaged]], None] | None = None,
 ) -> list[Path]:
     """Write the pages of `names` (None: of every experiment that has blocks) and the index; return their paths.
 
-    `judged` hears the judgements of each of their blocks. With nothing in `results`, nothing is written and the list
-    is empty. Raises ValueError for an unknown format.
+    `judged` hears the judgements of each of their blocks, `left_out` what the index lists as left out. With nothing in
+    `results`, nothing is written and the list is empty. Raises ValueError for an unknown format.
     """
     from repro.report import pages
     from repro.report.gather import gather
@@ -57,6 +58,8 @@ def build(
     for part in gathered.parts:
         if judged and (names is None or part.experiment.name in names):
             judged(part.block, part.judgements)
+    if left_out and gathered.damaged:
+        left_out(gathered.damaged)
     return [reports / name for name in files]
 
 

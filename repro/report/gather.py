@@ -34,6 +34,7 @@ class Part:
     begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
     searches: Mapping[str, Mapping[str, Record | None]]  # arm -> tried value -> its run, None where not finished
     chosen: Mapping[str, float | None]  # arm -> the value that its search found, None while it goes on
+    curves: pd.DataFrame  # epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), errors in percent
     summary: pd.DataFrame  # stats.arm_summary
     judgements: Sequence[Judgement]
     outdated: Mapping[str, str]  # arm -> why its runs are left out: it is declared otherwise by now
@@ -177,8 +178,17 @@ def _part(
         runs[arm] = [read[digest, seed] for seed in range(block.seeds) if (digest, seed) in read]
         missing = [seed for seed in range(block.seeds) if (digest, seed) not in read]
         begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
-    old = [store.Damaged(store.block_path(results, block), reason) for reason in outdated.values()]
+    damaged = [store.Damaged(store.block_path(results, block), reason) for reason in outdated.values()]
     ours = {*block.arms.values(), *(name for tried in block.searches.values() for name in tried.values())}
+    damaged += [each for each in broken if each.path.parent.parent.name in ours]
+    frame, short = _curves(block, runs, results)
+    looked = [
+        store.unread_predictions(results, run["digest"], run["seed"], view)
+        for of_arm in runs.values()
+        for run in of_arm
+        for view in run["errors"]
+    ]
+    damaged += [*short, *(each for each in looked if each)]
     return Part(
         experiment,
         block,
@@ -187,10 +197,11 @@ def _part(
         begun,
         _without(searches, outdated),
         _without(chosen, outdated),
+        frame,
         stats.arm_summary(experiment, block, results, read),
         stats.judge(experiment, block, results, read),
         outdated,
-        [_relative(each, results) for each in [*old, *(one for one in broken if one.path.parent.parent.name in ours)]],
+        [_relative(each, results) for each in dict.fromkeys(damaged)],
     )
 
 
@@ -227,6 +238,37 @@ def _without(values: Mapping[str, Value], left_out: Container[str]) -> dict[str,
     return {name: value for name, value in values.items() if name not in left_out}
 
 
+CURVES = ("epoch", "train_error", "test_top1_error")
+
+
+def _curves(
+    block: store.Block, runs: Mapping[str, Sequence[Record]], results: Path
+) -> tuple[pd.DataFrame, list[store.Damaged]]:
+    """Part.curves, and the files that lack epochs which their runs had: those are left out of it."""
+    import pandas as pd
+
+    first: dict[str, str] = {}  # arms that read the same runs, by another view, are one line
+    for arm, digest in block.arms.items():
+        first.setdefault(digest, arm)
+    arms: list[str] = []
+    seeds: list[int] = []
+    values: dict[str, list[float | None]] = {name: [] for name in CURVES}
+    damaged = []
+    for arm in first.values():
+        for run in runs[arm]:
+            epochs = store.read_metrics(results, run["digest"], run["seed"])
+            if len(epochs) != run["epochs"]:
+                path = store.run_directory(results, run["digest"], run["seed"]) / "metrics.jsonl"
+                damaged.append(store.Damaged(path, f"{len(epochs)} of {run['epochs']} epochs can be read"))
+                continue
+            arms += [arm] * len(epochs)
+            seeds += [run["seed"]] * len(epochs)
+            for name, column in values.items():
+                column += [epoch.get(name) for epoch in epochs]
+    frame = pd.DataFrame({"arm": arms, "seed": seeds, **values})
+    return frame.astype({"epoch": int, "train_error": float, "test_top1_error": float}), damaged
+
+
 def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Score]:
     scores = []
     of = defaultdict(list)
@@ -255,27 +297,3 @@ def _relative(damaged: store.Damaged, results: Path) -> store.Damaged:
     path = damaged.path.relative_to(results)
     reason = damaged.reason.removeprefix(f"{damaged.path}: ").replace(f"{results}/", "")
     return store.Damaged(path, reason)
-
-
-CURVES = ("epoch", "train_error", "test_top1_error")
-
-
-def curves(part: Part, results: Path) -> pd.DataFrame:
-    """The epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), and errors in percent."""
-    import pandas as pd
-
-    first: dict[str, str] = {}  # arms that read the same runs, by another view, are one line
-    for arm, digest in part.block.arms.items():
-        first.setdefault(digest, arm)
-    arms: list[str] = []
-    seeds: list[int] = []
-    values: dict[str, list[float | None]] = {name: [] for name in CURVES}
-    for arm in first.values():
-        for run in part.runs[arm]:
-            epochs = store.read_metrics(results, run["digest"], run["seed"])
-            arms += [arm] * len(epochs)
-            seeds += [run["seed"]] * len(epochs)
-            for name, column in values.items():
-                column += [epoch.get(name) for epoch in epochs]
-    frame = pd.DataFrame({"arm": arms, "seed": seeds, **values})
-    return frame.astype({"epoch": int, "train_error": float, "test_top1_error": float})

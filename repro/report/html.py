@@ -135,7 +135,7 @@ def plots(section: Section) -> list[Plot]:
     """The learning curves of one block, one plot a metric."""
     found = []
     for column, title in PLOTTED.items():
-        some = section.curves.dropna(subset=[column])
+        some = section.part.curves.dropna(subset=[column])
         if len(some):
             found.append(_plot(section, some, column, title))
     return found

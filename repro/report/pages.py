@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from repro import paper, store
 from repro.report import contents, pictures, tables, words
-from repro.report.gather import Gathered, Part, curves
+from repro.report.gather import Gathered, Part
 
 if TYPE_CHECKING:
     import jinja2
-    import pandas as pd
 
     from repro.ablation import Ablation
 
@@ -51,7 +50,6 @@ class Section:
     exchange: tables.Table
     selectivity: tables.Table
     pictures: Sequence[Picture]
-    curves: pd.DataFrame
 
     @property
     def tables(self) -> tuple[tables.Table, ...]:
@@ -148,7 +146,6 @@ def _text(template: str, **values: Any) -> bytes:
 
 def section(part: Part, results: Path, reports: Path) -> Section:
     """Tables and pictures of one block."""
-    frame = curves(part, results)
     return Section(
         part,
         contents.arms_table(part),
@@ -159,12 +156,12 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.tests_table(part),
         contents.exchange_table(part),
         contents.selectivity_table(part, _kernels_of_towers(part, results)),
-        list(_pictures(part, frame, results, reports)),
-        frame,
+        list(_pictures(part, results, reports)),
     )
 
 
-def _pictures(part: Part, frame: pd.DataFrame, results: Path, reports: Path) -> list[Picture]:
+def _pictures(part: Part, results: Path, reports: Path) -> list[Picture]:
+    frame = part.curves
     name, block = part.experiment.name, part.block.name
     stops = part.config.schedule.stop_train_error
     found = []

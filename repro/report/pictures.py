@@ -124,7 +124,7 @@ def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
 def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
     """Learning curves: training error and test error (center view) against epochs, percent.
 
-    `frame` is gather.curves. Lines are means over seeds with a band from the lowest to the highest seed; where runs
+    `frame` is Part.curves. Lines are means over seeds with a band from the lowest to the highest seed; where runs
     `stops` at a target and so end at different epochs, every seed is a line of its own.
     """
     arms = labels_with_n(frame)
