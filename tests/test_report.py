@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Repro
 from made_up_results import write_block, write_run
 from PIL import Image
 
@@ -21,6 +20,7 @@ from repro import Ablation, Arm, Claim, Search, config, paper, presets, registry
 from repro.report import contents, pictures, tables, words
 from repro.report.gather import Score, gather
 from repro.terminal import claim_text
+from tests.conftest import Repro
 
 LEVELS = {"with-lrn": 30.0, "no-lrn": 33.0, "conv1-only": 31.0, "conv2-only": 32.0}
 
@@ -242,6 +242,8 @@ def test_changes_are_part_of_the_command_and_of_the_file_names(experiments: list
     assert "--seeds 3 --set optim.batch_size=16 --set optim.learning_rate=0.02`" in page
     assert (reports / "lrn-ablation" / f"{block.name}-curves.png").is_file()
     assert "| optim.batch_size | 128 | 16 |" in page
+    told = f"- `{block.name}`: preset smoke with optim.batch_size = 16, optim.learning_rate = 0.02"
+    assert told in (reports / "index.md").read_text(), "the index says what the name of a scale stands for"
 
 
 RACE = Ablation(
@@ -287,13 +289,24 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     assert "| tanh | 0.001 | never reached | 45.00 |  |" in page
     assert "| tanh | 0.01 | diverged | diverged |  |" in page
     assert "| tanh | 0.1 | not finished | not finished |  |" in page
+    assert "| search | 4 | 7.2 |" in page, "its runs cost time too"
     diverged.write_text("{")
     report.build([RACE], None, results, reports)
     page = (reports / "race.md").read_text()
     assert "| tanh | 0.01 | not finished | not finished |  |" in page
     assert f"`runs/{lost['0.01']}/seed-1000/run.json`: cannot be read" in page
     assert "| 6.0 times | 6.00 times [" in page, "and the finished runs are still there"
-    assert "| 6.0 times | 6.00 times [" in page
+
+
+def test_arms_that_wait_for_their_search_count_as_asked_for(tmp_path: Path) -> None:
+    results, reports = tmp_path / "results", tmp_path / "reports"
+    searches = {arm: {"0.01": letter * 12} for arm, letter in (("relu", "a"), ("tanh", "b"))}
+    store.write_block(results, store.Block("race", "smoke", {}, 3, {}, searches))
+    report.build([RACE], None, results, reports)
+    page = (reports / "race.md").read_text()
+    assert "0 of 6 runs are finished: **this report is partial** (2 arms wait for their search)." in page
+    assert "### Cost" not in page and "### Provenance" not in page, "nothing has run"
+    assert "Again: `repro run race" in page
 
 
 def test_runs_of_another_declaration_are_named_and_left_out(tmp_path: Path) -> None:
@@ -373,7 +386,10 @@ def test_a_damaged_product_is_left_out_and_the_page_stays(tmp_path: Path) -> Non
     block = write_block(results, SHOWN, "smoke", {"alexnet": 20.0}, seeds=1)
     (store.run_directory(results, block.arms["alexnet"], 0) / "kernels.npy").write_bytes(b"cut")
     report.build([SHOWN], None, results, reports)
-    assert "figure3" not in (reports / "shown.md").read_text()
+    page = (reports / "shown.md").read_text()
+    assert "figure3" not in page
+    assert "### Verdicts" not in page, "no claim, no other arm"
+    assert "1 of 1 run is finished." in page
 
 
 def test_claims_of_other_scales_are_marked(experiments: list[Ablation], built: tuple[Path, Path, list[Path]]) -> None:
@@ -384,7 +400,11 @@ def test_claims_of_other_scales_are_marked(experiments: list[Ablation], built: t
         assert score.judgement is not None
         assert not score.judgement.same_setting
         assert contents.verdict(score.judgement).endswith("(at this scale)")
-    assert all(mark.same_setting is False for mark in contents.forest_marks(gathered.scores))
+    marks = contents.forest_marks(gathered.scores)
+    assert all(mark.same_setting is False for mark in marks)
+    assert all(mark.label.startswith("\N{SECTION SIGN}3.3 lrn-ablation, smoke (n = 3)\n") for mark in marks)
+    told = contents.summary(gathered.scores)
+    assert "; all of them at another scale or on other data than claimed. " in told
 
 
 def test_open_intervals_are_drawn_to_the_edge() -> None:
@@ -397,6 +417,34 @@ def test_open_intervals_are_drawn_to_the_edge() -> None:
     assert low < 1 < 6 < high < 7
     with Image.open(io.BytesIO(pictures.effects(marks))) as picture:
         assert picture.width == 1350
+
+
+def test_ratios_lie_on_a_log_axis() -> None:
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    never_slower = stats.Interval(2.0, 0.0, 4.0, "censored")
+    marks = [pictures.Mark("a", "times", never_slower, 6.0), pictures.Mark("b", "times", never_slower, 0.5)]
+    pictures._marks(axes, marks, "times")
+    low, high = axes.get_xlim()
+    assert axes.get_xscale() == "log" and 0 < low < 0.5 and 6 < high < 8
+    assert {1.0, 2.0, 5.0} <= {round(float(tick), 6) for tick in axes.get_xticks()}
+    assert [line.get_marker() for line in axes.lines].count("<") == 2, "an end at 0 lies outside"
+
+
+@pytest.mark.parametrize(("tested", "shown"), [((1, 2, 3, 4), False), ((2, 4), True), ((4,), True)])
+def test_tests_every_few_epochs_are_marked(tested: tuple[int, ...], shown: bool) -> None:
+    import pandas as pd
+
+    errors = [50.0 if epoch in tested else None for epoch in range(1, 5)]
+    frame = pd.DataFrame({"arm": "a", "seed": 0, "epoch": range(1, 5), "train_error": 60.0, "test_top1_error": errors})
+    assert not pictures.marked(frame, "train_error")
+    assert pictures.marked(frame, "test_top1_error") is shown
+    assert pictures.curves(frame, stops=True)
+
+
+def test_one_run_is_not_runs() -> None:
+    assert [words.count(many, "run") for many in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
 
 
 def test_a_claim_counts_once_at_its_largest_scale(

@@ -34,6 +34,28 @@ def scale(part: Part) -> str:
     return f"{pictures}, at most {schedule.epochs} epochs"
 
 
+def progress(part: Part) -> str:
+    """`6 of 24 runs are finished`."""
+    return f"{part.finished} of {words.count(part.asked, 'run')} {'is' if part.asked == 1 else 'are'} finished"
+
+
+def unfinished(part: Part) -> str:
+    """` (1 begun; 6 arms wait for their search)`, or nothing."""
+    begun, waiting = sum(part.begun.values()), len(part.waiting)
+    told = [f"{begun} begun"] if begun else []
+    if waiting:
+        told.append(f"{words.count(waiting, 'arm')} {'waits for its' if waiting == 1 else 'wait for their'} search")
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def scales(gathered: Gathered) -> list[tuple[str, str]]:
+    """Name of each block, and what it stands for: `("cifar10+1e8217", "preset cifar10 with optim.batch_size = 32")`."""
+    return [
+        (name, f"preset {block.preset}{f' with {words.changes(block.changes)}' if block.changes else ''}")
+        for name, block in sorted({part.block.name: part.block for part in gathered.parts}.items())
+    ]
+
+
 def views(part: Part) -> str:
     """The views that the table of arms shows errors of: `ten views`, or each arm's where they differ."""
     of = dict(zip(part.summary["arm"], part.summary["view"], strict=True))
@@ -254,11 +276,12 @@ def tests_table(part: Part) -> Table:
 
 
 def cost_table(part: Part) -> Table:
-    """Time of the finished runs, an arm a row."""
+    """Time of the finished runs, an arm a row, and one for those of the search."""
     import pandas as pd
 
     rows, raw = [], []
-    for arm, runs in part.runs.items():
+    tried = {run["digest"]: run for of_arm in part.searches.values() for run in of_arm.values() if run}
+    for arm, runs in [*part.runs.items(), ("search", list(tried.values()))]:
         if not runs:
             continue
         seconds = [run["seconds"] for run in runs]
@@ -417,7 +440,7 @@ def _counted(values: Sequence[str]) -> str:
     counts = Counter(values)
     if len(counts) == 1:
         return values[0]
-    return "; ".join(f"{value} ({count} runs)" for value, count in sorted(counts.items()))
+    return "; ".join(f"{value} ({words.count(many, 'run')})" for value, many in sorted(counts.items()))
 
 
 def section(score: Score) -> str:
@@ -457,8 +480,8 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
             continue
         if claim.kind == "value" and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
-        label = f"{section(score)}{score_line(score)}"
-        label += f"\n{words.metric(score.metric)}, {score.block.name} (n = {one.seeds})"
+        label = f"{section(score)}{score.experiment.name}, {score.block.name} (n = {one.seeds})"
+        label += f"\n{score_line(score)}, {words.metric(score.metric)}"
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
         )
@@ -474,6 +497,14 @@ def summary(scores: Sequence[Score]) -> str:
     counts = Counter(score.word for score in first.values())
     judged = len(first) - counts["not evaluated"]
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")
+    elsewhere = sum(
+        score.word != "not evaluated" and score.judgement is not None and not score.judgement.same_setting
+        for score in first.values()
+    )
+    if elsewhere:
+        told += (
+            f"; {'all' if elsewhere == judged else elsewhere} of them at another scale or on other data than claimed"
+        )
     bare = sum(score.published is None for score in first.values())
     tested = [score.judgement.holm_p for score in scores if score.judgement and score.judgement.holm_p is not None]
     small = sum(p < 0.05 for p in tested)

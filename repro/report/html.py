@@ -149,7 +149,10 @@ def _plot(section: Section, frame: pd.DataFrame, column: str, title: str) -> Plo
     for place, (arm, label) in enumerate(arms.items()):
         mine = frame[frame["arm"] == arm]
         style = {"color": pictures.PALETTE[place % len(pictures.PALETTE)], "dash": PLOTLY_DASHES[place % 4]}
-        traces += _by_seed(mine, column, arm, label, style) if single else _band(mine, column, arm, label, style)
+        whole = section.part.curves[section.part.curves["arm"] == arm]
+        mode = "lines+markers" if pictures.marked(whole, column) else "lines"
+        draw = _by_seed if single else _band
+        traces += draw(mine, column, arm, label, style, mode)
     part = section.part
     name = f"{part.experiment.name}--{part.block.name.replace('+', '-')}--{column}"
     last = frame[frame["epoch"] == frame.groupby(["arm", "seed"])["epoch"].transform("max")]
@@ -168,10 +171,12 @@ def _plot(section: Section, frame: pd.DataFrame, column: str, title: str) -> Plo
     return Plot(name, title, alt, {"data": traces, "layout": layout}, ["arm", "epochs", "error at the end (%)"], rows)
 
 
-def _by_seed(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _by_seed(
+    frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any], mode: str
+) -> list[dict[str, Any]]:
     return [
         {
-            "type": "scatter", "mode": "lines", "x": run["epoch"].tolist(), "y": _rounded(run[column]), "name": label,
+            "type": "scatter", "mode": mode, "x": run["epoch"].tolist(), "y": _rounded(run[column]), "name": label,
             "legendgroup": arm, "showlegend": first, "line": {**style, "width": 1.5},
             "hovertemplate": f"{arm}, seed {seed}: %{{y:.2f}}% at epoch %{{x}}<extra></extra>",
         }
@@ -179,7 +184,9 @@ def _by_seed(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapp
     ]  # fmt: skip
 
 
-def _band(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _band(
+    frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any], mode: str
+) -> list[dict[str, Any]]:
     over = pictures.over_seeds(frame, column)
     mean, low, high = over["mean"], over["min"], over["max"]
     epochs = over.index.tolist()
@@ -189,7 +196,7 @@ def _band(frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping
         "showlegend": False, "legendgroup": arm, "name": label,
     }  # fmt: skip
     line = {
-        "type": "scatter", "mode": "lines+markers" if len(epochs) == 1 else "lines", "x": epochs, "y": _rounded(mean),
+        "type": "scatter", "mode": mode, "x": epochs, "y": _rounded(mean),
         "name": label, "legendgroup": arm, "line": {**style, "width": 2.5},
         "hovertemplate": f"{arm}: %{{y:.2f}}% at epoch %{{x}}<extra></extra>",
     }  # fmt: skip

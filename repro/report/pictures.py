@@ -168,12 +168,21 @@ def over_seeds(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return frame.dropna(subset=[column]).groupby("epoch")[column].agg(["mean", "min", "max"])
 
 
+def marked(frame: pd.DataFrame, column: str) -> bool:
+    """Whether the points of one arm's `column` are to be seen: there is one alone, or not one after every epoch."""
+    measured = frame.dropna(subset=[column])["epoch"].nunique()
+    return measured == 1 or measured < frame["epoch"].nunique()
+
+
 def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str], *, stops: bool) -> None:
     for place, (arm, label) in enumerate(arms.items()):
-        mine = frame[frame["arm"] == arm].dropna(subset=[column])
+        whole = frame[frame["arm"] == arm]
+        mine = whole.dropna(subset=[column])
         style: dict[str, Any] = {"color": PALETTE[place], "linestyle": DASHES[place % 4], "label": label}
+        if marked(whole, column):
+            style |= {"marker": MARKERS[place], "markersize": 5}
         if mine["epoch"].nunique() == 1:  # one epoch is a point, not a line
-            style |= {"marker": MARKERS[place], "linestyle": ""}
+            style["linestyle"] = ""
         if stops:
             for _, run in mine.groupby("seed"):
                 axes.plot(run["epoch"], run[column], linewidth=1.2, **style)
@@ -207,8 +216,10 @@ def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
         figure, grid = _panels(rows, columns, height, top=0.7, between=0.3, sharex=True, sharey=True)
         for axes, arm in zip(grid.flat, others, strict=False):
             for name, color, dash in ((first, "0.55", "--"), (arm, OURS, "-")):
-                band = over_seeds(frame[frame["arm"] == name], column)
-                _band(axes, band, color=color, linestyle=dash, linewidth=1.6)
+                mine = frame[frame["arm"] == name]
+                point = "o" if marked(mine, column) else ""
+                band = over_seeds(mine, column)
+                _band(axes, band, color=color, linestyle=dash, linewidth=1.6, marker=point, markersize=3)
             axes.set_title(arm, fontsize=10)
             axes.set(xlabel="", ylabel="")
             _whole_epochs(axes, 4)
@@ -241,6 +252,8 @@ class Mark:
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
     """A row a mark: ours above, the published number below, so that neither hides the other."""
     edges = _edges(marks, unit)
+    if unit == "times":
+        _log_axis(axes)
     axes.set(xlim=edges, ylim=(len(marks) - 0.5, -0.5))
     axes.grid(axis="y", visible=False)
     if unit != "percent":
@@ -256,25 +269,38 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
         _interval(axes, mark.estimate, place, edges, mark.same_setting)
 
 
+def _log_axis(axes: Axes) -> None:
+    """Ratios as their intervals are made: twice and half lie as far from once. Ticks at 1, 2, 5, 10."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
     """Left and right end of a panel: all that is finite, no effect (0 points, once the epochs), and some room."""
     numbers = [number for mark in marks for number in (mark.published, mark.noted) if number is not None]
     for mark in marks:
         numbers += [mark.estimate.mean, mark.estimate.low, mark.estimate.high]
     numbers += {"points": [0.0], "times": [1.0]}.get(unit, [])
+    if unit == "times":
+        numbers = [math.log(number) for number in numbers if number > 0]
     finite = [number for number in numbers if math.isfinite(number)]
     room = 0.06 * ((max(finite) - min(finite)) or 1.0)
-    return min(finite) - room, max(finite) + room
+    low, high = min(finite) - room, max(finite) + room
+    return (math.exp(low), math.exp(high)) if unit == "times" else (low, high)
 
 
 def _interval(
     axes: Axes, estimate: Interval, place: float, edges: tuple[float, float], same_setting: bool | None
 ) -> None:
-    """The estimate and its bar; an end that is not finite is an arrow at the edge of the panel."""
+    """The estimate and its bar; an end outside the panel (no end, or a ratio of 0) is an arrow at its edge."""
     low, high = max(estimate.low, edges[0]), min(estimate.high, edges[1])
     axes.plot([low, high], [place, place], color=OURS, linewidth=2.4, zorder=4)
-    for end, edge, arrow in ((estimate.low, edges[0], "<"), (estimate.high, edges[1], ">")):
-        if math.isinf(end):
+    for within, edge, arrow in ((estimate.low >= low, edges[0], "<"), (estimate.high <= high, edges[1], ">")):
+        if not within:
             axes.plot(edge, place, arrow, color=OURS, markersize=9, clip_on=False, zorder=5)
     if math.isfinite(estimate.mean):
         axes.plot(estimate.mean, place, **_ours(same_setting), zorder=6)
@@ -289,7 +315,7 @@ def _ours(same_setting: bool | None) -> dict[str, Any]:
 
 TITLES: dict[Unit, str] = {
     "points": "difference in error (points; right of 0: the first arm is worse)",
-    "times": "ratio of epochs (times; right of 1: the first arm is slower)",
+    "times": "ratio of epochs (times, log scale; right of 1: the first arm is slower)",
     "percent": "error (%)",
 }
 
@@ -306,7 +332,7 @@ def effects(marks: Sequence[Mark]) -> bytes:
         panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)[:, 0]
         for axes, (unit, group) in zip(panels, groups.items(), strict=True):
             _marks(axes, group, unit)
-            axes.set_yticks(range(len(group)), [mark.label for mark in group])
+            axes.set_yticks(range(len(group)), [mark.label for mark in group], fontsize=10)
             axes.set_xlabel(TITLES[unit])
         legend = [
             Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))

@@ -111,11 +111,16 @@ def arm(value: Arm, preset: str) -> str:
     if value.ensemble:
         of = " and ".join(value.ensemble.of)
         weights = ", weights tuned" if value.ensemble.weights == "tuned" else ""
-        return f"average of {value.ensemble.seeds} runs of {of}{weights}"
+        return f"average of {count(value.ensemble.seeds, 'run')} of {of}{weights}"
     parts = [changes(value.changes_at(preset))]
     if value.view:
         parts.append(f"read with {view(value.view)}")
     return "; ".join(parts)
+
+
+def count(many: int, what: str) -> str:
+    """`1 run`, `3 runs`."""
+    return f"{many} {what}" if many == 1 else f"{many} {what}s"
 
 
 def probability(value: float | None) -> str:
