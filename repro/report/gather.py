@@ -129,7 +129,7 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
     with _uncollected():
         records, broken = store.finished_runs(results)
     read = {(record["digest"], record["seed"]): record for record in records}
-    data_of = {record["digest"]: record["data"]["digest"] for record in records if record["data"].get("digest")}
+    of_digest = {record["digest"]: record for record in records}
     known = {experiment.name: experiment for experiment in experiments}
     parts = []
     for block in blocks:
@@ -138,7 +138,7 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
             damaged.append(store.Damaged(path, f"no experiment {block.experiment!r} is registered; give its --include"))
             continue
         try:
-            parts.append(_part(known[block.experiment], block, read, data_of, broken, results))
+            parts.append(_part(known[block.experiment], block, read, of_digest, broken, results))
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=lambda part: _order(part.experiment, part.block))
@@ -158,7 +158,7 @@ def _part(
     experiment: Ablation,
     block: store.Block,
     read: Mapping[tuple[str, int], Record],
-    data_of: Mapping[str, str],
+    of_digest: Mapping[str, Record],
     broken: Sequence[store.Damaged],
     results: Path,
 ) -> Part:
@@ -171,7 +171,7 @@ def _part(
         for arm, tried in block.searches.items():
             searches[arm] = {value: read.get((digest, search.seed)) for value, digest in tried.items()}
             chosen[arm] = choose(search, searches[arm])
-    outdated = _outdated(experiment, block, chosen, data_of)
+    outdated = _outdated(experiment, block, chosen, of_digest)
     block = replace(block, arms=_without(block.arms, outdated), searches=_without(block.searches, outdated))
     runs, begun = {}, {}
     for arm, digest in block.arms.items():
@@ -206,12 +206,12 @@ def _part(
 
 
 def _outdated(
-    experiment: Ablation, block: store.Block, chosen: Mapping[str, float | None], data_of: Mapping[str, str]
+    experiment: Ablation, block: store.Block, chosen: Mapping[str, float | None], of_digest: Mapping[str, Record]
 ) -> dict[str, str]:
     """Arms of a block whose runs are not those that the experiment declares by now, each with what to say of it.
 
-    A page describes runs by the declaration, so it must not show those of another. `data_of` has the digest of the data
-    that the runs of each Config saw; an arm that has no finished run has nothing to compare.
+    A page describes runs by the declaration, so it must not show those of another. `of_digest` has a run of each Config;
+    an arm that has no finished run has nothing to compare.
     """
     today = configs(experiment, block.preset, block.changes)
     search = experiment.search
@@ -229,9 +229,19 @@ def _outdated(
             own = None if best is None else config.override(today[arm], {search.key: best})
         if own and arm in block.arms:
             declared.append((block.arms[arm], own))
-        if any(one in data_of and config.digest(settings, data_of[one]) != one for one, settings in declared):
+        if any(one in of_digest and not _same(settings, of_digest[one]) for one, settings in declared):
             found[arm] = f"arm {arm!r} is declared otherwise since these runs; run it again"
     return found
+
+
+def _same(settings: config.Config, run: Record) -> bool:
+    """Whether a run had these settings. Keys that came into the Config since then had their default; of a run that has
+    a key which is gone by now, nobody can say."""
+    try:
+        before = config.from_dict(run["config"])
+    except ValueError:
+        return True
+    return config.digest(before, "") == config.digest(settings, "")
 
 
 def _without(values: Mapping[str, Value], left_out: Container[str]) -> dict[str, Value]:
