@@ -210,8 +210,8 @@ def _outdated(
 ) -> dict[str, str]:
     """Arms of a block whose runs are not those that the experiment declares by now, each with what to say of it.
 
-    A page describes runs by the declaration, so it must not show those of another. `of_digest` has a run of each Config;
-    an arm that has no finished run has nothing to compare.
+    A page describes runs by the declaration, so it must not show those of another. `of_digest` has a run of each
+    Config; an arm that has no finished run has nothing to compare.
     """
     today = configs(experiment, block.preset, block.changes)
     search = experiment.search
