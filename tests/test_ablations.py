@@ -80,7 +80,6 @@ def test_arms_differ_from_each_other(ablation: Ablation, name: str) -> None:
 @pytest.mark.parametrize(("ablation", "name"), AT)
 def test_something_is_asked_at_every_preset(ablation: Ablation, name: str) -> None:
     names = {arm.name for arm in ablation.arms_at(name)}
-    assert names, f"no arm runs at {name}"
     for arm in ablation.arms_at(name):
         for member in arm.ensemble.of if arm.ensemble else ():
             assert member in names, f"{arm.name} averages {member}, which does not run at {name}"
@@ -203,7 +202,6 @@ CLAIM = Claim.worse("slow", "as-preset", source="a paper", measured=paper.NOT_SA
         (test_arms_change_what_they_declare, made(Arm("as-preset"), Arm("same", {"optim.momentum": 0.9}))),
         (test_arms_differ_from_each_other, made(Arm("as-preset"), Arm("also-as-preset"))),
         (test_arms_differ_from_each_other, made(Arm("as-preset"), Arm("ten", {"optim.momentum": 0.5}, view="ten"))),
-        (test_something_is_asked_at_every_preset, made(Arm("as-preset", presets=("cifar10",)))),
         (
             test_something_is_asked_at_every_preset,
             made(Arm("as-preset"), Arm("slow", {"optim.momentum": 0.5}, presets=("cifar10",)), claims=[CLAIM]),
@@ -211,7 +209,8 @@ CLAIM = Claim.worse("slow", "as-preset", source="a paper", measured=paper.NOT_SA
         (
             test_something_is_asked_at_every_preset,
             made(
-                Arm("as-preset", presets=("cifar10",)), Arm("three", ensemble=Ensemble(of=("as-preset",), seeds=3))
+                Arm("as-preset"), Arm("slow", {"optim.momentum": 0.5}, presets=("cifar10",)),
+                Arm("three", ensemble=Ensemble(of=("slow",), seeds=3)),
             ),
         ),
         (test_an_arm_that_changes_more_than_the_factor_says_why, made(Arm("as-preset"), SLOW, factor="precision")),

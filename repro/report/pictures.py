@@ -315,7 +315,7 @@ def _ours(same_setting: bool | None) -> dict[str, Any]:
 
 TITLES: dict[Unit, str] = {
     "points": "difference in error (points; right of 0: the first arm is worse)",
-    "times": "ratio of epochs (times, log scale; right of 1: the first arm is slower)",
+    "times": "ratio of epochs (log scale; right of 1: the first is slower)",
     "percent": "error (%)",
 }
 
