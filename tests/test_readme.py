@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import store
+from repro import registry, stats, store
 from tests.conftest import QUICK, Repro
 
 ROOT = Path(__file__).parent.parent
@@ -50,7 +50,7 @@ def test_the_tour_names_what_is_there() -> None:
 
 
 def test_its_numbers_are_those_of_results() -> None:
-    """Mean and standard deviation over the seeds of the published runs, as the text between the marks says."""
+    """What stands between the marks: mean and standard deviation over seeds, or a verdict's estimate and interval."""
     marked = dict(re.findall(r"<!-- ([a-z0-9-]+) -->(.*?)<!-- -->", " ".join(README.split())))
     frame = store.collect(ROOT / "results")
     expected = {}
@@ -59,4 +59,9 @@ def test_its_numbers_are_those_of_results() -> None:
         errors = frame[(frame["digest"] == block.arms[net]) & (frame["view"] == "center")]["top1_error_percent"]
         spread = f" ± {errors.std():.1f}" if len(errors) > 1 else ""
         expected[net] = f"{errors.mean():.1f}%{spread} ({len(errors)} run{'s' * (len(errors) > 1)})"
+    block = store.read_block(ROOT / "results" / "experiments" / "relu-vs-tanh" / "figure-1.json")
+    (found, *_) = stats.judge(registry.load().get("relu-vs-tanh"), block, ROOT / "results")
+    assert found.estimate is not None
+    ends = f"[{found.estimate.low:.1f}, {found.estimate.high:.1f}]"
+    expected["figure-1"] = f"{found.estimate.mean:.1f} times {ends} ({found.seeds} pairs of runs)"
     assert marked == expected
