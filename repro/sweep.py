@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from repro import plan, store, terminal
-from repro.ablation import Ablation
+from repro.ablation import FEWEST_SEEDS, Ablation
 from repro.data import open_data
 from repro.events import Failed
 from repro.execute import Job, Machine, choose_devices
@@ -67,7 +67,15 @@ def sweep(
 
 
 def undecided_claims(ablation: Ablation, block: store.Block, machine: Machine) -> bool:
-    """Whether a claim of the experiment is still inconclusive, by the intervals that a report of the block has."""
+    """Whether a claim of the experiment is still inconclusive, by the intervals that a report of the block has.
+
+    So is one of which no run has trained, up to the seeds that a verdict takes: the next may. A value that is bound to
+    another setting gains nothing by more seeds.
+    """
     from repro.stats import judge
 
-    return any(found.word == "inconclusive" for found in judge(ablation, block, machine.results))
+    return any(
+        found.word == "inconclusive" or (0 < found.seeds < FEWEST_SEEDS and (found.reference or not found.differences))
+        for found in judge(ablation, block, machine.results)
+        if found.claim
+    )
