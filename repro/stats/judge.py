@@ -134,7 +134,8 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
         return dataclasses.replace(blank, effect=effect, reason=_missing(runs, arms, metric, view))
     seeds, interval = effect.seeds, effect.interval
     if dead := _untrained(runs, arms):
-        return dataclasses.replace(blank, estimate=interval, effect=effect, seeds=seeds, reason=dead)
+        reason = _reason(blank, interval, seeds, dead, confidence)
+        return dataclasses.replace(blank, estimate=interval, effect=effect, seeds=seeds, reason=reason)
     word, rule = _word(claim, published, interval, seeds)
     needed = None
     if published and effect.spread is not None and claim.kind != "no_effect":  # noise is not to be told from none
@@ -185,7 +186,8 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         else:
             estimate = _open(values, RUNS_IN_WORDS[len(values)])
     if dead := _untrained(runs, [arm]):
-        return dataclasses.replace(blank, estimate=estimate, seeds=len(values), reason=dead)
+        reason = _reason(blank, estimate, len(values), dead, confidence)
+        return dataclasses.replace(blank, estimate=estimate, seeds=len(values), reason=reason)
     if blank.differences:
         word: Word = "not evaluated"
         rule = "an error is bound to its data, evaluation and scale, and these differ"
