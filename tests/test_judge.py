@@ -413,6 +413,15 @@ def test_chance_is_that_of_the_classes(tmp_path: Path, classes: int, error: floa
     assert (only(judge(one, block(one, 3), tmp_path, records)).word == "not evaluated") == dead
 
 
+def test_runs_without_any_training_error_count_as_trained(tmp_path: Path) -> None:
+    one = ablation(worse())
+    for arm, errors in (("with", [20.0, 20.7, 19.6]), ("without", [21.4, 22.1, 21.05])):
+        write(tmp_path, arm, errors)
+        for seed in range(3):
+            (store.run_directory(tmp_path, f"{arm:.<12}", seed) / "metrics.jsonl").write_text('{"epoch": 1}\n')
+    assert only(judge(one, block(one, 3), tmp_path)).word == "reproduced"
+
+
 def test_epochs_to_the_lowest_error_are_read_off_the_epochs(tmp_path: Path) -> None:
     one = ablation(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
     for every, word in ((1, "reproduced"), (10, "inconclusive")):  # tests far apart say little about where it was

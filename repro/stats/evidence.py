@@ -73,7 +73,7 @@ class Runs:
         error = record["train_error"]
         if error is None:  # it was not asked for; that of the batches as they were trained on is in the metrics
             epochs = store.read_metrics(self.results, record["digest"], record["seed"])
-            error = epochs[-1]["train_error"] if epochs else None
+            error = epochs[-1].get("train_error") if epochs else None
         return error is not None and _at_chance(float(error), record)
 
     def has_view(self, arms: Iterable[Arm], view: View) -> bool:
