@@ -79,7 +79,7 @@ def _in_children(jobs: Sequence[Job], machine: Machine, at_once: int, emit: List
                 process, job = at_work[child]
                 try:
                     event = child.recv()
-                except EOFError:  # killed, as when memory is short: the other children go on
+                except (EOFError, OSError):  # killed, as when memory is short: the other children go on
                     process.join()
                     del at_work[child]
                     hear(Failed(job.name, f"its process ended with exit code {process.exitcode}; run again to go on"))
