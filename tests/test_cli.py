@@ -149,13 +149,16 @@ def test_compare_shows_both_readings(repro: Repro) -> None:
 
 def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, photos: Path, tmp_path: Path) -> None:
     from repro import plan
+    from repro.compare import compare_runs
     from repro.registry import load
 
     run = plan.make([load().get("ten-view")], "smoke", 1, {}, data=photos, results=tmp_path / "results").runs[0]
     write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
     code, out, _ = repro("compare", "ten-view/center", "ten-view/ten", "--preset", "smoke")
     assert code == 0 and "the view it reads" in out and "nothing" not in out
-    assert "top1_error, center and ten" in out and "-1.50 points" in out  # what the made-up run's views differ by
+    found = compare_runs(load(), "ten-view/center", "ten-view/ten", "smoke", data=photos, results=tmp_path / "results")
+    top1 = found[1][2][0]
+    assert (top1[0], top1[3]) == ("top1_error, center and ten", "-1.50 points")  # by which the made-up views differ
 
 
 def test_no_results_is_one_clear_line(repro: Repro) -> None:
