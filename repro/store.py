@@ -43,7 +43,7 @@ RUN_FIELDS: dict[str, type | tuple[type, ...]] = {  # with what each may hold
     "epochs_to_target": _NUMBER_OR_NONE, "censored": bool, "seconds": _NUMBER, "images_per_second": _NUMBER,
     "diverged": bool, "train_error": _NUMBER_OR_NONE, "errors": dict, "provenance": dict, "placement": str,
 }  # fmt: skip
-_PARTS = {  # of a record, what reports read inside of it
+_PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what reports read inside of it
     "data": {"name": str},
     "config": {"precision": str},
     "provenance": {"git": dict, "packages": dict, "hardware": dict},
