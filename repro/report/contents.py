@@ -15,7 +15,7 @@ from repro.report.gather import Gathered, Part, Record, Score
 from repro.report.pictures import Mark
 from repro.report.tables import Table
 from repro.stats import Interval, Judgement
-from repro.stats.values import WORDS
+from repro.stats.values import WORDS, unit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -535,7 +535,7 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
                 f"{section(first)}{link}",
                 score_line(first),
                 _lines(group, lambda score: words.published(score.claim, score.metric)),
-                _lines(group, lambda score: words.quantity(score.noted, words.unit_of(score.claim.kind))),
+                _lines(group, lambda score: words.quantity(score.noted, unit_of(score.claim.kind))),
                 _lines(group, _estimate),
                 "\n".join(seeds) or words.NOTHING,
                 f"`{first.block.name}`" if first.block else words.NOTHING,
@@ -562,7 +562,7 @@ def scores_frame(scores: Iterable[Score]) -> Any:
         rows.append(
             [
                 score.experiment.section, score.experiment.name, claim.arm, claim.reference, score.metric,
-                words.unit_of(claim.kind), claim.source, claim.measured.text, score.published, score.noted,
+                unit_of(claim.kind), claim.source, claim.measured.text, score.published, score.noted,
                 score.block.name if score.block else None, *_four(one.estimate if one else None),
                 *judged, *[None] * (5 - len(judged)),
             ]

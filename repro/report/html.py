@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.report import contents, pictures, words
 from repro.report.gather import Gathered, Score
+from repro.stats.values import unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,7 @@ COLUMNS = (
 
 
 def _row(score: Score) -> list[Cell]:
-    one, unit = score.judgement, words.unit_of(score.claim.kind)
+    one, unit = score.judgement, unit_of(score.claim.kind)
     estimate = one.estimate if one else None
     name = score.experiment.name
     return [

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, Arm, Claim
+from repro.stats.values import unit_of
 
 if TYPE_CHECKING:
     from repro.stats import Interval
@@ -39,12 +40,6 @@ def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str
     if float(text) == 0:  # neither +0.00 nor -0.00
         text = text.lstrip("+-")
     return text.replace("-", MINUS)
-
-
-def unit_of(kind: str) -> Unit:
-    """The unit of a claim's numbers: percent of error, points (a difference of two percents), or times."""
-    units: dict[str, Unit] = {"value": "percent", "ratio": "times"}
-    return units.get(kind, "points")
 
 
 def quantity(value: float | None, unit: Unit, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, Ablation, Arm, Claim, Measured, View
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
 from repro.stats.sequential import ALPHA, peeking_level, seeds_needed
-from repro.stats.values import Effect, Interval, Judgement, Unit, Word
+from repro.stats.values import Effect, Interval, Judgement, Word, unit_of
 from repro.store import Block
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 REDUCED = ("smoke", "cifar10", "tiny")  # presets that end so are smaller networks than any that was published
 NOT_SAID = "not said"  # in the words of a Measured: the source does not say what a number was measured on
-UNITS: dict[str, Unit] = {"value": "percent", "ratio": "times"}
 CONFIDENCE = 1 - ALPHA  # of a single look
 MANY_RUNS = 8  # from here on the interquartile mean leaves out something: two runs at each end
 
@@ -109,7 +108,7 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
 def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None, confidence: float) -> Judgement:
     arms = [runs.ablation.arm(name) for name in claim.sides]
     view = _view(runs, arms, claim.measured.view)
-    unit = UNITS.get(claim.kind, "points")
+    unit = unit_of(claim.kind)
     differences = _differences(runs, arms, claim.measured, view, metric)
     blank = Judgement(
         claim,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.ablation import Claim
+from repro.ablation import Claim, Kind
 
 Word = Literal["reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated"]
 Unit = Literal["points", "percent", "times"]
@@ -16,6 +16,12 @@ Unit = Literal["points", "percent", "times"]
 WORDS: tuple[Word, ...] = (
     "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated",
 )  # fmt: skip
+
+
+def unit_of(kind: Kind) -> Unit:
+    """The unit of a claim's numbers: percent of error, points (a difference of two percents), or times."""
+    units: dict[Kind, Unit] = {"value": "percent", "ratio": "times"}
+    return units.get(kind, "points")
 
 
 @dataclass(frozen=True)
