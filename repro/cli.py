@@ -421,6 +421,7 @@ def _report(
     formats: tuple[str, ...] = (),
 ) -> None:
     from repro import report, terminal
+    from repro.report.words import count
 
     reports = reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
     experiments = list(registry.experiments.values())
@@ -431,7 +432,7 @@ def _report(
             terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
 
     def warn(left_out: Any) -> None:
-        places = f"{len(left_out)} place{'' if len(left_out) == 1 else 's'}"
+        places = count(len(left_out), "place")
         print(f"left out {places} in {results}; {reports / 'index.md'} says why", file=sys.stderr)
 
     written = report.build(

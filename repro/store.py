@@ -102,7 +102,7 @@ def is_finished(results: Path, digest: str, seed: int) -> bool:
 
 def failure(results: Path, digest: str, seed: int) -> str | None:
     """Why the last attempt at a run failed, or None where it did not."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, LookupError, TypeError):
         return str(orjson.loads((run_directory(results, digest, seed) / "failed.json").read_bytes())["reason"])
     return None
 

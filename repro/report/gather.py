@@ -182,10 +182,10 @@ def _part(
     ours = {*block.arms.values(), *(name for tried in block.searches.values() for name in tried.values())}
     damaged += [each for each in broken if each.path.parent.parent.name in ours]
     frame, short = _curves(block, runs, results)
+    distinct = {(run["digest"], run["seed"]): run for of_arm in runs.values() for run in of_arm}  # arms share runs
     looked = [
-        store.unread_predictions(results, run["digest"], run["seed"], view)
-        for of_arm in runs.values()
-        for run in of_arm
+        store.unread_predictions(results, digest, seed, view)
+        for (digest, seed), run in distinct.items()
         for view in run["errors"]
     ]
     damaged += [*short, *(each for each in looked if each)]
