@@ -189,7 +189,8 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str]
         else:
             _band(axes, over_seeds(mine, column), linewidth=2, **style)
     _whole_epochs(axes)
-    axes.set_ylim(bottom=0)
+    highest = axes.dataLim.y1
+    axes.set_ylim(0, 1.05 * highest if math.isfinite(highest) else None)  # room for a marker at the very top
 
 
 def _band(axes: Axes, band: pd.DataFrame, *, color: str, **style: Any) -> None:
