@@ -459,6 +459,21 @@ def test_a_claim_counts_once_at_its_largest_scale(
     assert again.split(". ")[0] == contents.summary(gathered.scores).split(". ")[0]
 
 
+def test_scales_of_one_preset_go_from_the_longest_training_down(experiments: list[Ablation], tmp_path: Path) -> None:
+    lrn = named(experiments, "lrn-ablation")
+    for epochs in (4, 12, 2):
+        changes = {} if epochs == 2 else {"schedule.epochs": epochs}
+        levels = LEVELS if epochs < 12 else {arm: level for arm, level in LEVELS.items() if arm != "conv1-only"}
+        write_block(tmp_path, lrn, "smoke", levels, seeds=3, changes=changes, epochs=epochs)
+    gathered = gather(experiments, tmp_path)
+    assert [part.config.schedule.epochs for part in gathered.of("lrn-ablation")] == [12, 8, 4]
+    judged = {(id(score.claim), score.metric): score for score in gathered.scores if score.word != "not evaluated"}
+    assert any(score.claim.arm == "conv1-only" for score in judged.values()), (
+        "evaluated at the smaller scales only, and counted"
+    )
+    assert f", {len(judged)} were evaluated: " in contents.summary(gathered.scores)
+
+
 def test_the_summary_says_what_is_left_of_so_many_tests(
     experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
 ) -> None:

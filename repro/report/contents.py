@@ -491,9 +491,9 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 
 def summary(scores: Sequence[Score]) -> str:
     """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
-    first: dict[tuple[int, str], Score] = {}
-    for score in scores:
-        first.setdefault((id(score.claim), score.metric), score)  # at its largest scale
+    first: dict[tuple[int, str], Score] = {}  # each at the largest scale that it was evaluated at
+    for score in sorted(scores, key=lambda score: score.word == "not evaluated"):
+        first.setdefault((id(score.claim), score.metric), score)
     counts = Counter(score.word for score in first.values())
     judged = len(first) - counts["not evaluated"]
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")

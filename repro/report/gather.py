@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from repro import config, paper, presets, store
 from repro.ablation import Ablation, Claim
-from repro.plan import choose, configs, trials
+from repro.plan import choose, configs, pictures, trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,7 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
             parts.append(_part(known[block.experiment], block, read, of_digest, broken, results))
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
-    parts.sort(key=lambda part: _order(part.experiment, part.block))
+    parts.sort(key=_order)
     adjusted = iter(stats.holm(judgement for part in parts for judgement in part.judgements))
     parts = [replace(part, judgements=[next(adjusted) for _ in part.judgements]) for part in parts]
     left_out = [_relative(each, results) for each in damaged + broken]
@@ -149,9 +149,10 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
     return Gathered(experiments, parts, _scores(experiments, parts), list(dict.fromkeys(left_out)))
 
 
-def _order(experiment: Ablation, block: store.Block) -> tuple[str, int, str]:
-    """Blocks of an experiment from the largest scale down, as the presets are listed."""
-    return (experiment.name, list(presets.PRESETS).index(block.preset), block.name)
+def _order(part: Part) -> tuple[str, int, int, str]:
+    """Blocks of an experiment from the largest scale down: as the presets are listed, then by pictures trained on."""
+    trained_on = pictures(part.config, None)[0] * part.config.schedule.epochs
+    return (part.experiment.name, list(presets.PRESETS).index(part.block.preset), -trained_on, part.block.name)
 
 
 def _part(
