@@ -236,6 +236,7 @@ def compare(
     sides: Annotated[list[str], typer.Argument(metavar="A B", help="Two EXPERIMENT/ARM, run digests, or presets.")],
     presets: Annotated[bool, typer.Option("--presets", help="A and B are presets.")] = False,
     preset: Preset = None,
+    assignments: Assignments = None,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
@@ -246,12 +247,16 @@ def compare(
     if len(sides) != 2:
         raise ValueError(f"compare takes two names, not {len(sides)}: repro compare A B")
     if presets:
+        if preset or assignments:
+            raise ValueError("--presets compares two presets as they are; leave out --preset and --set")
         table = describe.compare_presets(*sides)
         terminal.console.print(terminal.table(f"{sides[0]} and {sides[1]}", *table))
         return
     from repro.compare import compare_runs
+    from repro.config import parse_assignments
 
-    found = compare_runs(_registry(include), sides[0], sides[1], preset, **_places(data_dir, results_dir))
+    changes = parse_assignments(assignments or [])
+    found = compare_runs(_registry(include), sides[0], sides[1], preset, changes, **_places(data_dir, results_dir))
     for title, columns, rows in found:
         terminal.console.print(terminal.table(title, columns, rows))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
@@ -19,14 +19,25 @@ Table = tuple[str, Sequence[str], list[Sequence[object]]]
 
 
 def compare_runs(
-    registry: Registry, one: str, two: str, preset: str | None, *, data: Path, results: Path
+    registry: Registry,
+    one: str,
+    two: str,
+    preset: str | None,
+    changes: Mapping[str, Any],
+    *,
+    data: Path,
+    results: Path,
 ) -> list[Table]:
     """Tables of what differs: keys, then errors by view over the seeds that both sides have finished.
 
-    Each side is EXPERIMENT/ARM (at `preset`, else the experiment's first) or the digest of a run, or its beginning.
-    Arms that each read a view of their own are compared by those. Raises ValueError for a side that names nothing.
+    Each side is EXPERIMENT/ARM (at `preset`, else the experiment's first, with `--set` changes) or the digest of a run,
+    or its beginning.
+    Arms that each read a view of their own are compared by those. Raises ValueError for a side that names nothing,
+    and for a scale where no side needs one.
     """
-    sides = [_side(registry, name, preset, data, results) for name in (one, two)]
+    if (preset or changes) and "/" not in one + two:
+        raise ValueError("--preset and --set choose the scale of EXPERIMENT/ARM; the digest of a run says it already")
+    sides = [_side(registry, name, preset, changes, data, results) for name in (one, two)]
     (left, left_view, left_runs), (right, right_view, right_runs) = sides
     keys: list[Sequence[object]] = [(key, json.dumps(a), json.dumps(b)) for key, (a, b) in diff(left, right).items()]
     if left_view != right_view:
@@ -57,7 +68,7 @@ def compare_runs(
 
 
 def _side(
-    registry: Registry, name: str, preset: str | None, data: Path, results: Path
+    registry: Registry, name: str, preset: str | None, changes: Mapping[str, Any], data: Path, results: Path
 ) -> tuple[Config, View | None, dict[int, dict[str, Any]]]:
     """Config of one side, the view that it reads if it is an arm with one of its own, and its finished runs by seed."""
     start, _, rest = name.partition("/")
@@ -69,9 +80,9 @@ def _side(
     if rest:
         ablation = registry.get(start)
         view = ablation.arm(rest).view
-        made = plan.make([ablation], preset, 1, {}, data=data, results=results)
+        made = plan.make([ablation], preset, 1, changes, data=data, results=results)
         block = made.blocks[0]
-        found = plan.configs(ablation, block.preset, {})
+        found = plan.configs(ablation, block.preset, changes)
         if rest not in found:
             raise ValueError(f"{name}: has no runs of its own at {block.preset}; compare the arms that it reads")
         digest = block.arms.get(rest)

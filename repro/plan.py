@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from repro.stats import Judgement
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
+INTERPRETER = (
+    850_000_000  # resident bytes of a process with torch, numba and a loader, beside pictures and net: seen on Linux
+)
 PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
     "photos": (10, 2_560, 640),
     "cifar10": (10, 50_000, 10_000),
@@ -298,7 +301,8 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
         seconds += work / rates.get(network_key(run.config), overall)
         disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2
         activations = run.config.optim.batch_size * sum(shape.neurons for shape in shapes) * 4 * 3
-        memory = max(memory, parameters * 16 + activations + 300_000_000)  # 0.3 GB: the interpreter with torch
+        stored = manifest.bytes if manifest else 0  # mapped, and read whole within an epoch
+        memory = max(memory, parameters * 16 + activations + stored + INTERPRETER)
     return Cost(len(plan.todo), seconds, disk, memory, bool(rates))
 
 

@@ -48,6 +48,8 @@ from tests.conftest import QUICK, Repro
         (["show", "baseline", "--config", "--model"], "leave out one of them"),
         (["compare", "lrn-ablation/with-lrn"], "takes two names"),
         (["compare", "--presets", "paper", "code-2021"], "did you mean 'code-2012'"),
+        (["compare", "--presets", "paper", "tiny", "--set", "optim.momentum=0.5"], "leave out --preset and --set"),
+        (["compare", "--presets", "paper", "tiny", "--preset", "smoke"], "leave out --preset and --set"),
         (["compare", "lrn-ablation/with", "lrn-ablation/no-lrn"], "did you mean 'with-lrn'"),
         (["compare", "lrn-ablation", "no-lrn"], "write EXPERIMENT/ARM; the arms of lrn-ablation are with-lrn, no-lrn"),
         (["compare", "0a1b2c3d4e5f/seed-0", "0a1b2c3d4e5f/seed-1"], "leave out /seed-0"),
@@ -156,7 +158,9 @@ def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, p
     write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
     code, out, _ = repro("compare", "ten-view/center", "ten-view/ten", "--preset", "smoke")
     assert code == 0 and "the view it reads" in out and "nothing" not in out
-    found = compare_runs(load(), "ten-view/center", "ten-view/ten", "smoke", data=photos, results=tmp_path / "results")
+    found = compare_runs(
+        load(), "ten-view/center", "ten-view/ten", "smoke", {}, data=photos, results=tmp_path / "results"
+    )
     top1 = found[1][2][0]
     assert (top1[0], top1[3]) == ("top1_error, center and ten", "-1.50 points")  # by which the made-up views differ
 
@@ -185,8 +189,12 @@ def test_run_trains_once_then_reports_then_trains_nothing(repro: Repro, tmp_path
     plan = json.loads(out)
     assert code == 0 and all(run["finished"] for run in plan["runs"]) and plan["cost"]["runs"] == 0
     digests = [run["digest"] for run in plan["runs"]]
-    code, out, _ = repro("compare", digests[0], digests[1])
-    assert code == 0 and "model.norm" in out and "points" in out
+    for scale in ((), QUICK[:-2]):
+        sides = ("lrn-ablation/with-lrn", "lrn-ablation/no-lrn") if scale else digests[:2]
+        code, out, err = repro("compare", *sides, *scale)
+        assert code == 0 and "model.norm" in out and "points" in out, err
+    code, _, err = repro("compare", *digests[:2], "--preset", "smoke")
+    assert code == 2 and "the digest of a run says it already" in err
 
 
 def test_a_run_that_fails_does_not_stop_the_others(
