@@ -106,6 +106,19 @@ def test_an_effect_of_known_size_gets_its_word(tmp_path: Path, shift: list[float
     assert "1.4" in found.reason
 
 
+def test_a_word_waits_for_all_seeds_that_were_asked_for(tmp_path: Path) -> None:
+    value = Claim.value("with", top1=20.0, source="here", measured=PHOTOS)
+    one = ablation(worse(), value)
+    write(tmp_path, "with", [20.0, 20.1, 19.9, 20.0, 20.05])
+    write(tmp_path, "without", [21.3, 21.6, 21.3, 21.45])
+    effect, error = judge(one, block(one, 5, "smoke"), tmp_path)
+    assert (effect.word, effect.seeds) == ("inconclusive", 4)
+    assert "4 of the 5 seeds that were asked for" in effect.reason
+    assert effect.estimate is not None and effect.estimate.low > 0  # shown all the same
+    assert error.seeds == 5 and "asked for" not in error.reason
+    assert judge(one, block(one, 4), tmp_path)[0].word == "reproduced"
+
+
 def test_predictions_bring_the_images_in(tmp_path: Path) -> None:
     """Both arms are wrong on images of their own, the same for every seed: seeds agree, and images could differ."""
     one = ablation(worse())

@@ -30,8 +30,9 @@ def judge(ablation: Ablation, block: Block, results: Path, records: Records | No
     effect of every other arm against the first, which no claim names.
 
     Reads the finished runs of the block; `records` saves reading their records again where the caller has them.
-    Partial blocks are fine: seeds count that both arms have. Where the block was looked at more than once, intervals
-    are wide enough to hold after every seed up to its `max_seeds`, and p is larger in proportion.
+    Partial blocks are fine: seeds count that both arms have, and words wait for all that were asked for. Where the
+    block was looked at more than once, intervals are wide enough to hold after every seed up to its `max_seeds`, and p
+    is larger in proportion.
     """
     runs = Runs(ablation, block, results, records)
     confidence = CONFIDENCE if block.max_seeds is None else 1 - peeking_level(block.max_seeds)
@@ -106,6 +107,8 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None, confidence: float) -> Judgement:
+    from repro.stats import verdict
+
     arms = [runs.ablation.arm(name) for name in claim.sides]
     view = _view(runs, arms, claim.measured.view)
     unit = unit_of(claim.kind)
@@ -135,7 +138,8 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
     if dead := _untrained(runs, arms):
         reason = _reason(blank, interval, seeds, dead, confidence)
         return dataclasses.replace(blank, estimate=interval, effect=effect, seeds=seeds, reason=reason)
-    word, rule = _word(claim, published, interval, seeds)
+    asked = runs.block.seeds // max(map(_group, arms))
+    word, rule = verdict.too_early(seeds, asked) or _word(claim, published, interval, seeds)
     needed = None
     if published and effect.spread is not None and claim.kind != "no_effect":  # noise is not to be told from none
         claimed = math.log(published) if unit == "times" else published
@@ -191,7 +195,8 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         word: Word = "not evaluated"
         rule = "an error is bound to its data, evaluation and scale, and these differ"
     else:
-        word, rule = verdict.of_value(estimate, published, blank.metric, len(values))
+        early = verdict.too_early(len(values), runs.block.seeds // group)
+        word, rule = early or verdict.of_value(estimate, published, blank.metric, len(values))
     return dataclasses.replace(
         blank,
         estimate=estimate,

@@ -24,6 +24,13 @@ def too_few(seeds: int) -> tuple[Word, str] | None:
     return "inconclusive", f"{RUNS_IN_WORDS[seeds]}, and a verdict takes {FEWEST_SEEDS}"
 
 
+def too_early(seeds: int, asked: int) -> tuple[Word, str] | None:
+    """A word is for the number of seeds that was asked for: one given on the way to it would be a look."""
+    if not FEWEST_SEEDS <= seeds < asked:
+        return None
+    return "inconclusive", f"{seeds} of the {asked} seeds that were asked for, and the verdict waits for all"
+
+
 def of_effect(interval: Interval, published: float | None, seeds: int) -> tuple[Word, str]:
     """An effect in points against a published one, or against a direction (above zero) where `published` is None."""
     most = 2 * abs(published or 0.0)
