@@ -147,7 +147,7 @@ def make(
                 tried = trials(ablation.search, config)
                 searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
                 for one in tried.values():
-                    _add(runs, _run(one, ablation.search.seed, data_digest, ablation, arm, results))
+                    _add(runs, _run(one, ablation.search.seed, data_digest, ablation, arm, results, read=False))
                 best = choose(ablation.search, _finished(searches[name], ablation.search.seed, results))
                 if best is None:
                     waiting.append(f"{ablation.name}/{name}")
@@ -156,7 +156,8 @@ def make(
             arms[name] = digest(config, data_digest)
             for seed in range(count):
                 if config.pretrain:
-                    _add(runs, _run(pretrain_config(config), seed, data_digest, ablation, arm, results))
+                    before = pretrain_config(config)
+                    _add(runs, _run(before, seed, data_digest, ablation, arm, results, read=False))
                 _add(runs, _run(config, seed, data_digest, ablation, arm, results))
         blocks.append(Block(ablation.name, at, dict(changes), count, arms, searches, data_digest))
     claimed = {f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides}
@@ -170,7 +171,7 @@ def make(
 def trials(search: Search, config: Config) -> dict[float, Config]:
     """Value -> Config of the run that tries it, for an arm of that Config."""
     epochs = min(search.epochs or config.schedule.epochs, config.schedule.epochs)
-    every = {"schedule.epochs": epochs, "eval.train_error": True}  # `choose` reads it
+    every = {"schedule.epochs": epochs, "eval.views": ["center"], "eval.train_error": True}  # what `choose` reads
     return {value: override(config, {search.key: value, **every}) for value in search.values}
 
 
@@ -216,12 +217,15 @@ def criterion(record: Mapping[str, Any], metric: str) -> float | None:
     return None if found is None else float(found)
 
 
-def _run(config: Config, seed: int, data_digest: str, ablation: Ablation, arm: Arm, results: Path) -> Run:
+def _run(
+    config: Config, seed: int, data_digest: str, ablation: Ablation, arm: Arm, results: Path, *, read: bool = True
+) -> Run:
+    """One run of an arm. Without `read` it only goes before: what the arm reads off its runs is not wanted of it."""
     name = digest(config, data_digest)
-    views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view else [])]))
+    views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view and read else [])]))
     finished = store.is_finished(results, name, seed)
     place = store.run_directory(results, name, seed)
-    products = tuple(ablation.products)
+    products = tuple(ablation.products) if read else ()
     missing: list[str] = [view for view in views if not (place / f"predictions-{view}.npz").is_file()]
     missing += [product for product in products if not any(place.glob(f"{product}.np*"))]
     used_by = (f"{ablation.name}/{arm.name}",)

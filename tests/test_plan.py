@@ -129,6 +129,17 @@ def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_p
     assert then.blocks[0].searches["with"].keys() == {"0.1", "0.01"}
 
 
+def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_path: Path) -> None:
+    arms = [Arm("with", view="dense"), Arm("without", {"model.norm": None})]
+    asked = question(search=Search("optim.learning_rate", (0.1, 0.01)), arms=arms, products=["kernels"])
+    first = made(asked, photos=photos, results=tmp_path)
+    assert {(run.views, run.products) for run in first.runs} == {(("center",), ())}
+    for run in first.runs:
+        finish(tmp_path, run)
+    read = {run.used_by[0]: (run.views, run.products) for run in made(asked, photos=photos, results=tmp_path).todo}
+    assert read["made-up/with"] == (("center", "ten", "dense"), ("kernels",))
+
+
 def test_a_short_search_chooses_by_the_error_on_training_pictures(photos: Path, tmp_path: Path) -> None:
     short = searched(metric="train_error", epochs=1)
     first = made(short, photos=photos, results=tmp_path, seeds=1)
