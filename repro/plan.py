@@ -32,7 +32,7 @@ PUBLISHED = {  # classes, training and test pictures of sets that are not prepar
     "imagenette": (10, 9_469, 3_925),
     "imagenet": (1000, 1_281_167, 50_000),
 }
-UNPREPARED = "unprepared"  # stands for the digest of data that is not there yet
+UNPREPARED = "unprepared"  # stands for the digest of data that is not there yet, and that no run has seen
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Plan:
     blocks: tuple[Block, ...]
     runs: tuple[Run, ...]
     waiting: tuple[str, ...]
-    unprepared: tuple[str, ...]  # what to do about data that is not there
+    unprepared: tuple[str, ...]  # what to do about data that is not there, and is needed
 
     @property
     def todo(self) -> tuple[Run, ...]:
@@ -130,7 +130,7 @@ def make(
     blocks: list[Block] = []
     runs: dict[str, Run] = {}
     waiting: list[str] = []
-    unprepared: dict[str, str] = {}
+    data_digests: dict[str, str] = {}  # by the set's key
     for ablation in experiments:
         at = preset_name or ablation.presets[0]
         count = seeds if isinstance(seeds, int) else seeds[ablation.name]
@@ -138,10 +138,9 @@ def make(
         searches: dict[str, dict[str, str]] = {}
         data_digest = ""
         for name, config in configs(ablation, at, changes).items():
-            manifest = find(config.data, data)
-            if manifest is None and config.data.source != "photos":  # photos are cut on first use
-                unprepared[key(config.data)] = missing(config.data, data)
-            data_digest = manifest.digest if manifest else UNPREPARED
+            if key(config.data) not in data_digests:
+                data_digests[key(config.data)] = _data_digest(config, data, results)
+            data_digest = data_digests[key(config.data)]
             arm = ablation.arm(name)
             if ablation.search:
                 tried = trials(ablation.search, config)
@@ -165,7 +164,21 @@ def make(
     ordered = sorted(
         runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), run.digest not in tries, run.seed)
     )
+    unprepared = {  # photos are cut on first use
+        key(run.config.data): missing(run.config.data, data)
+        for run in ordered
+        if not run.done and run.config.data.source != "photos" and find(run.config.data, data) is None
+    }
     return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()))
+
+
+def _data_digest(config: Config, data: Path, results: Path) -> str:
+    """Of the prepared set; else of the one that all finished runs had, so that published runs count as finished."""
+    if manifest := find(config.data, data):
+        return manifest.digest
+    records = (record["data"] for record in store.finished_runs(results)[0])
+    seen = {one["digest"] for one in records if one["name"] == key(config.data)}
+    return seen.pop() if len(seen) == 1 else UNPREPARED
 
 
 def trials(search: Search, config: Config) -> dict[float, Config]:

@@ -122,10 +122,12 @@ def cost_text(cost: Cost) -> str:
     """One line: runs, time, disk and memory of what is missing."""
     if not cost.runs:
         return "nothing is missing"
+    from repro.report.words import count
+
     basis = "from finished runs" if cost.measured else "guessed; finished runs will tell better"
     return (
-        f"{cost.runs} runs, about {span(cost.seconds)} one after another ({basis}), {size(cost.disk_bytes)} on disk, "
-        f"up to {size(cost.memory_bytes)} of memory a run"
+        f"{count(cost.runs, 'run')}, about {span(cost.seconds)} one after another ({basis}), "
+        f"{size(cost.disk_bytes)} on disk, up to {size(cost.memory_bytes)} of memory a run"
     )
 
 
@@ -144,8 +146,10 @@ def print_plan(plan: Plan, cost: Cost) -> None:
     console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
     for name in plan.waiting:
         console.print(f"{name} waits for its search to finish", highlight=False)
+    from repro.report.words import count
+
     done = sum(run.done for run in plan.runs)
-    console.print(f"{len(plan.runs)} runs, {done} finished. Missing: {cost_text(cost)}.", highlight=False)
+    console.print(f"{count(len(plan.runs), 'run')}, {done} finished. Missing: {cost_text(cost)}.", highlight=False)
     for line in plan.unprepared:
         console.print(f"[yellow]{escape(line)}[/]", highlight=False)
 

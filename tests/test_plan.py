@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,14 @@ def finish(
     rate: float = 1000.0,
     train: float = 20.0,
     diverged: bool = False,
+    data: Mapping[str, Any] = {"name": "photos", "digest": "d", "train": 10, "test": 4},
 ) -> None:
     """Pretend that a run is finished."""
     store.write_run(
         results,
         {
             "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
-            "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": reached,
+            "data": dict(data), "epochs": 2, "epochs_to_target": reached,
             "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": diverged,
             "train_error": train, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
             "provenance": {}, "placement": "cpu",
@@ -108,6 +110,22 @@ def test_data_that_is_missing_is_said_with_its_command(tmp_path: Path) -> None:
     found = plan.make([question(presets=["cifar10"])], None, 1, {}, data=tmp_path, results=tmp_path)
     assert len(found.unprepared) == 1 and "repro data prepare cifar10" in found.unprepared[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: Path) -> None:
+    def planned(seeds: int) -> plan.Plan:
+        return plan.make([question(presets=["cifar10"])], None, seeds, {}, data=tmp_path / "none", results=tmp_path)
+
+    config = preset("cifar10")
+    for arm in (config, plan.override(config, {"model.norm": None})):
+        record = {"name": "cifar10-32-short-crop-raw", "digest": "d" * 64, "train": 10, "test": 4}
+        run = plan.Run(arm, 0, digest(arm, "d" * 64), (), ("center", "ten"), (), False, (), None)
+        finish(tmp_path, run, data=record)
+    assert not planned(1).todo and not planned(1).unprepared
+    assert [run.seed for run in planned(2).todo] == [1, 1] and len(planned(2).unprepared) == 1
+    other = plan.Run(config, 5, digest(config, "e" * 64), (), ("center", "ten"), (), False, (), None)
+    finish(tmp_path, other, data=record | {"digest": "e" * 64})
+    assert len(planned(1).todo) == 2, "runs on other pictures of that name: nobody can say which are meant"
 
 
 def searched(**options: Any) -> Ablation:
