@@ -29,7 +29,7 @@ ablation = Ablation(
     ],
     search=Search("optim.learning_rate", (0.001, 0.003, 0.01, 0.03), epochs=30),
     discussion=(
-        "Tanh units are slower by about as much as the paper says, and by a little more: three pairs of runs agree so "
+        "Tanh units are slower by about as much as the paper says, and by a little more: five pairs of runs agree so "
         "well that their interval leaves out six times. Which net, which rates and how many runs stand behind the "
         "paper's number is not known, so a difference of one in six or seven says little against it. The ReLUs took "
         "a rate inside the range that was tried, and reach the target within seven epochs at it. For the tanh units "

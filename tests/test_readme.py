@@ -62,6 +62,6 @@ def test_its_numbers_are_those_of_results() -> None:
     block = store.read_block(ROOT / "results" / "experiments" / "relu-vs-tanh" / "figure-1.json")
     (found, *_) = stats.judge(registry.load().get("relu-vs-tanh"), block, ROOT / "results")
     assert found.estimate is not None
-    ends = f"[{found.estimate.low:.1f}, {found.estimate.high:.1f}]"
-    expected["figure-1"] = f"{found.estimate.mean:.1f} times {ends} ({found.seeds} pairs of runs)"
+    ends = f"[{found.estimate.low:.2f}, {found.estimate.high:.2f}]"
+    expected["figure-1"] = f"{found.estimate.mean:.2f} times {ends} ({found.seeds} pairs of runs)"
     assert marked == expected
