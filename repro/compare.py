@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, get_args
 
 from repro import plan, store
-from repro.ablation import View
+from repro.ablation import SEARCH_SEEDS, View
 from repro.config import Config, diff, from_dict
 from repro.registry import Registry
 from repro.suggest import did_you_mean
@@ -84,9 +84,13 @@ def _side(
         block = made.blocks[0]
         found = plan.configs(ablation, block.preset, changes)
         if rest not in found:
-            raise ValueError(f"{name}: has no runs of its own at {block.preset}; compare the arms that it reads")
-        digest = block.arms.get(rest)
-        return found[rest], view, _runs(results, digest) if digest else {}
+            here = any(arm.name == rest for arm in ablation.arms_at(block.preset))
+            why = "has no runs of its own; compare the arms that it reads" if here else "is no arm there"
+            raise ValueError(f"{name} at {block.preset}: {why}")
+        if not (digest := block.arms.get(rest)):  # its search goes on
+            return found[rest], view, {}
+        config = next(run.config for run in made.runs if run.digest == digest)  # with the value that a search chose
+        return config, view, {seed: run for seed, run in _runs(results, digest).items() if seed < SEARCH_SEEDS}
     names = sorted(path.name for path in (results / "runs").glob("*"))
     matches = [digest for digest in names if digest.startswith(start)]
     if len(matches) != 1:

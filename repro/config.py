@@ -276,11 +276,11 @@ class Schedule(Part):
 
 
 class Eval(Part):
-    """What is measured, and when. Not part of a run's digest but for `every`: views are read off a finished run."""
+    """What is measured, and when, beside the error on training pictures in test mode, at the end. Only `every` is part
+    of a run's digest: views are read off a finished run."""
 
     every: int = Field(1, ge=1)  # test the center view each so many epochs (the plateau watches it)
     views: tuple[View, ...] = ("center", "ten")  # at the end, with predictions kept
-    train_error: bool = True  # also the error on training pictures in test mode, at the end
 
     _views = field_validator("views", mode="before")(lambda value: as_tuple(value))
 
@@ -473,9 +473,9 @@ def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def digest(config: Config, data_digest: str) -> str:
-    """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished
-    run, and `eval.train_error`) and the content digest of the prepared data."""
+    """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished run)
+    and the content digest of the prepared data."""
     values = to_dict(config)
-    del values["eval"]["views"], values["eval"]["train_error"]
+    del values["eval"]["views"]
     text = json.dumps({"config": values, "data": data_digest}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

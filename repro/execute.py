@@ -85,7 +85,8 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     found = digest(job.config, prepared.manifest.digest)
     if found != job.digest:
         raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")
-    devices = choose_devices(machine.devices, job.config.model.towers)
+    towers = job.config.model.towers  # a net of one tower has the first device, also beside one of two
+    devices = choose_devices(machine.devices[:towers], towers)
     whole = build(job.config, job.seed)
     finished = store.is_finished(machine.results, job.digest, job.seed)
     if not finished and job.config.pretrain:
@@ -97,7 +98,8 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     if finished:
         if not path.is_file():
             raise ValueError(
-                f"{path}: is needed for {', '.join(job.views)}, and was deleted; delete the run to redo it"
+                f"{path}: is needed for {', '.join(_unread(job, machine, place_of_run))}, and is not here; "
+                "delete the run to redo it"
             )
         record = store.read_run(machine.results, job.digest, job.seed)
     else:
@@ -106,13 +108,13 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
             listeners.append(tensorboard(place_of_run / "tensorboard"))
         record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path)
     record["errors"] |= _evaluate(job, machine, prepared, model, devices, emit)
-    if job.config.eval.train_error and record["train_error"] is None:
+    if record["train_error"] is None:
         emit(Evaluating(job.name, "training pictures"))
         pictures = _loader(job, machine, prepared, "train")
         center = center_errors(model, pictures, precision=job.config.precision, device=torch.device(devices[0]))
         record["train_error"] = center["top1_error"]
-    _write_products(job, machine, prepared, model, devices, place_of_run)
     store.write_run(machine.results, {name: value for name, value in record.items() if name != "schema"})
+    _write_products(job, machine, prepared, model, devices, place_of_run)
     emit(Finished(job.name, record))
     return record
 
@@ -184,6 +186,13 @@ def _evaluate(
         # of what is stored, so that a report can recompute them to the last digit
         found[view] = errors(store.read_predictions(machine.results, job.digest, job.seed, view))
     return found
+
+
+def _unread(job: Job, machine: Machine, place_of_run: Path) -> list[str]:
+    """Views and products that are still to be read off a finished run."""
+    has = store.has_predictions
+    unread: list[str] = [view for view in job.views if not has(machine.results, job.digest, job.seed, view)]
+    return unread + [product for product in job.products if not any(place_of_run.glob(f"{product}.np*"))]
 
 
 def _write_products(

@@ -40,14 +40,14 @@ def write_neighbors(
     """
     training_set, testing_set = prepared.train, prepared.test
     labels = testing_set.labels
-    classes = len(np.unique(labels))
-    shown = [int(np.flatnonzero(labels == k * classes // GUESSED)[0]) for k in range(GUESSED)]
+    there = np.unique(labels)  # a class may have no test pictures
+    shown = [int(np.flatnonzero(labels == there[k * len(there) // GUESSED])[0]) for k in range(GUESSED)]
     queries = shown[:: max(1, GUESSED // QUERIES)][:QUERIES]
     hidden, logits = [], []
     for features, outputs in _batches(model, testing, precision, device):
         hidden.append(features)
         logits.append(outputs)
-    best, best_class = torch.cat(logits)[shown].softmax(1).topk(min(5, classes), dim=1)
+    best, best_class = torch.cat(logits)[shown].softmax(1).topk(min(5, len(prepared.class_names)), dim=1)
     distance, near = _nearest(torch.cat(hidden)[queries], _batches(model, training, precision, device))
 
     def pixels(split: SplitName, rows: Sequence[int]) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from repro import store
 from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, Ablation, Arm, Product, Search, View
 from repro.config import Config, digest, from_dict, override
-from repro.data.manifest import Manifest, find, key, missing
+from repro.data.manifest import Manifest, check_fits, find, key, missing
 from repro.presets import preset
 from repro.store import Block
 from repro.suggest import did_you_mean
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
 INTERPRETER = (
-    850_000_000  # resident bytes of a process with torch, numba and a loader, beside pictures and net: seen on Linux
+    850_000_000  # bytes of a process with torch, numba and a loader, beside net and mapped pictures: seen on Linux
 )
 PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
     "photos": (10, 2_560, 640),
@@ -91,19 +91,19 @@ def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) ->
     """Config of each arm that trains, at a preset with `--set` changes: first the preset, then `--set`, then the arm.
 
     Raises ValueError for a preset that the ablation does not support, an unknown or ill-typed key, or a change to the
-    very key that the arms compare.
+    very key that the arms compare or a search chooses.
     """
     if preset_name not in ablation.presets:
         raise ValueError(
             f"{ablation.name} does not support preset {preset_name!r}{did_you_mean(preset_name, ablation.presets)}"
         )
+    taken = {ablation.search.key: f"what {ablation.name} searches for each arm"} if ablation.search else {}
     for arm in ablation.arms_at(preset_name):
-        for changed in changes:
-            for own in arm.changes_at(preset_name):
-                if changed == own or changed.startswith(f"{own}.") or own.startswith(f"{changed}."):
-                    raise ValueError(
-                        f"--set {changed}: is what arm {arm.name!r} of {ablation.name} changes; leave it out"
-                    )
+        taken |= dict.fromkeys(arm.changes_at(preset_name), f"what arm {arm.name!r} of {ablation.name} changes")
+    for changed in changes:
+        for own, why in taken.items():
+            if changed == own or changed.startswith(f"{own}.") or own.startswith(f"{changed}."):
+                raise ValueError(f"--set {changed}: is {why}; leave it out")
     base = override(preset(preset_name), changes)
     found = {}
     for arm in ablation.arms_at(preset_name):
@@ -158,7 +158,8 @@ def make(
                     before = pretrain_config(config)
                     _add(runs, _run(before, seed, data_digest, ablation, arm, results, read=False))
                 _add(runs, _run(config, seed, data_digest, ablation, arm, results))
-        blocks.append(Block(ablation.name, at, dict(changes), count, arms, searches, data_digest))
+        changed = effective(at, changes)
+        blocks.append(Block(ablation.name, at, changed, count, arms, searches, data_digest))
     claimed = {f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides}
     tries = {name for block in blocks for tried in block.searches.values() for name in tried.values()}
     ordered = sorted(
@@ -175,16 +176,30 @@ def make(
 def _data_digest(config: Config, data: Path, results: Path) -> str:
     """Of the prepared set; else of the one that all finished runs had, so that published runs count as finished."""
     if manifest := find(config.data, data):
+        check_fits(config.data, manifest)
         return manifest.digest
     records = (record["data"] for record in store.finished_runs(results)[0])
     seen = {one["digest"] for one in records if one["name"] == key(config.data)}
     return seen.pop() if len(seen) == 1 else UNPREPARED
 
 
+def effective(preset_name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The `--set` changes without those to what the preset has anyway: the same runs are the same block, looked at as
+    often as it was."""
+    whole = override(preset(preset_name), changes)
+    kept = dict(changes)
+    for changed in changes:
+        others = {other: value for other, value in kept.items() if other != changed}
+        with suppress(ValueError):  # it takes the others to be possible
+            if override(preset(preset_name), others) == whole:
+                kept = others
+    return kept
+
+
 def trials(search: Search, config: Config) -> dict[float, Config]:
     """Value -> Config of the run that tries it, for an arm of that Config."""
     epochs = min(search.epochs or config.schedule.epochs, config.schedule.epochs)
-    every = {"schedule.epochs": epochs, "eval.views": ["center"], "eval.train_error": True}  # what `choose` reads
+    every = {"schedule.epochs": epochs, "eval.views": ["center"]}  # what `choose` reads
     return {value: override(config, {search.key: value, **every}) for value in search.values}
 
 
@@ -266,7 +281,9 @@ def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[di
     from repro.stats import judge
 
     rows = []
-    for ablation, block in zip(experiments, plan.blocks, strict=True):
+    for ablation, asked in zip(experiments, plan.blocks, strict=True):
+        path = store.block_path(results, asked)
+        block = store.read_block(path) if path.is_file() else asked  # it may have more seeds, and remembers looks
         for found in judge(ablation, block, results):
             if found.claim is None:
                 continue
@@ -318,8 +335,7 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
         seconds += work / rates.get(network_key(run.config), overall)
         disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2
         activations = run.config.optim.batch_size * sum(shape.neurons for shape in shapes) * 4 * 3
-        stored = manifest.bytes if manifest else 0  # mapped, and read whole within an epoch
-        memory = max(memory, parameters * 16 + activations + stored + INTERPRETER)
+        memory = max(memory, parameters * 16 + activations + INTERPRETER)
     return Cost(len(plan.todo), seconds, disk, memory, bool(rates))
 
 

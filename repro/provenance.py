@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "pandas", "scipy",
 
 def git_state(root: Path | None = None) -> dict[str, Any]:
     """`commit` and whether tracked files differ from it; both None outside a checkout."""
-    here = root or Path(__file__).parent
+    here = root or Path(__file__).parents[1]
 
     def git(*arguments: str) -> str | None:
         try:

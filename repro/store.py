@@ -44,13 +44,13 @@ RUN_FIELDS: dict[str, type | tuple[type, ...]] = {  # with what each may hold
     "diverged": bool, "train_error": _NUMBER_OR_NONE, "errors": dict, "provenance": dict, "placement": str,
 }  # fmt: skip
 _PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what reports read inside of it
-    "data": {"name": str},
-    "config": {"precision": str},
+    "data": {"name": str, "digest": str},
+    "config": {"precision": str, "data": dict},
     "provenance": {"git": dict, "packages": dict, "hardware": dict},
 }
 _BLOCK_FIELDS: dict[str, type | tuple[type, ...]] = {
     "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
-    "data_digest": str, "max_seeds": (int, type(None)),
+    "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)),
 }  # fmt: skip
 
 
@@ -66,6 +66,7 @@ class Block:
     searches: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # arm -> tried value -> digest
     data_digest: str = ""
     max_seeds: int | None = None  # looked at more than once, up to so many seeds: intervals are widened for it
+    raised_from: Mapping[str, int | None] | None = None  # `seeds` and `max_seeds` before more were asked for
     schema: int = SCHEMA
 
     @property
@@ -163,6 +164,8 @@ def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
         raise ValueError(f"{path}: lacks {', '.join(missing)}; delete its folder and run again")
     if wrong := _wrong_types(record):
         raise ValueError(f"{path}: cannot be read ({', '.join(wrong)}: wrong type); delete its folder and run again")
+    if isinstance(measured := record["config"].get("eval"), dict):
+        measured.pop("train_error", None)  # a key of the first records that named no run, and is gone
     return record
 
 
@@ -173,11 +176,11 @@ def _wrong_types(record: Mapping[str, Any]) -> list[str]:
         return wrong
     for name, parts in _PARTS.items():
         found = record[name]
-        wrong += [
-            f"{name}.{part}" for part, kind in parts.items() if part in found and not isinstance(found[part], kind)
-        ]
+        needed = parts if name != "provenance" else parts.keys() & found.keys()  # reports do without
+        wrong += [f"{name}.{part}" for part in needed if not isinstance(found.get(part), parts[part])]
     for view, errors in record["errors"].items():
-        if not isinstance(errors, dict) or not all(isinstance(one, _NUMBER_OR_NONE) for one in errors.values()):
+        both = [errors.get(one, "") for one in ("top1_error", "top5_error")] if isinstance(errors, dict) else [""]
+        if not all(isinstance(one, _NUMBER_OR_NONE) for one in both):
             wrong.append(f"errors.{view}")
     return wrong
 
@@ -254,10 +257,12 @@ def block_path(results: Path, block: Block) -> Path:
 
 
 def write_block(results: Path, block: Block) -> Path:
-    """Remember what was asked. More seeds replace fewer; never fewer more; looks once taken stay on record.
+    """Remember what was asked. Fewer seeds replace more only where no run beyond them is finished; looks once taken
+    stay on record.
 
-    Looks are `max_seeds`. One look at the seeds that were asked for at first is none of them. More seeds after that
-    are a second look, and `max_seeds` is from then on the largest number that was looked at or announced.
+    Looks are `max_seeds`. One look at the seeds that were asked for at first is none of them. Another number after
+    that is a second look, and `max_seeds` is from then on the largest number that was looked at or announced. More
+    seeds that were asked for by mistake can be taken back until a run beyond those before is finished.
     """
     path = block_path(results, block)
     if path.is_file():
@@ -266,10 +271,19 @@ def write_block(results: Path, block: Block) -> Path:
         except ValueError:
             before = None
         if before and not _other_runs(before, block):
-            again = block.seeds > before.seeds and _could_be_judged(results, before)
-            block = replace(block, seeds=max(before.seeds, block.seeds))
-            looks = [before.max_seeds, block.max_seeds, block.seeds if again else None]
-            block = replace(block, max_seeds=max((most for most in looks if most), default=None))
+            before = replace(before, arms={**block.arms, **before.arms})  # it had none while a search went on
+            undone: dict[str, Any] = dict(before.raised_from or {})
+            if undone and not _is_any_finished(results, before, undone["seeds"]):
+                before = replace(before, **undone, raised_from=None)
+            if block.seeds < before.seeds and _is_any_finished(results, before, block.seeds):
+                block = replace(block, seeds=before.seeds)
+            again = block.seeds != before.seeds and _could_be_judged(results, before)
+            looks = [before.max_seeds, block.max_seeds, max(before.seeds, block.seeds) if again else None]
+            raised_from = before.raised_from
+            if block.seeds > before.seeds:
+                raised_from = {"seeds": before.seeds, "max_seeds": before.max_seeds}
+            most = max((most for most in looks if most), default=None)
+            block = replace(block, max_seeds=most, raised_from=raised_from)
     if block.max_seeds:
         block = replace(block, max_seeds=max(block.max_seeds, block.seeds))
     write_json(path, asdict(block))
@@ -279,6 +293,11 @@ def write_block(results: Path, block: Block) -> Path:
 def _other_runs(before: Block, block: Block) -> bool:
     """Whether the two have no run in common, so that nobody has seen these; arms that wait for a search may be any."""
     return bool(before.arms and block.arms) and before.arms.items().isdisjoint(block.arms.items())
+
+
+def _is_any_finished(results: Path, block: Block, first: int) -> bool:
+    """Whether a run of a seed from `first` on is finished."""
+    return any(is_finished(results, arm, seed) for arm in block.arms.values() for seed in range(first, block.seeds))
 
 
 def _could_be_judged(results: Path, block: Block) -> bool:

@@ -46,6 +46,7 @@ def sweep(
             names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo}
             bill = plan.cost(made, data=machine.data, results=machine.results)
             terminal.console.print(f"To do: {terminal.cost_text(bill)}.", highlight=False)
+            choose_devices(machine.devices, max(run.config.model.towers for run in todo))
             if any(run.config.model.towers == 2 for run in todo) and len(choose_devices(machine.devices, 2)) == 1:
                 line = "Both towers run on one device, for want of a second; the numbers do not depend on it."
                 terminal.console.print(line, highlight=False)

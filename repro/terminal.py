@@ -46,14 +46,6 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=1, default=list))
 
 
-def span(seconds: float) -> str:
-    """`"2 h 05 min"`, `"3 min"`, `"12 s"`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def size(count: float) -> str:
     """`"1.2 GB"`, `"35 MB"`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
@@ -122,11 +114,11 @@ def cost_text(cost: Cost) -> str:
     """One line: runs, time, disk and memory of what is missing."""
     if not cost.runs:
         return "nothing is missing"
-    from repro.report.words import count
+    from repro.report.words import count, duration
 
     basis = "from finished runs" if cost.measured else "guessed; finished runs will tell better"
     return (
-        f"{count(cost.runs, 'run')}, about {span(cost.seconds)} one after another ({basis}), "
+        f"{count(cost.runs, 'run')}, about {duration(cost.seconds)} one after another ({basis}), "
         f"{size(cost.disk_bytes)} on disk, up to {size(cost.memory_bytes)} of memory a run"
     )
 

@@ -48,7 +48,8 @@ def write(
             continue
         reached = epochs_to_target[seed] if epochs_to_target else None
         record = {
-            "digest": f"{arm:.<12.12}", "seed": seed, "config": settings, "data": {"name": settings["data"]["source"]},
+            "digest": f"{arm:.<12.12}", "seed": seed, "config": settings,
+            "data": {"name": settings["data"]["source"], "digest": "d"},
             "epochs": 40, "epochs_to_target": reached, "censored": epochs_to_target is not None and reached is None,
             "seconds": 100.0 + seed, "images_per_second": 10.0, "diverged": diverged,
             "train_error": train[seed] if train else None,
@@ -116,7 +117,31 @@ def test_a_word_waits_for_all_seeds_that_were_asked_for(tmp_path: Path) -> None:
     assert "4 of the 5 seeds that were asked for" in effect.reason
     assert effect.estimate is not None and effect.estimate.low > 0  # shown all the same
     assert error.seeds == 5 and "asked for" not in error.reason
-    assert judge(one, block(one, 4), tmp_path)[0].word == "reproduced"
+    assert effect.waits and not error.waits
+    assert holm([effect])[0].holm_p is None, "a p would be a look as well"
+    whole = judge(one, block(one, 4), tmp_path)[0]
+    assert whole.word == "reproduced" and holm([whole])[0].holm_p is not None
+
+
+def test_a_drop_that_is_set_for_both_arms_sets_their_best_epoch(tmp_path: Path) -> None:
+    claim = Claim.ratio("without", "with", times=2.0, metric=EPOCHS_TO_BEST, source="here", measured=PHOTOS)
+    one = ablation(claim)
+    steps = {"schedule.kind": "steps", "schedule.steps": [3]}
+    for arm, best in (("with", (4, 5, 4)), ("without", (5, 4, 5))):
+        write(tmp_path, arm, [20.0, 20.5, 20.2], train=[10.0] * 3)
+        for seed, epoch in enumerate(best):
+            path = store.run_directory(tmp_path, f"{arm:.<12.12}", seed)
+            record = json.loads((path / "run.json").read_text())
+            record["config"] = config.to_dict(config.override(presets.preset("smoke"), steps))
+            (path / "run.json").write_text(json.dumps(record))
+            errors = [60.0 - at if at <= epoch else 70.0 for at in range(1, 7)]
+            lines = [{"epoch": at, "train_error": 50.0, "test_top1_error": error} for at, error in enumerate(errors, 1)]
+            (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = judge(one, block(one, 3), tmp_path)[0]
+    assert found.word == "not evaluated" and "the schedule sets the time" in found.reason
+    early = store.run_directory(tmp_path, "with........", 0) / "metrics.jsonl"
+    early.write_text(early.read_text().replace('"test_top1_error": 58.0', '"test_top1_error": 50.0'))
+    assert judge(one, block(one, 3), tmp_path)[0].word != "not evaluated"
 
 
 def test_predictions_bring_the_images_in(tmp_path: Path) -> None:
@@ -521,9 +546,9 @@ def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
     for seed, (center, ten) in enumerate([(39.0, 37.5), (39.4, 37.8), (38.8, 37.4)]):
         errors = {"center": {"top1_error": center, "top5_error": 18.0}, "ten": {"top1_error": ten, "top5_error": 17.0}}
         store.write_run(tmp_path, {
-            "digest": "one.........", "seed": seed, "config": settings, "data": {"name": "imagenet"}, "epochs": 1,
-            "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 1.0, "diverged": False,
-            "train_error": None, "errors": errors, "provenance": {}, "placement": "cpu",
+            "digest": "one.........", "seed": seed, "config": settings, "data": {"name": "imagenet", "digest": "d"},
+            "epochs": 1, "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 1.0,
+            "diverged": False, "train_error": None, "errors": errors, "provenance": {}, "placement": "cpu",
         })  # fmt: skip
     shared = block(one, 3, "paper", arms={"center": "one.........", "ten": "one........."})
     found = only(judge(one, shared, tmp_path))

@@ -242,6 +242,31 @@ def test_a_run_that_failed_says_why_until_it_is_finished(photos: Path, tmp_path:
     assert made(question(), photos=photos, results=tmp_path).runs[0].failed is None
 
 
+def test_changes_to_what_the_preset_has_anyway_are_none(photos: Path, tmp_path: Path) -> None:
+    momentum = preset("smoke").optim.momentum
+    nothing = {"optim.momentum": momentum, "model.layers": {}, "schedule.kind": "steps", "schedule.steps": [4]}
+    (block,) = made(question(), photos=photos, results=tmp_path, **nothing).blocks
+    assert block.changes == {"schedule.kind": "steps", "schedule.steps": [4]}
+    (plain,) = made(question(), photos=photos, results=tmp_path, **{"optim.momentum": momentum}).blocks
+    assert (plain.name, plain.changes) == ("smoke", {})
+
+
+def test_what_a_search_chooses_cannot_be_set(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"optim.learning_rate: is what made-up searches for each arm; leave it out"):
+        made(searched(), photos=photos, results=tmp_path, **{"optim.learning_rate": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"data.classes": 20}, "need 20 classes; photos has"), ({"data.per_class": 10**6}, "has only")],
+)
+def test_what_the_pictures_rule_out_is_not_planned(
+    photos: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        made(question(), photos=photos, results=tmp_path, **changes)
+
+
 def test_planning_changes_nothing(photos: Path, tmp_path: Path) -> None:
     found = made(question(), photos=photos, results=tmp_path)
     plan.cost(found, data=photos, results=tmp_path)
@@ -250,7 +275,7 @@ def test_planning_changes_nothing(photos: Path, tmp_path: Path) -> None:
 
 def test_the_views_to_read_do_not_name_a_run() -> None:
     one: Config = preset("smoke")
-    two = plan.override(one, {"eval.views": ["center"], "eval.train_error": False})
+    two = plan.override(one, {"eval.views": ["center"]})
     assert digest(one, "d") == digest(two, "d") != digest(one, "e")
     assert digest(plan.override(one, {"eval.every": 2}), "d") != digest(one, "d")
 

@@ -474,6 +474,26 @@ def test_scales_of_one_preset_go_from_the_longest_training_down(experiments: lis
     assert f", {len(judged)} were evaluated: " in contents.summary(gathered.scores)
 
 
+def test_a_scale_whose_runs_are_not_all_there_counts_for_none_that_has_them(
+    experiments: list[Ablation], tmp_path: Path
+) -> None:
+    lrn = named(experiments, "lrn-ablation")
+    write_block(tmp_path, lrn, "smoke", LEVELS)
+    write_block(tmp_path, lrn, "smoke", LEVELS, seeds=5, finished=4, changes={"schedule.epochs": 12}, epochs=12)
+    gathered = gather(experiments, tmp_path)
+    assert [part.block.seeds for part in gathered.of("lrn-ablation")] == [5, 3]
+    chosen = [score for score in contents.counted(gathered.scores) if score.block]
+    assert {score.block.name for score in chosen if score.block} == {"smoke"}
+    assert all("smoke (n = 3)" in mark.label for mark in contents.forest_marks(gathered.scores))
+
+
+def test_an_interval_of_images_only_says_so(experiments: list[Ablation], tmp_path: Path) -> None:
+    write_block(tmp_path, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=1)
+    (score, *_) = [score for score in gather(experiments, tmp_path).scores if score.block]
+    assert score.judgement and score.judgement.estimate and score.judgement.estimate.images_only
+    assert words.with_interval(score.judgement.estimate, "points").endswith("] (images only)")
+
+
 def test_the_summary_says_what_is_left_of_so_many_tests(
     experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
 ) -> None:

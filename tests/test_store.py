@@ -15,7 +15,7 @@ from repro.store import Block
 
 def record(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[str, Any]:
     made = {
-        "digest": digest, "seed": seed, "config": {"precision": "float32"},
+        "digest": digest, "seed": seed, "config": {"precision": "float32", "data": {}},
         "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": None,
         "censored": False, "seconds": 1.5, "images_per_second": 13.3, "diverged": False, "train_error": 20.0,
         "errors": {"center": {"top1_error": 50.0, "top5_error": 10.0}, "ten": {"top1_error": 45.0, "top5_error": 9.0}},
@@ -87,7 +87,10 @@ def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_
         ({"provenance": {"git": []}}, "provenance.git"),
         ({"seconds": "1.5", "images_per_second": None}, "seconds, images_per_second"),
         ({"epochs": 2.5}, "epochs"),
-        ({"data": {"name": None}}, "data.name"),
+        ({"data": {"name": None, "digest": "d"}}, "data.name"),
+        ({"data": {}}, "data.name, data.digest"),
+        ({"config": {"precision": "float32"}}, "config.data"),
+        ({"errors": {"ten": {"top1_error": 45.0}}}, "errors.ten"),
     ],
 )
 def test_a_record_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -163,11 +166,15 @@ def test_metrics_end_before_the_first_line_that_is_no_epoch(tmp_path: Path) -> N
         assert [metrics["epoch"] for metrics in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
 
 
-def test_fewer_seeds_never_replace_more(tmp_path: Path) -> None:
+def test_fewer_seeds_replace_more_only_where_no_run_beyond_them_is_finished(tmp_path: Path) -> None:
     arms = {"with-lrn": "aaaaaaaaaaaa"}
+    for seed in range(4):
+        store.write_run(tmp_path, record(seed=seed))
     store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 5, arms))
     path = store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 2, arms))
-    assert store.read_block(path).seeds == 5
+    assert (store.read_block(path).seeds, store.read_block(path).max_seeds) == (5, None)
+    path = store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 4, arms))
+    assert (store.read_block(path).seeds, store.read_block(path).max_seeds) == (4, 5), "the first number was announced"
     store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 2, {"with-lrn": "bbbbbbbbbbbb"}))
     assert store.read_block(path).seeds == 2
 
@@ -202,6 +209,17 @@ def test_looks_once_taken_stay_on_record(
     for seed in range(before[0]):
         store.write_run(tmp_path, record(seed=seed))
     assert asked(tmp_path, before, then) == on_record
+
+
+def test_more_seeds_can_be_taken_back_until_one_is_finished(tmp_path: Path) -> None:
+    for seed in range(5):
+        store.write_run(tmp_path, record(seed=seed))
+    assert asked(tmp_path, (5, None), (50, None), (50, None)) == (50, 50)
+    assert asked(tmp_path, (60, None), (5, None)) == (5, None)
+    assert asked(tmp_path, (50, None)) == (50, 50)
+    store.write_run(tmp_path, record(seed=5))
+    assert asked(tmp_path, (5, None)) == (50, 50)
+    assert asked(tmp_path, (6, None)) == (6, 50)
 
 
 def test_seeds_that_were_never_finished_were_never_looked_at(tmp_path: Path) -> None:

@@ -107,20 +107,17 @@ def open_data(data: config.Data, directory: Path) -> Prepared:
     if found is None:
         raise ValueError(manifest.missing(data, directory))
     folder = directory / found.name
-    last = data.first_class + data.classes
-    if last > len(found.classes):
-        asked = f"data.first_class {data.first_class} and data.classes {data.classes} need {last} classes"
-        raise ValueError(f"{asked}; {found.source} has {len(found.classes)}")
+    manifest.check_fits(data, found)
     return Prepared(
         manifest=found,
         mean=np.load(folder / "mean.npy"),
         covariance=np.array(found.covariance),
-        train=_split(folder / "train.beton", found, data, data.per_class, "data.per_class"),
-        test=_split(folder / "test.beton", found, data, data.test_per_class, "data.test_per_class"),
+        train=_split(folder / "train.beton", found, data, data.per_class),
+        test=_split(folder / "test.beton", found, data, data.test_per_class),
     )
 
 
-def _split(path: Path, found: Manifest, data: config.Data, per_class: int | None, key: str) -> Split:
+def _split(path: Path, found: Manifest, data: config.Data, per_class: int | None) -> Split:
     """The first `per_class` stored pictures of each class in use: balanced, and nested when per_class grows."""
     beton = open_beton(path, found.storage)
     labels = beton.labels - data.first_class
@@ -128,9 +125,6 @@ def _split(path: Path, found: Manifest, data: config.Data, per_class: int | None
     if per_class is not None:
         for label in range(data.classes):
             places = np.flatnonzero(labels == label)
-            if len(places) < per_class:
-                name = found.classes[label + data.first_class]["name"]
-                raise ValueError(f"{key} {per_class}: class {name} of {found.source} has only {len(places)} pictures")
             kept[places[per_class:]] = False
     indices = np.flatnonzero(kept)
     if not len(indices):

@@ -81,6 +81,23 @@ def find(data: config.Data, directory: Path) -> Manifest | None:
     return load(directory / key(data))
 
 
+def check_fits(data: config.Data, manifest: Manifest) -> None:
+    """Raise ValueError where the set has fewer classes, or pictures a class, than `data` asks for."""
+    last = data.first_class + data.classes
+    if last > len(manifest.classes):
+        asked = f"data.first_class {data.first_class} and data.classes {data.classes} need {last} classes"
+        raise ValueError(f"{asked}; {manifest.source} has {len(manifest.classes)}")
+    for name, asked_for, there in (
+        ("per_class", data.per_class, manifest.train_per_class),
+        ("test_per_class", data.test_per_class, manifest.test_per_class),
+    ):
+        for entry, count in zip(manifest.classes[data.first_class : last], there[data.first_class : last], strict=True):
+            if asked_for is not None and count < asked_for:
+                raise ValueError(
+                    f"data.{name} {asked_for}: class {entry['name']} of {manifest.source} has only {count} pictures"
+                )
+
+
 def load(path: Path) -> Manifest | None:
     """The manifest in folder `path`, None when there is none. Raises ValueError when it cannot be read."""
     try:

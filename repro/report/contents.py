@@ -471,13 +471,22 @@ def effect_marks(part: Part) -> list[Mark]:
     ]
 
 
-def forest_marks(scores: Sequence[Score]) -> list[Mark]:
-    """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) and largest scale."""
-    rows: dict[int, Mark] = {}
+def counted(scores: Iterable[Score]) -> list[Score]:
+    """Of each number of a claim the score that counts: at the largest scale among those with the most to say."""
+    best: dict[tuple[int, str], Score] = {}
     for score in scores:
+        key = (id(score.claim), score.metric)
+        if key not in best or score.rank < best[key].rank:
+            best[key] = score
+    return list(best.values())
+
+
+def forest_marks(scores: Sequence[Score]) -> list[Mark]:
+    """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) that was measured."""
+    rows: dict[int, Mark] = {}
+    for score in counted(score for score in scores if score.judgement and score.judgement.estimate):
         one, claim = score.judgement, score.claim
-        if score.block is None or one is None or one.estimate is None:
-            continue
+        assert score.block and one and one.estimate
         if claim.kind == "value" and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
         label = f"{section(score)}{score.experiment.name}, {score.block.name} (n = {one.seeds})"
@@ -491,21 +500,19 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 
 def summary(scores: Sequence[Score]) -> str:
     """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
-    first: dict[tuple[int, str], Score] = {}  # each at the largest scale that it was evaluated at
-    for score in sorted(scores, key=lambda score: score.word == "not evaluated"):
-        first.setdefault((id(score.claim), score.metric), score)
-    counts = Counter(score.word for score in first.values())
+    first = counted(scores)
+    counts = Counter(score.word for score in first)
     judged = len(first) - counts["not evaluated"]
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")
     elsewhere = sum(
         score.word != "not evaluated" and score.judgement is not None and not score.judgement.same_setting
-        for score in first.values()
+        for score in first
     )
     if elsewhere:
         told += (
             f"; {'all' if elsewhere == judged else elsewhere} of them at another scale or on other data than claimed"
         )
-    bare = sum(score.published is None for score in first.values())
+    bare = sum(score.published is None for score in first)
     tested = [score.judgement.holm_p for score in scores if score.judgement and score.judgement.holm_p is not None]
     small = sum(p < 0.05 for p in tested)
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from repro import config, paper, presets, store
-from repro.ablation import Ablation, Claim
+from repro.ablation import FEWEST_SEEDS, Ablation, Claim
 from repro.plan import choose, configs, pictures, trials
 
 if TYPE_CHECKING:
@@ -90,6 +90,14 @@ class Score:
         return known[0] - known[1] if len(known) == 2 else None
 
     @property
+    def rank(self) -> int:
+        """How much there is to say, 0 the most: runs that suffice, runs that do not (yet), nothing that was judged."""
+        one = self.judgement
+        if one is None or one.word == "not evaluated":
+            return 2
+        return int(one.waits or one.seeds < FEWEST_SEEDS)
+
+    @property
     def word(self) -> str:
         """The verdict."""
         return self.judgement.word if self.judgement else "not evaluated"
@@ -150,9 +158,9 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
 
 
 def _order(part: Part) -> tuple[str, int, int, str]:
-    """Blocks of an experiment from the largest scale down: as the presets are listed, then by pictures trained on."""
+    """Blocks of an experiment from the largest scale, in pictures trained on, down; then as the presets are listed."""
     trained_on = pictures(part.config, None)[0] * part.config.schedule.epochs
-    return (part.experiment.name, list(presets.PRESETS).index(part.block.preset), -trained_on, part.block.name)
+    return (part.experiment.name, -trained_on, list(presets.PRESETS).index(part.block.preset), part.block.name)
 
 
 def _part(

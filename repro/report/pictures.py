@@ -297,9 +297,11 @@ def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
 def _interval(
     axes: Axes, estimate: Interval, place: float, edges: tuple[float, float], same_setting: bool | None
 ) -> None:
-    """The estimate and its bar; an end outside the panel (no end, or a ratio of 0) is an arrow at its edge."""
+    """The estimate and its bar, dotted where it is of images only; an end outside the panel (no end, or a ratio of 0)
+    is an arrow at its edge."""
     low, high = max(estimate.low, edges[0]), min(estimate.high, edges[1])
-    axes.plot([low, high], [place, place], color=OURS, linewidth=2.4, zorder=4)
+    dash = ":" if estimate.images_only else "-"
+    axes.plot([low, high], [place, place], dash, color=OURS, linewidth=2.4, zorder=4)
     for within, edge, arrow in ((estimate.low >= low, edges[0], "<"), (estimate.high <= high, edges[1], ">")):
         if not within:
             axes.plot(edge, place, arrow, color=OURS, markersize=9, clip_on=False, zorder=5)
@@ -347,6 +349,8 @@ def effects(marks: Sequence[Mark]) -> bytes:
         if any(mark.noted is not None for mark in marks):
             legend.append(Line2D([], [], label="2012 run notes", **NOTE))
         note = "bars: 95% intervals"
+        if any(mark.estimate.images_only for mark in marks):
+            note += "; dotted: one or two runs, of images only"
         figure.legend(
             handles=legend, loc="outside upper center", ncols=min(4, len(legend)), title=note, title_fontsize=10
         )

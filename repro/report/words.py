@@ -52,12 +52,12 @@ def quantity(value: float | None, unit: Unit, digits: int = 2) -> str:
 
 
 def with_interval(estimate: Interval | None, unit: Unit) -> str:
-    """`+1.40 points [+0.90, +1.90]`; a dash where there is no estimate."""
+    """`+1.40 points [+0.90, +1.90]`, and what the interval leaves out; a dash where there is no estimate."""
     if estimate is None:
         return NOTHING
     signed = unit == "points"
     low, high = number(estimate.low, signed=signed), number(estimate.high, signed=signed)
-    return f"{quantity(estimate.mean, unit)} [{low}, {high}]"
+    return f"{quantity(estimate.mean, unit)} [{low}, {high}]" + (" (images only)" if estimate.images_only else "")
 
 
 def mean_and_spread(mean: float | None, spread: float | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, Ablation, Arm, Claim, Measured, View
+from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, Ablation, Arm, Claim, Measured, View
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
 from repro.stats.sequential import ALPHA, peeking_level, seeds_needed
 from repro.stats.values import Effect, Interval, Judgement, Word, unit_of
@@ -48,13 +48,13 @@ def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The same judgements with `holm_p`: their p values adjusted for testing so many claims at once (Holm 1979).
 
     The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it.
-    A claim that was not evaluated (a side did not train) is none of them, whatever its p.
+    A claim that was not evaluated (a side did not train), or whose runs are not all there, is none of them.
     """
     judgements = list(judgements)
     tested = sorted(
         (one.effect.p, at)
         for at, one in enumerate(judgements)
-        if one.word != "not evaluated" and one.effect and one.effect.p is not None
+        if one.word != "not evaluated" and not one.waits and one.effect and one.effect.p is not None
     )
     adjusted = 0.0
     for place, (p, at) in enumerate(tested):
@@ -135,7 +135,7 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
     if effect.interval is None:
         return dataclasses.replace(blank, effect=effect, reason=_missing(runs, arms, metric, view))
     seeds, interval = effect.seeds, effect.interval
-    if dead := _untrained(runs, arms):
+    if dead := _untrained(runs, arms) or _scheduled(runs, arms, metric):
         reason = _reason(blank, interval, seeds, dead, confidence)
         return dataclasses.replace(blank, estimate=interval, effect=effect, seeds=seeds, reason=reason)
     asked = runs.block.seeds // max(map(_group, arms))
@@ -152,6 +152,7 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
         word=word,
         reason=_reason(blank, interval, seeds, rule, confidence),
         same_setting=not differences,
+        waits=seeds < asked,
         seeds_needed=needed,
     )
 
@@ -188,6 +189,7 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
             estimate = images_only(values, images, confidence=confidence)
         else:
             estimate = _open(values, RUNS_IN_WORDS[len(values)])
+    asked = runs.block.seeds // group
     if dead := _untrained(runs, [arm]):
         reason = _reason(blank, estimate, len(values), dead, confidence)
         return dataclasses.replace(blank, estimate=estimate, seeds=len(values), reason=reason)
@@ -195,8 +197,9 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         word: Word = "not evaluated"
         rule = "an error is bound to its data, evaluation and scale, and these differ"
     else:
-        early = verdict.too_early(len(values), runs.block.seeds // group)
-        word, rule = early or verdict.of_value(estimate, published, blank.metric, len(values))
+        word, rule = verdict.too_early(len(values), asked) or verdict.of_value(
+            estimate, published, blank.metric, len(values)
+        )
     return dataclasses.replace(
         blank,
         estimate=estimate,
@@ -204,6 +207,7 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         word=word,
         reason=_reason(blank, estimate, len(values), rule, confidence),
         same_setting=not blank.differences,
+        waits=len(values) < asked,
     )
 
 
@@ -366,7 +370,11 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
         found.append(f"evaluation: {view}, not {measured.view}")
     if runs.block.preset.endswith(REDUCED):
         found.append(f"scale: preset {runs.block.preset}")
-    found += [f"changed: {key} = {value}" for key, value in runs.block.changes.items()]
+    found += [
+        f"changed: {key} = {value}"
+        for key, value in runs.block.changes.items()
+        if key != "eval.views" and (key, value) != ("data.source", measured.data)
+    ]
     if NOT_SAID in measured.text:
         found.append(f"published without its setting ({measured.text})")
     return tuple(found)
@@ -375,6 +383,17 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
 def _untrained(runs: Runs, arms: Sequence[Arm]) -> str | None:
     """Why a side says nothing of its recipe: none of its runs learned. Our number is shown all the same."""
     return next((why for arm in arms if (why := runs.untrained(arm))), None)
+
+
+def _scheduled(runs: Runs, arms: Sequence[Arm], metric: str) -> str | None:
+    """Why the epoch of the lowest test error is the schedule's doing: all runs have theirs after a drop."""
+    if metric != EPOCHS_TO_BEST:
+        return None
+    steps = [record["config"]["schedule"]["steps"] for arm in arms for record in runs.records(arm)]
+    drop = max((epochs[0] for epochs in steps if epochs), default=None)
+    if drop is None or any(count.epochs <= drop for arm in arms for count in runs.counts(arm, metric).values()):
+        return None
+    return f"both arms lower the rate after {drop} epochs, and every run is best after that: the schedule sets the time"
 
 
 def _missing(runs: Runs, arms: Sequence[Arm], metric: str, view: View) -> str:

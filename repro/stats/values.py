@@ -36,6 +36,11 @@ class Interval:
     high: float
     method: str  # "hierarchical bootstrap over seeds and images", "t over seeds", "images only, one run per arm"
 
+    @property
+    def images_only(self) -> bool:
+        """Of one or two runs: how other images would have changed these, and nothing of how runs vary."""
+        return self.method.startswith("images only")
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -76,4 +81,5 @@ class Judgement:
     same_setting: bool  # nothing in `differences`: the verdict is on the claim as it was measured
     differences: tuple[str, ...]  # what differs from the claim's data, evaluation and scale
     holm_p: float | None = None  # set by `holm`, over all claims of a report
+    waits: bool = False  # fewer seeds than were asked for: neither word nor p is given yet
     seeds_needed: int | None = None  # for 80% power against no effect, from the spread seen so far
