@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, Ablation, Arm, Product, Search, View
+from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, SEARCH_SEEDS, Ablation, Arm, Product, Search, View
 from repro.config import Config, digest, from_dict, override
 from repro.data.manifest import Manifest, check_fits, find, key, missing
 from repro.presets import preset
@@ -80,11 +80,19 @@ class Plan:
     runs: tuple[Run, ...]
     waiting: tuple[str, ...]
     unprepared: tuple[str, ...]  # what to do about data that is not there, and is needed
+    claimed: frozenset[str]  # the `experiment/arm`s that claims are about
 
     @property
     def todo(self) -> tuple[Run, ...]:
         """The runs that are not done."""
         return tuple(run for run in self.runs if not run.done)
+
+    @property
+    def next(self) -> tuple[Run, ...]:
+        """The runs to do before planning again: the search that a claim's arms wait for, else all that are not done."""
+        if self.claimed.isdisjoint(self.waiting):
+            return self.todo
+        return tuple(run for run in self.todo if run.seed >= SEARCH_SEEDS and not self.claimed.isdisjoint(run.used_by))
 
 
 def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) -> dict[str, Config]:
@@ -160,7 +168,9 @@ def make(
                 _add(runs, _run(config, seed, data_digest, ablation, arm, results))
         changed = effective(at, changes)
         blocks.append(Block(ablation.name, at, changed, count, arms, searches, data_digest))
-    claimed = {f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides}
+    claimed = frozenset(
+        f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides
+    )
     tries = {name for block in blocks for tried in block.searches.values() for name in tried.values()}
     ordered = sorted(
         runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), run.digest not in tries, run.seed)
@@ -170,7 +180,7 @@ def make(
         for run in ordered
         if not run.done and run.config.data.source != "photos" and find(run.config.data, data) is None
     }
-    return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()))
+    return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()), claimed)
 
 
 def _data_digest(config: Config, data: Path, results: Path) -> str:

@@ -40,14 +40,15 @@ def sweep(
         if made.unprepared:
             raise ValueError("; ".join(made.unprepared))
         paths = [store.write_block(machine.results, replace(block, max_seeds=max_seeds)) for block in made.blocks]
-        todo = [run for run in made.todo if run.name not in failed]
+        missing = [run for run in made.todo if run.name not in failed]
+        todo = [run for run in made.next if run.name not in failed] or missing
         if todo:
             jobs = [Job(run.config, run.seed, run.digest, run.views, run.products) for run in todo]
             names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo}
             bill = plan.cost(made, data=machine.data, results=machine.results)
             terminal.console.print(f"To do: {terminal.cost_text(bill)}.", highlight=False)
-            choose_devices(machine.devices, max(run.config.model.towers for run in todo))
-            if any(run.config.model.towers == 2 for run in todo) and len(choose_devices(machine.devices, 2)) == 1:
+            choose_devices(machine.devices, max(run.config.model.towers for run in missing))
+            if any(run.config.model.towers == 2 for run in missing) and len(choose_devices(machine.devices, 2)) == 1:
                 line = "Both towers run on one device, for want of a second; the numbers do not depend on it."
                 terminal.console.print(line, highlight=False)
             with terminal.progress(names, len(jobs)) as emit:

@@ -158,6 +158,22 @@ def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_p
     assert read["made-up/with"] == (("center", "ten", "dense"), ("kernels",))
 
 
+def test_the_search_of_a_claim_comes_before_all_else_and_other_searches_after(photos: Path, tmp_path: Path) -> None:
+    tried = Search("optim.learning_rate", (0.1, 0.01))
+    claim = Claim.worse("without", "with", source="here", measured=paper.NOT_SAID)
+    arms = [Arm("with"), Arm("without", {"model.norm": None}), Arm("other", {"model.dropout": None})]
+    asked = question(name="searched", arms=arms, claims=[claim], search=tried)
+    plain = question(name="plain", arms=[Arm("with"), Arm("smaller", {"optim.batch_size": 16})], claims=[])
+    first = made(asked, plain, photos=photos, results=tmp_path)
+    assert {run.used_by for run in first.next} == {("searched/with",), ("searched/without",)}
+    for run in first.next:
+        finish(tmp_path, run)
+    then = made(asked, plain, photos=photos, results=tmp_path)
+    assert then.waiting == ("searched/other",) and then.next == then.todo
+    readers = [run.used_by[0].split("/")[1] for run in then.next]
+    assert readers.index("other") > max(at for at, arm in enumerate(readers) if arm in ("with", "without"))
+
+
 def test_a_short_search_chooses_by_the_error_on_training_pictures(photos: Path, tmp_path: Path) -> None:
     short = searched(metric="train_error", epochs=1)
     first = made(short, photos=photos, results=tmp_path, seeds=1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import registry, stats, store
+from repro import registry, report, stats, store
 from tests.conftest import QUICK, Repro
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +47,18 @@ def test_the_tour_names_what_is_there() -> None:
     assert [name for name in named if not (ROOT / "repro" / name).exists()] == []
     for folder in ("ablations", "repro/data", "repro/stats", "repro/report", "repro/bench", "bench", "tests"):
         assert (ROOT / folder).is_dir()
+
+
+def test_the_published_pages_are_what_results_give(tmp_path: Path) -> None:
+    report.build(list(registry.load().experiments.values()), None, ROOT / "results", tmp_path)
+    published = {path.name: path.read_text() for path in (ROOT / "reports").glob("*.md")}
+    assert {path.name: path.read_text() for path in tmp_path.glob("*.md")} == published
+
+
+def test_the_cost_of_the_results_is_that_of_their_records() -> None:
+    (said,) = re.findall(r"<!-- hours -->(.*?) hours<!-- -->", (ROOT / "results" / "README.md").read_text())
+    seconds = sum(record["seconds"] for record in store.finished_runs(ROOT / "results")[0])
+    assert said == f"{seconds / 3600:.1f}"
 
 
 def test_its_numbers_are_those_of_results() -> None:

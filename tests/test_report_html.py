@@ -68,7 +68,7 @@ def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Itera
     )
     opened.on("pageerror", lambda error: troubles.append(str(error)))
     opened.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else troubles.append(asked.url))
-    opened.goto(page_file.as_uri())
+    opened.goto(page_file.as_uri(), timeout=120_000)  # ms; the machine may be busy
     yield opened
     opened.close()
     assert troubles == []
