@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from repro import registry, report, stats, store
+from repro.report.words import with_interval
 from tests.conftest import QUICK, Repro
 
 ROOT = Path(__file__).parent.parent
@@ -62,18 +63,24 @@ def test_the_cost_of_the_results_is_that_of_their_records() -> None:
 
 
 def test_its_numbers_are_those_of_results() -> None:
-    """What stands between the marks: mean and standard deviation over seeds, or a verdict's estimate and interval."""
-    marked = dict(re.findall(r"<!-- ([a-z0-9-]+) -->(.*?)<!-- -->", " ".join(README.split())))
+    """What stands between the marks: mean and standard deviation over seeds of a net's errors; for `experiment block
+    arm metric` an effect with its interval. No line begins with a mark: Markdown would end the paragraph there."""
+    assert not re.search(r"^\s*<!--", README, flags=re.MULTILINE)
+    marked = dict(re.findall(r"<!-- ([^/]+?) -->(.*?)<!-- -->", " ".join(README.split())))
     frame = store.collect(ROOT / "results")
     expected = {}
-    for net in ("cifar-26", "cifar-18"):
-        block = store.read_block(ROOT / "results" / "experiments" / "baseline" / f"{net}.json")
-        errors = frame[(frame["digest"] == block.arms[net]) & (frame["view"] == "center")]["top1_error_percent"]
-        spread = f" ± {errors.std():.1f}" if len(errors) > 1 else ""
-        expected[net] = f"{errors.mean():.1f}%{spread} ({len(errors)} run{'s' * (len(errors) > 1)})"
-    block = store.read_block(ROOT / "results" / "experiments" / "relu-vs-tanh" / "figure-1.json")
-    (found, *_) = stats.judge(registry.load().get("relu-vs-tanh"), block, ROOT / "results")
-    assert found.estimate is not None
-    ends = f"[{found.estimate.low:.2f}, {found.estimate.high:.2f}]"
-    expected["figure-1"] = f"{found.estimate.mean:.2f} times {ends} ({found.seeds} pairs of runs)"
+    for mark in marked:
+        name, *of = mark.split()
+        if of:
+            block_name, arm, metric = of
+            block = store.read_block(ROOT / "results" / "experiments" / name / f"{block_name}.json")
+            judged = stats.judge(registry.load().get(name), block, ROOT / "results")
+            (found,) = [one for one in judged if (one.arm, one.metric) == (arm, metric)]
+            expected[mark] = f"{with_interval(found.estimate, found.unit)} ({found.seeds} pairs of runs)"
+        else:
+            block = store.read_block(ROOT / "results" / "experiments" / "baseline" / f"{name}.json")
+            errors = frame[(frame["digest"] == block.arms[name]) & (frame["view"] == "center")]["top1_error_percent"]
+            spread = f" ± {errors.std():.1f}" if len(errors) > 1 else ""
+            expected[mark] = f"{errors.mean():.1f}%{spread} ({len(errors)} run{'s' * (len(errors) > 1)})"
+    assert len(marked) >= 6
     assert marked == expected
