@@ -102,7 +102,7 @@ def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Ma
     one = job(small(), photos)
     execute(one, machine, quiet)
     (store.run_directory(machine.results, one.digest, 0) / checkpoint.FILE).unlink()
-    with pytest.raises(ValueError, match=r"checkpoint\.pt: is needed for center, ten"):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: is needed for ten, and is not here"):
         execute(replace(one, views=("center", "ten")), machine, quiet)
 
 
