@@ -65,7 +65,9 @@ ablation = Ablation(
         "excluded, by less than the paper's number: with ten classes few labels are not among five guesses. Adjusted "
         "for the claims that were tested, neither is beyond chance. The training error is higher by as much, and the "
         "gap to the test error is not: at this scale normalization helps to fit, and need not help to generalize, "
-        "which is what section 3.3 says of it. Without it in the second layer only, the net does as well, as the 2012 "
+        "which is what section 3.3 says of it. The curves show another likely reason: the net without it learns "
+        "sooner, then stalls at the common rate until that is lowered; its inputs are larger, and a rate of its own "
+        "might take a part of the effect. Without it in the second layer only, the net does as well, as the 2012 "
         "notes have it. The first round, of 12 epochs at one rate, spread so widely that it could tell nothing. The "
         "report says how many seeds would."
     ),
