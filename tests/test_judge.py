@@ -708,7 +708,7 @@ def test_the_plan_counts_the_images_in_both_numbers_of_seeds(tmp_path: Path) -> 
             errors.append(100 * wrong.mean())
             write_predictions(tmp_path, arm, seed, wrong)
         write(tmp_path, arm, errors)
-    (row,) = plan.power([one], plan.Plan((block(one, 3),), (), (), ()), tmp_path)
+    (row,) = plan.power([one], plan.Plan((block(one, 3),), (), (), (), frozenset()), tmp_path)
     assert row["needed"] > 10
     assert row["max_seeds"] is None or row["max_seeds"] >= row["needed"]
 
