@@ -117,6 +117,27 @@ def test_two_devices_give_the_run_of_one_within_rounding(photos: Path, tmp_path:
     assert two[1][0]["train_loss"] == pytest.approx(one[1][0]["train_loss"], rel=1e-4)
 
 
+def test_a_net_of_one_tower_takes_the_first_of_two_devices(machine: Machine, photos: Path) -> None:
+    two = replace(machine, devices=("cpu", "cpu"))
+    assert execute(job(small(), photos), two, quiet)["placement"] == "cpu,cpu"
+    assert execute(job(small(**{"model.towers": 1}), photos), two, quiet)["placement"] == "cpu"
+
+
+def test_a_record_comes_before_its_products(machine: Machine, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(small(), photos, products=("neighbors",))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("made up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("repro.neighbors.write_neighbors", fail)
+        with pytest.raises(RuntimeError, match="made up"):
+            execute(one, machine, quiet)
+    assert store.is_finished(machine.results, one.digest, 0), "what was trained is not lost with a picture of it"
+    execute(one, machine, quiet)
+    assert (store.run_directory(machine.results, one.digest, 0) / "neighbors.npz").is_file()
+
+
 def test_neighbors_are_the_nearest_in_the_last_hidden_layer(machine: Machine, photos: Path) -> None:
     one = job(small(), photos, products=("neighbors",))
     execute(one, machine, quiet)
