@@ -97,10 +97,8 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     position = checkpoint.load(path, model, optimizer) if path.is_file() else checkpoint.Position()
     if finished:
         if not path.is_file():
-            raise ValueError(
-                f"{path}: is needed for {', '.join(_unread(job, machine, place_of_run))}, and is not here; "
-                "delete the run to redo it"
-            )
+            unread = ", ".join(store.unread(machine.results, job.digest, job.seed, job.views, job.products))
+            raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
         record = store.read_run(machine.results, job.digest, job.seed)
     else:
         listeners = [emit, metrics_file(place_of_run / "metrics.jsonl")]
@@ -186,13 +184,6 @@ def _evaluate(
         # of what is stored, so that a report can recompute them to the last digit
         found[view] = errors(store.read_predictions(machine.results, job.digest, job.seed, view))
     return found
-
-
-def _unread(job: Job, machine: Machine, place_of_run: Path) -> list[str]:
-    """Views and products that are still to be read off a finished run."""
-    has = store.has_predictions
-    unread: list[str] = [view for view in job.views if not has(machine.results, job.digest, job.seed, view)]
-    return unread + [product for product in job.products if not any(place_of_run.glob(f"{product}.np*"))]
 
 
 def _write_products(

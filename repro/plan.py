@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from repro.stats import Judgement
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
-INTERPRETER = (
-    850_000_000  # bytes of a process with torch, numba and a loader, beside net and mapped pictures: seen on Linux
-)
+# bytes of a process with torch, numba and a loader, beside its net and the pictures that it maps: as seen on Linux
+INTERPRETER = 850_000_000
 PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
     "photos": (10, 2_560, 640),
     "cifar10": (10, 50_000, 10_000),
@@ -138,7 +137,8 @@ def make(
     blocks: list[Block] = []
     runs: dict[str, Run] = {}
     waiting: list[str] = []
-    data_digests: dict[str, str] = {}  # by the set's key
+    manifests: dict[str, Manifest | None] = {}  # by the set's key
+    data_digests: dict[str, str] = {}
     for ablation in experiments:
         at = preset_name or ablation.presets[0]
         count = seeds if isinstance(seeds, int) else seeds[ablation.name]
@@ -146,9 +146,13 @@ def make(
         searches: dict[str, dict[str, str]] = {}
         data_digest = ""
         for name, config in configs(ablation, at, changes).items():
-            if key(config.data) not in data_digests:
-                data_digests[key(config.data)] = _data_digest(config, data, results)
-            data_digest = data_digests[key(config.data)]
+            pictures_of = key(config.data)
+            if pictures_of not in manifests:
+                manifest = manifests[pictures_of] = find(config.data, data)
+                data_digests[pictures_of] = manifest.digest if manifest else _digest_in(results, pictures_of)
+            if there := manifests[pictures_of]:
+                check_fits(config.data, there)
+            data_digest = data_digests[pictures_of]
             arm = ablation.arm(name)
             if ablation.search:
                 tried = trials(ablation.search, config)
@@ -175,21 +179,17 @@ def make(
     ordered = sorted(
         runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), run.digest not in tries, run.seed)
     )
-    unprepared = {  # photos are cut on first use
-        key(run.config.data): missing(run.config.data, data)
-        for run in ordered
-        if not run.done and run.config.data.source != "photos" and find(run.config.data, data) is None
-    }
-    return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared.values()), claimed)
+    needed = {key(run.config.data): run.config.data for run in ordered if not run.done}
+    unprepared = [  # photos are cut on first use
+        missing(wanted, data) for wanted in needed.values() if wanted.source != "photos" and find(wanted, data) is None
+    ]
+    return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared), claimed)
 
 
-def _data_digest(config: Config, data: Path, results: Path) -> str:
-    """Of the prepared set; else of the one that all finished runs had, so that published runs count as finished."""
-    if manifest := find(config.data, data):
-        check_fits(config.data, manifest)
-        return manifest.digest
+def _digest_in(results: Path, name: str) -> str:
+    """Digest of a set that is not prepared: the one that all finished runs had, so that published runs count."""
     records = (record["data"] for record in store.finished_runs(results)[0])
-    seen = {one["digest"] for one in records if one["name"] == key(config.data)}
+    seen = {one["digest"] for one in records if one["name"] == name}
     return seen.pop() if len(seen) == 1 else UNPREPARED
 
 
@@ -262,13 +262,11 @@ def _run(
     name = digest(config, data_digest)
     views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view and read else [])]))
     finished = store.is_finished(results, name, seed)
-    place = store.run_directory(results, name, seed)
     products = tuple(ablation.products) if read else ()
-    missing: list[str] = [view for view in views if not (place / f"predictions-{view}.npz").is_file()]
-    missing += [product for product in products if not any(place.glob(f"{product}.np*"))]
+    unread = store.unread(results, name, seed, views, products)
     used_by = (f"{ablation.name}/{arm.name}",)
     failed = store.failure(results, name, seed)
-    return Run(config, seed, name, used_by, views, products, finished, tuple(missing), failed)
+    return Run(config, seed, name, used_by, views, products, finished, unread, failed)
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:

@@ -208,6 +208,15 @@ def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
     return (run_directory(results, digest, seed) / f"predictions-{view}.npz").is_file()
 
 
+def unread(results: Path, digest: str, seed: int, views: Iterable[str], products: Iterable[str]) -> tuple[str, ...]:
+    """The views and products that have no file yet: they are still to be read off the run."""
+    place = run_directory(results, digest, seed)
+    return (
+        *(view for view in views if not (place / f"predictions-{view}.npz").is_file()),
+        *(product for product in products if not any(place.glob(f"{product}.np*"))),
+    )
+
+
 def unread_predictions(results: Path, digest: str, seed: int, view: str) -> Damaged | None:
     """What is wrong with one view's predictions, by the end of the file alone: thousands are looked at for a report."""
     path = run_directory(results, digest, seed) / f"predictions-{view}.npz"

@@ -283,6 +283,12 @@ def test_what_the_pictures_rule_out_is_not_planned(
         made(question(), photos=photos, results=tmp_path, **changes)
 
 
+def test_what_the_pictures_rule_out_is_seen_in_every_arm(photos: Path, tmp_path: Path) -> None:
+    asked = question(arms=[Arm("with"), Arm("more", {"data.per_class": 10**6})])
+    with pytest.raises(ValueError, match="has only"):
+        made(asked, photos=photos, results=tmp_path)
+
+
 def test_planning_changes_nothing(photos: Path, tmp_path: Path) -> None:
     found = made(question(), photos=photos, results=tmp_path)
     plan.cost(found, data=photos, results=tmp_path)
