@@ -472,10 +472,29 @@ def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
     return changed
 
 
+# Keys younger than the first schema of the Config, each with the value that means "as before". At that value a key is
+# left out of the digest, so that no run changes its name when the key comes. `*` stands for every layer.
+YOUNG_KEYS: dict[str, Any] = {}
+
+
 def digest(config: Config, data_digest: str) -> str:
-    """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished run)
-    and the content digest of the prepared data."""
+    """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished run,
+    and without YOUNG_KEYS at their neutral values) and the content digest of the prepared data."""
     values = to_dict(config)
     del values["eval"]["views"]
+    for key, neutral in YOUNG_KEYS.items():
+        _leave_out(values, key.split("."), neutral)
     text = json.dumps({"config": values, "data": data_digest}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _leave_out(values: Any, path: list[str], neutral: Any) -> None:
+    """Delete the key at `path` from nested values where it is there and neutral; a part that is None has no keys."""
+    first, *rest = path
+    if not isinstance(values, dict):
+        return
+    if rest:
+        for name in values if first == "*" else (first,):
+            _leave_out(values.get(name), rest, neutral)
+    elif first in values and values[first] == neutral:
+        del values[first]
