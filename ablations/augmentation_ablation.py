@@ -3,7 +3,7 @@
 repro run augmentation-ablation --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 CODE = ("code-2012",)  # its color noise is the standard deviation, divided; elsewhere it is the text's eigenvalue
 TEXT = ("smoke", "tiny", "cifar10", "paper")
@@ -48,6 +48,7 @@ ablation = Ablation(
         "2012: no run note without color noise was released; the long runs switched it off at about epoch 67 of 91",
         "without random crops the net sees only the center of each picture, so ten views show it places it never saw",
     ],
+    search=Search(),
     discussion=(
         "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, five pairs of runs agree with the paper "
         "where it says why augmentation is needed: without crops and mirrors the gap between test and training error "

@@ -3,7 +3,7 @@
 repro run depth-ablation --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 LAYERS = "model.layers"
@@ -39,5 +39,6 @@ ablation = Ablation(
         "no-conv5: conv4 has more maps than conv5, so fc6 grows by half",
         "2012: no definition with four convolutions was released",
     ],
+    search=Search(),
     presets=SCALES,
 )

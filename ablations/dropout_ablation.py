@@ -29,7 +29,7 @@ ablation = Ablation(
         "the paper rescales in test, so without dropout a layer's inputs are twice as large in training, and a rate "
         "may suit one arm and kill the other: each has its own, the best of four on training pictures after 4 epochs",
     ],
-    search=Search("optim.learning_rate", (0.001, 0.003, 0.01, 0.03), metric="train_error", epochs=4),
+    search=Search(),
     discussion=(
         "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, five pairs of runs cannot tell whether "
         "the net overfits without dropout: in both arms the test error (of the center view) lies three to four points "

@@ -3,7 +3,7 @@
 repro run init-and-bias --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, AtEach, Claim, paper
+from repro import Ablation, Arm, AtEach, Claim, Search, paper
 
 TEXT, CODE = ("smoke", "tiny", "cifar10", "paper"), ("code-2012",)
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
@@ -69,6 +69,7 @@ ablation = Ablation(
         "reduced scales start from wider weights than 0.01, so that each layer multiplies its input's spread as at "
         "full size",
     ],
+    search=Search(),
     discussion=(
         "Caffe's readme says that biases of 1 gave a flat loss, and the same project's CaffeNet trains with biases "
         "of 1 and the same full layers; the original also started conv3 to conv5 from 0.03."

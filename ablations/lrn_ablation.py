@@ -3,7 +3,7 @@
 repro run lrn-ablation --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 ablation = Ablation(
     name="lrn-ablation",
@@ -58,6 +58,7 @@ ablation = Ablation(
         "2012: run 167 also lost the same-map norm of layer 2, and its learning rate fell further than that of run 170",
         "2012: runs 148 and 145 dropped their learning rates at other epochs (22, 44, 86 against 25, 51, 79)",
     ],
+    search=Search(),
     discussion=(
         "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, the net without normalization errs more "
         "in four of five pairs of runs and no less in the fifth. That agrees with the paper in direction; the "

@@ -3,7 +3,7 @@
 repro run lrn-cifar --preset cifar-13 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 NORM = {"layers": ["conv1", "conv2"], "alpha": 1e-3, "beta": 0.75, "k": 1.0, "over_n": True}
 PAIR, SAME_MAP = ("smoke", "cifar-13"), ("cifar-18",)
@@ -43,5 +43,6 @@ ablation = Ablation(
         "the clean pair stood in the code's history for a minute (commit 3878e8f); its error is not recorded",
         "constants here (alpha 0.001 over n, k 1) are the CIFAR files', not those that section 3.3 gives",
     ],
+    search=Search(),
     presets=["smoke", "cifar-13", "cifar-18"],
 )  # fmt: skip

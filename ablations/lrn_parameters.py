@@ -3,7 +3,7 @@
 repro run lrn-parameters --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 ablation = Ablation(
     name="lrn-parameters",
@@ -43,5 +43,6 @@ ablation = Ablation(
         "that fits above it",
         "2012: runs 131 and 135 are of a net with a low-resolution path beside conv1, one run each",
     ],
+    search=Search(),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

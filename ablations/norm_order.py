@@ -3,7 +3,7 @@
 repro run norm-order --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 TEXT = ("smoke", "tiny", "cifar10", "paper")
 FIRST, SECOND = "model.layers.conv1.order", "model.layers.conv2.order"
@@ -45,6 +45,7 @@ ablation = Ablation(
     confounds=[
         "2012: runs 131 and 120-2012 are of a net with a low-resolution path beside conv1 and k = 1, one run each",
     ],
+    search=Search(),
     discussion=(
         "Max pooling and ReLU commute, so the six orders make four different functions: ReLU, pool, norm is pool, "
         "ReLU, norm; and norm, pool, ReLU is norm, ReLU, pool."

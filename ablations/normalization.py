@@ -3,7 +3,7 @@
 repro run normalization --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 ablation = Ablation(
     name="normalization",
@@ -34,5 +34,6 @@ ablation = Ablation(
         "published: MatConvNet's batch-normalized net against Caffe's, trained with another program and other "
         "settings",
     ],
+    search=Search(),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

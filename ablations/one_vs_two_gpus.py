@@ -3,7 +3,7 @@
 repro run one-vs-two-gpus --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, AtEach, Claim, paper
+from repro import Ablation, Arm, AtEach, Claim, Search, paper
 
 APART = {f"model.layers.{layer}.connect": "tower" for layer in ("conv3", "fc6", "fc7")}
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
@@ -64,6 +64,7 @@ ablation = Ablation(
         "2012: runs 145-half and 145-2010 dropped their learning rates at other epochs (20, 48 against 23, 51, 78)",
         "2012: run 150 was also widened; no-communication changes nothing but the connections",
     ],
+    search=Search(),
     discussion=(
         "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, the one-GPU net errs more in all of five "
         "pairs of runs: it agrees with the paper in direction, by more than the paper's 1.7 points. The likeliest "

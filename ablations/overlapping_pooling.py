@@ -3,7 +3,7 @@
 repro run overlapping-pooling --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 ablation = Ablation(
     name="overlapping-pooling",
@@ -40,6 +40,7 @@ ablation = Ablation(
         "no-overlap: a map of even side ends up one position larger or smaller than with size 3, so layer fc6 may "
         "differ in size",
     ],
+    search=Search(),
     discussion=(
         "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, five pairs of runs cannot tell overlap of "
         "the size that the paper reports from none, and exclude that the gap between test and training error is "

@@ -3,7 +3,7 @@
 repro run pooling --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 ablation = Ablation(
     name="pooling",
@@ -32,5 +32,6 @@ ablation = Ablation(
         "the published numbers are from nets without normalization at half the resolution, half as wide in the full "
         "layers, with other initial weights, one run each",
     ],
+    search=Search(),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

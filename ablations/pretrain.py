@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repro import Ablation, Arm, AtEach, Claim, paper
+from repro import Ablation, Arm, AtEach, Claim, Search, paper
 
 if TYPE_CHECKING:
     from repro.config import Config
@@ -58,5 +58,6 @@ ablation = Ablation(
         "1,000 tested; here the classes trained on first and those tested have nothing in common",
         "pretrained arms take twice the epochs",
     ],
+    search=Search(),
     presets=["smoke", "tiny", "cifar10"],
 )  # fmt: skip

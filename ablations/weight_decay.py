@@ -3,7 +3,7 @@
 repro run weight-decay --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Ablation, Arm, Claim, Search, paper
 
 ablation = Ablation(
     name="weight-decay",
@@ -23,5 +23,6 @@ ablation = Ablation(
         "training error here is that of the finished net in test mode, without dropout and augmentation; the paper "
         "does not say",
     ],
+    search=Search(),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

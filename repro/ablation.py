@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from repro.suggest import did_you_mean
@@ -15,13 +15,15 @@ Kind = Literal["effect", "no_effect", "at_least", "ratio", "value", "overfits"]
 Product = Literal["kernels", "neighbors"]
 
 ERRORS = ("top1_error", "top5_error", "train_error")  # percent
+HELD_OUT = "held_out_error"  # percent, top-1, center view, of images that are neither trained on nor tested on
 EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error is reached
 EPOCHS_TO_BEST = "epochs_to_best"  # epochs until the run's lowest center-view test error
 GAP = "gap"  # test minus training top-1 error, points
 METRICS = (*ERRORS, EPOCHS_TO_TARGET, EPOCHS_TO_BEST, GAP)
+SEARCHED_BY = (HELD_OUT, EPOCHS_TO_TARGET, *ERRORS)
 FEWEST_SEEDS = 3  # pairs of runs that a verdict takes: below, a spread over seeds says next to nothing
 NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-SEARCH_SEEDS = 1000  # and more: seeds of a search; those of a comparison count from 0
+SEARCH_SEEDS = 1000  # and more: seeds of a search; those of a comparison are below
 SECTION = re.compile(r"\d+(\.\d+)*")
 
 
@@ -158,17 +160,46 @@ class Arm:
 
 @dataclass(frozen=True)
 class Search:
-    """A declared search, made for each arm on its own: the value of `key` with the best `metric` at `seed` is used.
+    """How each arm finds its own value of `key`: the one with the lowest mean of `metric` over `seeds`.
 
-    The search seed is not among the seeds of the comparison (0, 1, 2, ...), so the choice does not favor them. With
-    `epochs`, the runs of the search end after so many, if the arm's own runs are not shorter.
+    The grid is `values`, or the preset's own value times each of `factors`. A best value at an edge of the grid extends
+    it by a step, the ratio of the two values at that edge, at most `extensions` times. `metric` is by default the error
+    on held-out images, which nothing else reads; epochs_to_target is for claims about just that. The seeds are not
+    among those of a comparison, so that the choice does not favor them. With `epochs`, the runs of the search end after
+    so many, if the arm's own runs are not shorter.
     """
 
-    key: str
-    values: tuple[float, ...]
-    metric: str = EPOCHS_TO_TARGET  # or train_error, top1_error, top5_error
+    key: str = "optim.learning_rate"
+    factors: tuple[float, ...] = (0.5, 1.0, 2.0)
+    values: tuple[float, ...] = ()
+    metric: str = HELD_OUT  # or train_error, top1_error, top5_error, epochs_to_target
     epochs: int | None = None
-    seed: int = SEARCH_SEEDS
+    seeds: tuple[int, ...] = (SEARCH_SEEDS, SEARCH_SEEDS + 1)
+    extensions: int = 3
+
+    def at(self, preset: str) -> Search:
+        """The search at a preset: at a smoke preset two values and one seed, to show in seconds what tuning does."""
+        if not preset.endswith("smoke"):
+            return self
+        return replace(self, factors=self.factors[:2], values=self.values[:2], seeds=self.seeds[:1], extensions=0)
+
+    def grid(self, own: float) -> tuple[float, ...]:
+        """The values that are tried first; `own` is the preset's."""
+        return self.values or tuple(_rounded(own * factor) for factor in self.factors)
+
+    def beyond(self, tried: Sequence[float], best: float, own: float) -> float | None:
+        """The next value, where the best of those tried lies at an edge and may be passed; else None."""
+        values = sorted(tried)
+        if len(values) < 2 or len(values) - len(self.grid(own)) >= self.extensions:
+            return None
+        if best == values[0]:
+            return _rounded(best * best / values[1])
+        return _rounded(best * best / values[-2]) if best == values[-1] else None
+
+
+def _rounded(value: float) -> float:
+    """Without the last digits of binary arithmetic, which would make two names of one value."""
+    return float(f"{value:.6g}")
 
 
 @dataclass(frozen=True)
@@ -209,14 +240,13 @@ class Ablation:
             raise ValueError(f"section {self.section!r}: write a section of the paper as '3.3', or '-' for none")
         if not self.arms or not self.presets:
             raise ValueError("arms and presets: give at least one of each")
-        if self.search and not self.search.values:
-            raise ValueError("search: give the values to try")
-        if self.search and self.search.metric not in (EPOCHS_TO_TARGET, *ERRORS):
-            raise ValueError(
-                f"search: cannot go by {self.search.metric!r}; use {', '.join((EPOCHS_TO_TARGET, *ERRORS))}"
-            )
-        if self.search and self.search.seed < SEARCH_SEEDS:
-            raise ValueError(f"search: the comparison may use seed {self.search.seed}; give {SEARCH_SEEDS} or more")
+        if self.search and not (self.search.values or self.search.factors):
+            raise ValueError("search: give the values to try, or factors of the preset's own")
+        if self.search and self.search.metric not in SEARCHED_BY:
+            raise ValueError(f"search: cannot go by {self.search.metric!r}; use {', '.join(SEARCHED_BY)}")
+        for seed in self.search.seeds if self.search else ():
+            if seed < SEARCH_SEEDS:
+                raise ValueError(f"search: the comparison may use seed {seed}; give {SEARCH_SEEDS} or more")
         for product in self.products:
             if product not in get_args(Product):
                 raise ValueError(f"products: no {product!r}{did_you_mean(product, get_args(Product))}")

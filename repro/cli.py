@@ -409,7 +409,7 @@ def _most_seeds(seeds: int, until_decided: bool, max_seeds: int | None) -> int |
     return most
 
 
-def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Path]:
+def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Any]:
     from repro.data.manifest import data_directory
     from repro.store import results_directory
 

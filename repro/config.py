@@ -192,6 +192,8 @@ class Data(Part):
     first_class: int = Field(0, ge=0)  # classes first_class ... first_class + classes - 1 of the prepared set are used
     per_class: int | None = Field(None, ge=1)  # training pictures of each class; None: all
     test_per_class: int | None = Field(None, ge=1)
+    held_out: int = Field(0, ge=0)  # the last stored training images of each class: never trained on, they validate
+    subsets: Literal["first", "by-seed"] = "first"  # by-seed: seed i trains on part i of disjoint parts of per_class
     order: Literal["reshuffle", "fixed"] = "reshuffle"  # F15: 2012 shuffled once, when the files were written
     mean: Literal["pixel", "channel", "scalar", "picture", "none"] = "pixel"  # F17
     contrast: Literal["none", "global", "local"] = "none"
@@ -201,6 +203,12 @@ class Data(Part):
     def _quality(self) -> Self:
         if (self.storage == "jpeg") != (self.quality is not None):
             raise ValueError("quality: give it exactly when storage is jpeg")
+        return self
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        if self.subsets == "by-seed" and self.per_class is None:
+            raise ValueError("subsets: by-seed takes parts of per_class images, and per_class is null; set both")
         return self
 
 
@@ -474,7 +482,7 @@ def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
 
 # Keys younger than the first schema of the Config, each with the value that means "as before". At that value a key is
 # left out of the digest, so that no run changes its name when the key comes. `*` stands for every layer.
-YOUNG_KEYS: dict[str, Any] = {}
+YOUNG_KEYS: dict[str, Any] = {"data.held_out": 0, "data.subsets": "first"}
 
 
 def digest(config: Config, data_digest: str) -> str:

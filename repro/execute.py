@@ -81,7 +81,7 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
 
 
 def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
-    prepared = open_data(job.config.data, machine.data)
+    prepared = open_data(job.config.data, machine.data, job.seed)
     found = digest(job.config, prepared.manifest.digest)
     if found != job.digest:
         raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")
@@ -142,12 +142,14 @@ def _train(
         position,
         _loader(job, machine, prepared, "train"),
         _loader(job, machine, prepared, "test"),
+        _loader(job, machine, prepared, "held_out") if prepared.held_out else None,
         device=torch.device(devices[0]),
         emit=emit,
         save=lambda position: checkpoint.save(path, model, optimizer, position),
     )
-    history = position.history
+    history, last = position.history, position.history[-1]
     seconds = sum(metrics["seconds"] for metrics in history)
+    last_errors = ("top1_error", "top5_error")
     target = job.config.schedule.stop_train_error
     reached = epochs_to_target(history, target)
     manifest, count = prepared.manifest, len(prepared.train.labels)
@@ -161,8 +163,9 @@ def _train(
         "censored": target is not None and reached is None,
         "seconds": round(seconds, 1),
         "images_per_second": round(count * len(history) / seconds, 1),
-        "diverged": history[-1]["train_loss"] is None,
+        "diverged": last["train_loss"] is None,
         "train_error": None,
+        "held_out": {name: last[f"held_out_{name}"] for name in last_errors} if prepared.held_out else None,
         "errors": {},
         "provenance": provenance(),
         "placement": ",".join(devices),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, SEARCH_SEEDS, Ablation, Arm, Product, Search, View
-from repro.config import Config, digest, from_dict, override
+from repro.ablation import EPOCHS_TO_TARGET, FEWEST_SEEDS, HELD_OUT, Ablation, Arm, Product, Search, View
+from repro.config import Config, Data, digest, flatten, from_dict, override
 from repro.data.manifest import Manifest, check_fits, find, key, missing
 from repro.presets import preset
 from repro.store import Block
@@ -47,6 +47,8 @@ class Run:
     finished: bool  # its record is there
     missing: tuple[str, ...]  # views and products that are still to be read off it
     failed: str | None  # why the last attempt failed; the next one goes on from its checkpoint
+    search: bool = False  # a search of some arm needs it
+    common: bool = False  # only comparisons at the reference's value need it
 
     @property
     def name(self) -> str:
@@ -91,10 +93,12 @@ class Plan:
         """The runs to do before planning again: the search that a claim's arms wait for, else all that are not done."""
         if self.claimed.isdisjoint(self.waiting):
             return self.todo
-        return tuple(run for run in self.todo if run.seed >= SEARCH_SEEDS and not self.claimed.isdisjoint(run.used_by))
+        return tuple(run for run in self.todo if run.search and not self.claimed.isdisjoint(run.used_by))
 
 
-def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) -> dict[str, Config]:
+def configs(
+    ablation: Ablation, preset_name: str, changes: Mapping[str, Any], *, tuned: bool = True
+) -> dict[str, Config]:
     """Config of each arm that trains, at a preset with `--set` changes: first the preset, then `--set`, then the arm.
 
     Raises ValueError for a preset that the ablation does not support, an unknown or ill-typed key, or a change to the
@@ -104,7 +108,7 @@ def configs(ablation: Ablation, preset_name: str, changes: Mapping[str, Any]) ->
         raise ValueError(
             f"{ablation.name} does not support preset {preset_name!r}{did_you_mean(preset_name, ablation.presets)}"
         )
-    taken = {ablation.search.key: f"what {ablation.name} searches for each arm"} if ablation.search else {}
+    taken = {ablation.search.key: f"what {ablation.name} searches for each arm"} if ablation.search and tuned else {}
     for arm in ablation.arms_at(preset_name):
         taken |= dict.fromkeys(arm.changes_at(preset_name), f"what arm {arm.name!r} of {ablation.name} changes")
     for changed in changes:
@@ -131,59 +135,192 @@ def make(
     *,
     data: Path,
     results: Path,
+    tuned: bool = True,
+    first_seed: int = 0,
 ) -> Plan:
     """The plan of several experiments together. `preset_name` None: each at its first preset; with a name, those that
-    lack it raise ValueError. `seeds` may differ by experiment."""
-    blocks: list[Block] = []
+    lack it raise ValueError. `seeds` may differ by experiment; an arm that k others are compared with gets sqrt(k)
+    times as many. `tuned` False leaves out the searches: every arm has the preset's own value. Seeds of the comparison
+    count from `first_seed`."""
+    planned: list[_Planned] = []
     runs: dict[str, Run] = {}
-    waiting: list[str] = []
-    manifests: dict[str, Manifest | None] = {}  # by the set's key
-    data_digests: dict[str, str] = {}
-    for ablation in experiments:
-        at = preset_name or ablation.presets[0]
-        count = seeds if isinstance(seeds, int) else seeds[ablation.name]
-        arms: dict[str, str] = {}
-        searches: dict[str, dict[str, str]] = {}
-        data_digest = ""
-        for name, config in configs(ablation, at, changes).items():
-            pictures_of = key(config.data)
-            if pictures_of not in manifests:
-                manifest = manifests[pictures_of] = find(config.data, data)
-                data_digests[pictures_of] = manifest.digest if manifest else _digest_in(results, pictures_of)
-            if there := manifests[pictures_of]:
-                check_fits(config.data, there)
-            data_digest = data_digests[pictures_of]
-            arm = ablation.arm(name)
-            if ablation.search:
-                tried = trials(ablation.search, config)
-                searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
-                for one in tried.values():
-                    _add(runs, _run(one, ablation.search.seed, data_digest, ablation, arm, results, read=False))
-                best = choose(ablation.search, _finished(searches[name], ablation.search.seed, results))
-                if best is None:
-                    waiting.append(f"{ablation.name}/{name}")
-                    continue
-                config = override(config, {ablation.search.key: best})
-            arms[name] = digest(config, data_digest)
-            for seed in range(count):
+    images = _Images(data, results)
+    for experiment in experiments:
+        at = preset_name or experiment.presets[0]
+        count = seeds if isinstance(seeds, int) else seeds[experiment.name]
+        planned.append(_settle(experiment, at, count, changes, tuned, images, runs, results))
+    compared = _compared(planned)
+    for one in planned:
+        data_digest = one.data_digest
+        for name, config in one.arms.items():
+            arm = one.experiment.arm(name)
+            named = digest(config, data_digest)
+            one.seeds_of[name] = _more_seeds(one.count, len(compared.get(named, ())))
+            for seed in range(first_seed, first_seed + one.seeds_of[name]):
                 if config.pretrain:
                     before = pretrain_config(config)
-                    _add(runs, _run(before, seed, data_digest, ablation, arm, results, read=False))
-                _add(runs, _run(config, seed, data_digest, ablation, arm, results))
-        changed = effective(at, changes)
-        blocks.append(Block(ablation.name, at, changed, count, arms, searches, data_digest))
+                    there = digest(before, data_digest)
+                    _add(runs, _run(before, there, seed, one.experiment, arm, results, read=False))
+                _add(runs, _run(config, named, seed, one.experiment, arm, results))
+        for (name, _), config in one.common.items():
+            arm = one.experiment.arm(name)
+            named = digest(config, data_digest)
+            for seed in range(first_seed, first_seed + one.count):
+                _add(runs, _run(config, named, seed, one.experiment, arm, results, common=True))
+    blocks = tuple(one.block(effective(one.preset, changes), tuned, first_seed) for one in planned)
     claimed = frozenset(
-        f"{ablation.name}/{arm}" for ablation in experiments for claim in ablation.claims for arm in claim.sides
+        f"{experiment.name}/{arm}" for experiment in experiments for claim in experiment.claims for arm in claim.sides
     )
-    tries = {name for block in blocks for tried in block.searches.values() for name in tried.values()}
     ordered = sorted(
-        runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), run.digest not in tries, run.seed)
+        runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), not run.search, run.common, run.seed)
     )
     needed = {key(run.config.data): run.config.data for run in ordered if not run.done}
     unprepared = [  # photos are cut on first use
         missing(wanted, data) for wanted in needed.values() if wanted.source != "photos" and find(wanted, data) is None
     ]
-    return Plan(tuple(blocks), tuple(ordered), tuple(waiting), tuple(unprepared), claimed)
+    waiting = tuple(f"{one.experiment.name}/{arm}" for one in planned for arm in one.waiting)
+    return Plan(blocks, tuple(ordered), waiting, tuple(unprepared), claimed)
+
+
+@dataclass
+class _Planned:
+    """One experiment at one preset while its plan is made."""
+
+    experiment: Ablation
+    preset: str
+    count: int
+    data_digest: str
+    arms: dict[str, Config]  # the Config of each arm that trains, with the value that its own search found
+    common: dict[tuple[str, str], Config]  # (arm, reference) -> the arm at the reference's value, where that is another
+    searches: dict[str, dict[str, str]]  # arm -> tried value -> digest
+    search_seeds: tuple[int, ...]
+    waiting: list[str]
+    seeds_of: dict[str, int] = field(default_factory=dict)
+
+    def block(self, changes: Mapping[str, Any], tuned: bool, first_seed: int) -> Block:
+        """What is asked for, as results/ keeps it."""
+        more = {name: count for name, count in self.seeds_of.items() if count != self.count}
+        return Block(
+            self.experiment.name,
+            self.preset,
+            changes,
+            self.count,
+            {name: digest(config, self.data_digest) for name, config in self.arms.items()},
+            self.searches,
+            self.data_digest,
+            search_seeds=self.search_seeds,
+            common={f"{arm}@{other}": digest(one, self.data_digest) for (arm, other), one in self.common.items()},
+            seeds_of=more,
+            first_seed=first_seed,
+            untuned=not tuned and self.experiment.search is not None,
+        )
+
+
+def _settle(
+    experiment: Ablation,
+    at: str,
+    count: int,
+    changes: Mapping[str, Any],
+    tuned: bool,
+    images: _Images,
+    runs: dict[str, Run],
+    results: Path,
+) -> _Planned:
+    """The Config of each arm, as far as its search is finished; the runs of the searches are added to `runs`."""
+    search = experiment.search.at(at) if experiment.search and tuned else None
+    base = configs(experiment, at, changes, tuned=tuned)
+    data_digest = ""
+    searches: dict[str, dict[str, str]] = {}
+    best: dict[str, float] = {}
+    for name, config in base.items():
+        data_digest = images.digest(config.data)
+        if search is None:
+            continue
+        own = float(flatten(config)[search.key])
+        values = list(search.grid(own))
+        while True:
+            tried = trials(search, config, values, images.per_class(config))
+            searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
+            for value, one in tried.items():
+                for seed in search.seeds:
+                    arm, there = experiment.arm(name), searches[name][str(value)]
+                    _add(runs, _run(one, there, seed, experiment, arm, results, read=False, search=True))
+            found = choose(search, finished_trials(searches[name], search.seeds, results))
+            if found is None:
+                break
+            best[name] = found
+            if (beyond := search.beyond(values, found, own)) is None:
+                break
+            values.append(beyond)
+            del best[name]
+    arms = {
+        name: override(config, {search.key: best[name]}) if search else config
+        for name, config in base.items()
+        if search is None or name in best
+    }
+    common = {}
+    for name, reference in contrasts(experiment, at):
+        if search and name in best and reference in best and best[name] != best[reference]:
+            common[name, reference] = override(base[name], {search.key: best[reference]})
+    waiting = [name for name in base if name not in arms]
+    seeds = search.seeds if search else ()
+    return _Planned(experiment, at, count, data_digest, arms, common, searches, seeds, waiting)
+
+
+def contrasts(experiment: Ablation, preset_name: str) -> list[tuple[str, str]]:
+    """(arm, reference) of the claims at a preset that compare two arms which are trained apart."""
+    trained = {arm.name for arm in experiment.arms_at(preset_name) if not arm.ensemble}
+    pairs = [(claim.arm, claim.reference) for claim in experiment.claims_at(preset_name) if claim.reference]
+    return list(dict.fromkeys(pair for pair in pairs if trained.issuperset(pair)))
+
+
+def _compared(planned: Iterable[_Planned]) -> dict[str, set[str]]:
+    """Digest of a reference -> the digests of the arms that claims compare with it, over all experiments."""
+    found: dict[str, set[str]] = {}
+    for one in planned:
+        names = {arm: digest(config, one.data_digest) for arm, config in one.arms.items()}
+        for arm, reference in contrasts(one.experiment, one.preset):
+            if arm in names and reference in names and names[arm] != names[reference]:
+                found.setdefault(names[reference], set()).add(names[arm])
+    return found
+
+
+def _more_seeds(count: int, arms: int) -> int:
+    """Runs of a reference that `arms` arms are compared with: sqrt(arms) times as many, Dunnett's allocation (1955)."""
+    return math.ceil(count * math.sqrt(arms)) if arms > 1 else count
+
+
+class _Images:
+    """What is known of the images that Configs ask for, each manifest read once."""
+
+    def __init__(self, data: Path, results: Path) -> None:
+        self._data, self._results = data, results
+        self._manifests: dict[str, Manifest | None] = {}
+        self._digests: dict[str, str] = {}
+
+    def manifest(self, wanted: Data) -> Manifest | None:
+        """The manifest of the prepared set, or None. Raises ValueError where the set has too few images."""
+        name = key(wanted)
+        if name not in self._manifests:
+            self._manifests[name] = find(wanted, self._data)
+        if there := self._manifests[name]:
+            check_fits(wanted, there)
+        return self._manifests[name]
+
+    def digest(self, wanted: Data) -> str:
+        """Digest of the set's content; of a set that is not prepared, the one that all finished runs had."""
+        manifest, name = self.manifest(wanted), key(wanted)
+        if name not in self._digests:
+            self._digests[name] = manifest.digest if manifest else _digest_in(self._results, name)
+        return self._digests[name]
+
+    def per_class(self, config: Config) -> int:
+        """Training images of the class in use that has the fewest."""
+        manifest, wanted = self.manifest(config.data), config.data
+        if manifest:
+            return min(manifest.train_per_class[wanted.first_class : wanted.first_class + wanted.classes])
+        classes, train, _ = PUBLISHED.get(wanted.source, PUBLISHED["imagenet"])
+        return train // classes
 
 
 def _digest_in(results: Path, name: str) -> str:
@@ -206,11 +343,19 @@ def effective(preset_name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def trials(search: Search, config: Config) -> dict[float, Config]:
-    """Value -> Config of the run that tries it, for an arm of that Config."""
+def trials(search: Search, config: Config, values: Iterable[float], per_class: int) -> dict[float, Config]:
+    """Value -> Config of the runs that try it, for an arm of that Config.
+
+    A search by held-out images holds some out where the Config does not: a tenth of the `per_class` training images
+    that a class has, of those that are not used where some are not.
+    """
     epochs = min(search.epochs or config.schedule.epochs, config.schedule.epochs)
-    every = {"schedule.epochs": epochs, "eval.views": ["center"]}  # what `choose` reads
-    return {value: override(config, {search.key: value, **every}) for value in search.values}
+    every: dict[str, Any] = {"schedule.epochs": epochs, "eval.views": ["center"]}  # what `choose` reads
+    if search.metric == HELD_OUT and not config.data.held_out:
+        held_out = every["data.held_out"] = max(1, per_class // 10)
+        if config.data.per_class:
+            every["data.per_class"] = min(config.data.per_class, per_class - held_out)
+    return {value: override(config, {search.key: value, **every}) for value in values}
 
 
 def pretrain_config(config: Config) -> Config:
@@ -228,45 +373,69 @@ def pretrain_config(config: Config) -> Config:
     )
 
 
-def _finished(tried: Mapping[str, str], seed: int, results: Path) -> dict[str, dict[str, Any] | None]:
+def finished_trials(
+    tried: Mapping[str, str], seeds: Iterable[int], results: Path
+) -> dict[str, list[dict[str, Any] | None]]:
+    """Tried value -> the records of its runs, a seed each; None where one is not finished."""
     return {
-        value: store.read_run(results, name, seed) if store.is_finished(results, name, seed) else None
+        value: [
+            store.read_run(results, name, seed) if store.is_finished(results, name, seed) else None for seed in seeds
+        ]
         for value, name in tried.items()
     }
 
 
-def choose(search: Search, tried: Mapping[str, Mapping[str, Any] | None]) -> float | None:
-    """The value whose record has the lowest criterion, or None while one is missing. Among runs without one, or with
-    the same, the lower error on training pictures wins, then the smaller value."""
+def choose(search: Search, tried: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> float | None:
+    """The value whose runs have the lowest mean criterion, or None while one is missing. A value with a run that has
+    none (it diverged, or never reached the target) comes after those without. Among equals, the lower error on training
+    images wins, then the smaller value."""
     ranked = []
-    for value, record in tried.items():
-        if record is None:
+    for value, records in tried.items():
+        if any(record is None for record in records):
             return None
-        found = (criterion(record, metric) for metric in (search.metric, "train_error"))
-        ranked.append((*(math.inf if one is None else one for one in found), float(value)))
+        found = (
+            [criterion(record, metric) for record in records if record] for metric in (search.metric, "train_error")
+        )
+        ranked.append((*(mean_criterion(values) for values in found), float(value)))
     return min(ranked)[-1]
+
+
+def mean_criterion(values: Sequence[float | None]) -> float:
+    """The mean over the seeds of a search; infinite where a run has no criterion."""
+    return math.inf if None in values else fmean(value for value in values if value is not None)
 
 
 def criterion(record: Mapping[str, Any], metric: str) -> float | None:
     """What a run of a search is ranked by, lower is better; None: it diverged, or never reached the target."""
     if record["diverged"]:
         return None
-    found = record[metric] if metric in (EPOCHS_TO_TARGET, "train_error") else record["errors"]["center"][metric]
+    if metric == HELD_OUT:
+        found = record["held_out"]["top1_error"] if record["held_out"] else None
+    else:
+        found = record[metric] if metric in (EPOCHS_TO_TARGET, "train_error") else record["errors"]["center"][metric]
     return None if found is None else float(found)
 
 
 def _run(
-    config: Config, seed: int, data_digest: str, ablation: Ablation, arm: Arm, results: Path, *, read: bool = True
+    config: Config,
+    named: str,
+    seed: int,
+    experiment: Ablation,
+    arm: Arm,
+    results: Path,
+    *,
+    read: bool = True,
+    search: bool = False,
+    common: bool = False,
 ) -> Run:
     """One run of an arm. Without `read` it only goes before: what the arm reads off its runs is not wanted of it."""
-    name = digest(config, data_digest)
     views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view and read else [])]))
-    finished = store.is_finished(results, name, seed)
-    products = tuple(ablation.products) if read else ()
-    unread = store.unread(results, name, seed, views, products)
-    used_by = (f"{ablation.name}/{arm.name}",)
-    failed = store.failure(results, name, seed)
-    return Run(config, seed, name, used_by, views, products, finished, unread, failed)
+    finished = store.is_finished(results, named, seed)
+    products = tuple(experiment.products) if read else ()
+    unread = store.unread(results, named, seed, views, products)
+    used_by = (f"{experiment.name}/{arm.name}",)
+    failed = store.failure(results, named, seed)
+    return Run(config, seed, named, used_by, views, products, finished, unread, failed, search, common)
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:
@@ -279,7 +448,8 @@ def _add(runs: dict[str, Run], run: Run) -> None:
         key: tuple(dict.fromkeys([*getattr(known, key), *getattr(run, key)]))
         for key in ("used_by", "views", "products", "missing")
     }
-    runs[run.name] = replace(known, **join)  # type: ignore[arg-type]
+    search, common = known.search or run.search, known.common and run.common
+    runs[run.name] = replace(known, search=search, common=common, **join)  # type: ignore[arg-type]
 
 
 def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[dict[str, Any]]:
@@ -372,6 +542,7 @@ def pictures(config: Config, manifest: Manifest | None) -> tuple[int, int]:
         classes, train, test = PUBLISHED.get(data.source, PUBLISHED["imagenet"])
     share = data.classes / classes
     train, test = int(train * share), int(test * share)
+    train -= data.held_out * data.classes
     if data.per_class:
         train = min(train, data.per_class * data.classes)
     if data.test_per_class:

@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from repro.ablation import Ablation
+from repro.ablation import Ablation, Search
 from repro.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from repro.config import Config
 
 GROUP = "repro.ablations"
 FAILURES = (Exception, SystemExit)  # what code of others may raise and must not end the command, sys.exit among it
@@ -139,14 +143,26 @@ def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
                 changes = arm.changes_at(name)
             except FAILURES as error:  # `at` may be computed by the declaration's own code
                 return refusal(error, path)
-            tries = [{found.search.key: value} for value in found.search.values] if found.search else [{}]
             try:
+                tries = searched(found.search.at(name), base) if found.search else [{}]
                 for tried in tries:
                     override(base, {**changes, **tried})
             except ValueError as error:
-                culprit = next((key for key in (*changes, *tries[0]) if key in str(error)), arm.name)
+                keys = (*changes, found.search.key if found.search else "")
+                culprit = next((key for key in keys if key and key in str(error)), arm.name)
                 return Refused(f"{path}:{line_of(path, culprit)}", f"arm {arm.name!r} at {name}: {error}")
     return found
+
+
+def searched(search: Search, base: Config) -> list[dict[str, Any]]:
+    """The changes that a search tries first. Raises ValueError for a key that is no number of the Config."""
+    from repro.config import flatten, override
+
+    own = flatten(base).get(search.key)
+    if not isinstance(own, (int, float)) or isinstance(own, bool):
+        override(base, {search.key: 1.0})  # which names an unknown key
+        raise ValueError(f"search: {search.key} is {own!r}, and a search multiplies a number")
+    return [{search.key: value} for value in search.grid(own)]
 
 
 def refusal(error: BaseException, path: Path) -> Refused:

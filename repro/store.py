@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA = 1
+SCHEMA = 2
+_ABSENT = object()
 _ZIP_END = 22  # bytes of what ends an npz file
 
 _NUMBER = (int, float)
@@ -41,7 +42,8 @@ _NUMBER_OR_NONE = (int, float, type(None))
 RUN_FIELDS: dict[str, type | tuple[type, ...]] = {  # with what each may hold
     "schema": int, "digest": str, "seed": int, "config": dict, "data": dict, "epochs": int,
     "epochs_to_target": _NUMBER_OR_NONE, "censored": bool, "seconds": _NUMBER, "images_per_second": _NUMBER,
-    "diverged": bool, "train_error": _NUMBER_OR_NONE, "errors": dict, "provenance": dict, "placement": str,
+    "diverged": bool, "train_error": _NUMBER_OR_NONE, "held_out": (dict, type(None)), "errors": dict,
+    "provenance": dict, "placement": str,
 }  # fmt: skip
 _PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what reports read inside of it
     "data": {"name": str, "digest": str},
@@ -50,7 +52,8 @@ _PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what r
 }
 _BLOCK_FIELDS: dict[str, type | tuple[type, ...]] = {
     "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
-    "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)),
+    "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)), "search_seeds": tuple,
+    "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool,
 }  # fmt: skip
 
 
@@ -67,15 +70,27 @@ class Block:
     data_digest: str = ""
     max_seeds: int | None = None  # looked at more than once, up to so many seeds: intervals are widened for it
     raised_from: Mapping[str, int | None] | None = None  # `seeds` and `max_seeds` before more were asked for
+    search_seeds: tuple[int, ...] = ()  # of the runs in `searches`
+    common: Mapping[str, str] = field(default_factory=dict)  # "arm@reference" -> digest of the arm at its value
+    seeds_of: Mapping[str, int] = field(default_factory=dict)  # arms with another number of seeds: shared references
+    first_seed: int = 0  # of the comparison
+    untuned: bool = False  # asked for without the search that the experiment declares
     schema: int = SCHEMA
+
+    def seeds_for(self, arm: str) -> range:
+        """The seeds of an arm's runs."""
+        return range(self.first_seed, self.first_seed + self.seeds_of.get(arm, self.seeds))
 
     @property
     def name(self) -> str:
-        """File name without its ending: the preset, and a short digest of the changes where there are any."""
-        if not self.changes:
-            return self.preset
-        text = json.dumps(dict(self.changes), sort_keys=True)
-        return f"{self.preset}+{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+        """File name without its ending: the preset, and a short digest of the changes where there are any. A young key
+        at its neutral value is no change, as in a run's name."""
+        from repro.config import YOUNG_KEYS
+
+        changes = {key: value for key, value in self.changes.items() if YOUNG_KEYS.get(key, _ABSENT) != value}
+        text = json.dumps(changes, sort_keys=True)
+        changed = f"+{hashlib.sha256(text.encode()).hexdigest()[:6]}" if changes else ""
+        return f"{self.preset}{changed}{'-untuned' if self.untuned else ''}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,35 @@ class Damaged:
 
     path: Path
     reason: str
+
+
+def _run_of_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 knows of held-out images. `eval.train_error`, a key of the first Configs that named no run, is gone."""
+    if isinstance(record.get("config"), dict) and isinstance(measured := record["config"].get("eval"), dict):
+        measured.pop("train_error", None)
+    return {**record, "held_out": None, "schema": 2}
+
+
+def _block_of_2(values: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 knows of search seeds, common values and unequal numbers of seeds. The reduced presets hold images out
+    since then, which these runs did not."""
+    held_out = {"data.held_out": 0} if str(values.get("preset")).endswith(HOLDING_OUT) else {}
+    return {**values, "changes": {**values["changes"], **held_out}, "search_seeds": [1000], "common": {},
+            "seeds_of": {}, "first_seed": 0, "untuned": False, "schema": 2}  # fmt: skip
+
+
+# What reads an older file: the schema that it has -> the step to the next.
+RUN_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _run_of_2}
+BLOCK_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _block_of_2}
+HOLDING_OUT = ("cifar10", "tiny", "smoke")  # presets that end so hold training images out since schema 2
+
+
+def migrated(values: Any, steps: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]) -> dict[str, Any] | None:
+    """What a file of an older schema would say in today's; None where no step leads there."""
+    while isinstance(values, dict) and values.get("schema") != SCHEMA:
+        step = steps.get(values["schema"]) if isinstance(values.get("schema"), int) else None
+        values = step(values) if step else None
+    return values if isinstance(values, dict) else None
 
 
 def results_directory(option: Path | None) -> Path:
@@ -157,15 +201,12 @@ def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
         record = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete its folder and run again") from None
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else None
-        raise ValueError(f"{path}: written with schema {found}, this version reads {SCHEMA}; run it again")
+    if not isinstance(record, dict) or not (record := migrated(record, RUN_STEPS)):
+        raise ValueError(f"{path}: written with a schema that this version cannot read; run it again")
     if missing := [name for name in RUN_FIELDS if name not in record]:
         raise ValueError(f"{path}: lacks {', '.join(missing)}; delete its folder and run again")
     if wrong := _wrong_types(record):
         raise ValueError(f"{path}: cannot be read ({', '.join(wrong)}: wrong type); delete its folder and run again")
-    if isinstance(measured := record["config"].get("eval"), dict):
-        measured.pop("train_error", None)  # a key of the first records that named no run, and is gone
     return record
 
 
@@ -305,23 +346,26 @@ def _other_runs(before: Block, block: Block) -> bool:
 
 
 def _is_any_finished(results: Path, block: Block, first: int) -> bool:
-    """Whether a run of a seed from `first` on is finished."""
-    return any(is_finished(results, arm, seed) for arm in block.arms.values() for seed in range(first, block.seeds))
+    """Whether a run beyond the first `first` seeds is finished."""
+    seeds = range(block.first_seed + first, block.first_seed + block.seeds)
+    return any(is_finished(results, arm, seed) for arm in block.arms.values() for seed in seeds)
 
 
 def _could_be_judged(results: Path, block: Block) -> bool:
     """Whether an arm has as many finished runs as a verdict takes: whoever asks for more then may have seen one."""
-    arms = block.arms.values()
-    return any(sum(is_finished(results, arm, seed) for seed in range(block.seeds)) >= FEWEST_SEEDS for arm in arms)
+    return any(
+        sum(is_finished(results, digest, seed) for seed in block.seeds_for(arm)) >= FEWEST_SEEDS
+        for arm, digest in block.arms.items()
+    )
 
 
 def read_block(path: Path) -> Block:
     """One block file. Raises ValueError where it is damaged or of another schema."""
     try:
-        values = orjson.loads(path.read_bytes())
-        if values.get("schema") != SCHEMA:
-            raise ValueError(f"schema {values.get('schema')}, this version reads {SCHEMA}")
-        block = Block(**values)
+        values = migrated(orjson.loads(path.read_bytes()), BLOCK_STEPS)
+        if not values:
+            raise ValueError("written with a schema that this version cannot read")
+        block = Block(**{**values, "search_seeds": tuple(values["search_seeds"])})
         if wrong := [name for name, types in _BLOCK_FIELDS.items() if not isinstance(getattr(block, name), types)]:
             raise ValueError(f"{', '.join(wrong)}: wrong type")
         digests = [*block.arms.values(), *(one for tried in block.searches.values() for one in tried.values())]

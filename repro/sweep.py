@@ -23,6 +23,8 @@ def sweep(
     *,
     at_once: int,
     max_seeds: int | None = None,
+    tuned: bool = True,
+    first_seed: int = 0,
 ) -> list[Failed]:
     """Train what is missing of the experiments and note what was asked in results/experiments/.
 
@@ -32,11 +34,14 @@ def sweep(
     counts = {one.name: seeds for one in experiments}
     failed: dict[str, Failed] = {}
     for one in experiments:
-        for config in plan.configs(one, preset or one.presets[0], changes).values():
+        for config in plan.configs(one, preset or one.presets[0], changes, tuned=tuned).values():
             if config.data.source == "photos":  # cut on first use, so that the runs can be named
                 open_data(config.data, machine.data)
     while True:
-        made = plan.make(experiments, preset, counts, changes, data=machine.data, results=machine.results)
+        made = plan.make(
+            experiments, preset, counts, changes,
+            data=machine.data, results=machine.results, tuned=tuned, first_seed=first_seed,
+        )  # fmt: skip
         if made.unprepared:
             raise ValueError("; ".join(made.unprepared))
         paths = [store.write_block(machine.results, replace(block, max_seeds=max_seeds)) for block in made.blocks]

@@ -99,11 +99,12 @@ def print_card(
     for confound in ablation.confounds:
         console.print(f"confound  {escape(confound)}", highlight=False)
     if ablation.search:
-        tried = ", ".join(f"{value:g}" for value in ablation.search.values)
-        length = f", {ablation.search.epochs} epochs" if ablation.search.epochs else ""
-        console.print(
-            f"search    {ablation.search.key} for each arm among {tried}, seed {ablation.search.seed}{length}"
-        )
+        search = ablation.search.at(preset)
+        values = ", ".join(f"{value:g}" for value in search.values)
+        tried = values or " and ".join(f"{factor:g}" for factor in search.factors) + " times the preset's"
+        seeds = " and ".join(map(str, search.seeds))
+        length = f", {search.epochs} epochs" if search.epochs else ""
+        console.print(f"search    {search.key} for each arm: {tried}, by {search.metric}, seeds {seeds}{length}")
     console.print(f"cost      {cost_line}", highlight=False)
     options = [("--set", item) for item in assignments] + [("--include", str(path)) for path in include]
     words = ["repro", "run", ablation.name, "--preset", preset, *(word for option in options for word in option)]

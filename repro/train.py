@@ -33,6 +33,7 @@ def train(
     position: Position,
     training: Loader,
     testing: Loader,
+    validation: Loader | None,
     *,
     device: torch.device,
     emit: Listener,
@@ -42,7 +43,8 @@ def train(
 
     The run ends with the last epoch, with the first epoch whose training error is at most schedule.stop_train_error,
     or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has.
-    `save` is called after each epoch and each SAVE_SECONDS.
+    `validation` has the images that are held out, None where there are none: they are tested at the end, and drive the
+    plateau in place of the test images. `save` is called after each epoch and each SAVE_SECONDS.
     """
     schedule = config.schedule
     emit(
@@ -57,9 +59,12 @@ def train(
         reached = schedule.stop_train_error is not None and metrics["train_error"] <= schedule.stop_train_error
         last = position.epoch + 1 == schedule.epochs or reached or not finite
         if last or (position.epoch + 1) % config.eval.every == 0:
-            test = center_errors(model, testing, precision=config.precision, device=device)
+            watched = test = center_errors(model, testing, precision=config.precision, device=device)
             metrics |= {f"test_{name}": value for name, value in test.items()}
-            position.plateau = update_plateau(schedule, position.plateau, test["top1_error"], config.eval.every)
+            if validation and (last or schedule.kind == "plateau"):
+                watched = center_errors(model, validation, precision=config.precision, device=device)
+                metrics |= {f"held_out_{name}": value for name, value in watched.items()}
+            position.plateau = update_plateau(schedule, position.plateau, watched["top1_error"], config.eval.every)
         position.history.append(metrics)
         position.ended = last
         position.epoch += 1

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
@@ -31,7 +32,7 @@ from repro.data.manifest import Manifest
 from repro.data.render import Bytes, Floats, Ints, Pass, decode_with_pillow
 from repro.data.torch_loader import TorchImages
 
-SplitName = Literal["train", "test"]
+SplitName = Literal["train", "test", "held_out"]
 Kind = Literal["ffcv", "torch"]
 
 
@@ -63,10 +64,13 @@ class Prepared:
     covariance: npt.NDArray[np.float64]
     train: Split
     test: Split
+    held_out: Split | None  # training images that are never trained on; None where `data` holds none out
 
     def split(self, name: SplitName) -> Split:
         """The named split."""
-        return self.train if name == "train" else self.test
+        found = {"train": self.train, "test": self.test, "held_out": self.held_out}[name]
+        assert found is not None, "data.held_out is 0"
+        return found
 
     def pixels(self, name: SplitName, index: int) -> Bytes:
         """(size, size, 3) uint8 of the picture stored at `index`."""
@@ -86,8 +90,9 @@ class Prepared:
         return [entry["name"] for entry in self.manifest.classes[first : first + count]]
 
 
-def open_data(data: config.Data, directory: Path) -> Prepared:
-    """Open the set that `data` asks for; `photos` is prepared on first use.
+def open_data(data: config.Data, directory: Path, seed: int = 0) -> Prepared:
+    """Open the set that `data` asks for; `photos` is prepared on first use. `seed` is the run's: where `data.subsets`
+    is by-seed, it chooses the part that is trained on.
 
     Raises ValueError, with the command to run, when it is not prepared, and when it has fewer classes or pictures a
     class than `data` asks for.
@@ -108,28 +113,49 @@ def open_data(data: config.Data, directory: Path) -> Prepared:
         raise ValueError(manifest.missing(data, directory))
     folder = directory / found.name
     manifest.check_fits(data, found)
+    train, test = (open_beton(folder / name, found.storage) for name in ("train.beton", "test.beton"))
+    trained, held_out = training_indices(train.labels, data, seed)
+    tested = [indices[: data.test_per_class] for indices in indices_by_class(test.labels, data)]
     return Prepared(
         manifest=found,
         mean=np.load(folder / "mean.npy"),
         covariance=np.array(found.covariance),
-        train=_split(folder / "train.beton", found, data, data.per_class),
-        test=_split(folder / "test.beton", found, data, data.test_per_class),
+        train=_split(train, found, data, trained),
+        test=_split(test, found, data, tested),
+        held_out=_split(train, found, data, held_out) if data.held_out else None,
     )
 
 
-def _split(path: Path, found: Manifest, data: config.Data, per_class: int | None) -> Split:
-    """The first `per_class` stored pictures of each class in use: balanced, and nested when per_class grows."""
-    beton = open_beton(path, found.storage)
-    labels = beton.labels - data.first_class
-    kept = (labels >= 0) & (labels < data.classes)
-    if per_class is not None:
-        for label in range(data.classes):
-            places = np.flatnonzero(labels == label)
-            kept[places[per_class:]] = False
-    indices = np.flatnonzero(kept)
+def indices_by_class(labels: Ints, data: config.Data) -> list[Ints]:
+    """Stored positions of the images of each class in use, in stored order."""
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(data.first_class, data.first_class + data.classes + 1))
+    return [order[first:last] for first, last in pairwise(bounds)]
+
+
+def training_indices(labels: Ints, data: config.Data, seed: int) -> tuple[list[Ints], list[Ints]]:
+    """Stored positions of each class's images to train on, and of those held out.
+
+    The last `held_out` images of a class are held out. Of the rest the first `per_class` are trained on (balanced, and
+    nested when per_class grows), or by-seed part i mod m of the m disjoint parts that there are.
+    """
+    classes = indices_by_class(labels, data)
+    rest = [indices[: len(indices) - data.held_out] for indices in classes]
+    held_out = [indices[len(indices) - data.held_out :] for indices in classes]
+    if data.per_class is None:
+        return rest, held_out
+    part = 0
+    if data.subsets == "by-seed":
+        part = seed % min(len(indices) // data.per_class for indices in rest)
+    return [indices[part * data.per_class : (part + 1) * data.per_class] for indices in rest], held_out
+
+
+def _split(beton: Beton, found: Manifest, data: config.Data, classes: list[Ints]) -> Split:
+    """The images at these stored positions, in stored order."""
+    indices = np.sort(np.concatenate(classes))
     if not len(indices):
-        raise ValueError(f"{found.name}: no pictures of the classes asked for in {path.name}")
-    return Split(beton, indices, labels[indices], data.first_class)
+        raise ValueError(f"{found.name}: no pictures of the classes asked for")
+    return Split(beton, indices, beton.labels[indices] - data.first_class, data.first_class)
 
 
 class Batches:

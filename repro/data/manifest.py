@@ -87,15 +87,16 @@ def check_fits(data: config.Data, manifest: Manifest) -> None:
     if last > len(manifest.classes):
         asked = f"data.first_class {data.first_class} and data.classes {data.classes} need {last} classes"
         raise ValueError(f"{asked}; {manifest.source} has {len(manifest.classes)}")
-    for name, asked_for, there in (
-        ("per_class", data.per_class, manifest.train_per_class),
-        ("test_per_class", data.test_per_class, manifest.test_per_class),
+    asked = f"data.per_class {data.per_class}" if data.per_class else ""
+    if data.held_out:
+        asked += f"{' and ' if asked else ''}data.held_out {data.held_out}"
+    for asked_for, needed, there in (
+        (asked, (data.per_class or 1) + data.held_out if asked else 0, manifest.train_per_class),
+        (f"data.test_per_class {data.test_per_class}", data.test_per_class or 0, manifest.test_per_class),
     ):
         for entry, count in zip(manifest.classes[data.first_class : last], there[data.first_class : last], strict=True):
-            if asked_for is not None and count < asked_for:
-                raise ValueError(
-                    f"data.{name} {asked_for}: class {entry['name']} of {manifest.source} has only {count} pictures"
-                )
+            if count < needed:
+                raise ValueError(f"{asked_for}: class {entry['name']} of {manifest.source} has only {count} pictures")
 
 
 def load(path: Path) -> Manifest | None:

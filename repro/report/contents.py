@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from repro import config, paper, presets
-from repro.plan import criterion
+from repro.plan import criterion, mean_criterion
 from repro.report import words
 from repro.report.gather import Gathered, Part, Record, Score
 from repro.report.pictures import Mark
@@ -192,7 +192,8 @@ def searched(part: Part) -> str:
     tried = sorted({float(value) for of_arm in part.block.searches.values() for value in of_arm})
     return (
         f"Searched first: `{search.key}` among {', '.join(map(str, tried))}, for each arm on its own, by "
-        f"{words.metric(search.metric)} at seed {search.seed}, which is not a seed of the comparison."
+        f"{words.metric(search.metric)} at seed{'s' * (len(part.block.search_seeds) > 1)} "
+        f"{' and '.join(map(str, part.block.search_seeds))}, not of the comparison."
     )
 
 
@@ -204,16 +205,17 @@ def search_table(part: Part) -> Table:
     metrics = list(dict.fromkeys([search.metric, "train_error"])) if search else []  # the second decides a tie
     rows, raw = [], []
     for arm, tried in part.searches.items():
-        for value, run in tried.items():
+        for value, tries in tried.items():
             taken = part.chosen[arm] == float(value)
-            found = [None if run is None else criterion(run, metric) for metric in metrics]
-            rows.append(
-                [arm, value, *(_scored(run, one) for one in found), _taken(float(value), tried) if taken else ""]
-            )
-            raw.append([arm, float(value), *found, run is not None, taken])
+            found = [[None if run is None else criterion(run, metric) for run in tries] for metric in metrics]
+            scored = (", ".join(map(_scored, tries, of_metric)) for of_metric in found)
+            rows.append([arm, value, *scored, _taken(float(value), tried) if taken else ""])
+            means = (mean_criterion(of_metric) for of_metric in found)
+            raw.append([arm, float(value), *means, None not in tries, taken])
     key, length = (search.key, f" of at most {search.epochs} epochs" if search.epochs else "") if search else ("", "")
     frame = pd.DataFrame(raw, columns=["arm", "value", *metrics, "finished", "taken"])
-    caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, one run a value{length}."
+    runs = f"a run a value and seed{length}"
+    caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, {runs}."
     columns = ["arm", key, *map(words.metric, metrics), ""]
     return Table(f"{part.block.name}-search", caption, columns, rows, frame, frozenset(range(1, 2 + len(metrics))))
 
@@ -280,7 +282,13 @@ def cost_table(part: Part) -> Table:
     import pandas as pd
 
     rows, raw = [], []
-    tried = {run["digest"]: run for of_arm in part.searches.values() for run in of_arm.values() if run}
+    tried = {
+        (run["digest"], run["seed"]): run
+        for of_arm in part.searches.values()
+        for runs in of_arm.values()
+        for run in runs
+        if run
+    }
     for arm, runs in [*part.runs.items(), ("search", list(tried.values()))]:
         if not runs:
             continue

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from repro import config, paper, presets, store
 from repro.ablation import FEWEST_SEEDS, Ablation, Claim
-from repro.plan import choose, configs, pictures, trials
+from repro.plan import choose, configs, pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Part:
     config: config.Config  # the preset with the block's changes, before any arm's own
     runs: Mapping[str, Sequence[Record]]  # arm -> finished runs, by seed
     begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
-    searches: Mapping[str, Mapping[str, Record | None]]  # arm -> tried value -> its run, None where not finished
+    searches: Mapping[str, Mapping[str, Sequence[Record | None]]]  # arm -> tried value -> its runs, None: not finished
     chosen: Mapping[str, float | None]  # arm -> the value that its search found, None while it goes on
     curves: pd.DataFrame  # epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), errors in percent
     summary: pd.DataFrame  # stats.arm_summary
@@ -174,18 +174,19 @@ def _part(
     from repro import stats
 
     base = config.override(presets.preset(block.preset), block.changes)
-    searches: dict[str, dict[str, Record | None]] = {}
+    searches: dict[str, dict[str, list[Record | None]]] = {}
     chosen: dict[str, float | None] = {}
     if search := experiment.search:
         for arm, tried in block.searches.items():
-            searches[arm] = {value: read.get((digest, search.seed)) for value, digest in tried.items()}
+            seeds = block.search_seeds
+            searches[arm] = {value: [read.get((digest, seed)) for seed in seeds] for value, digest in tried.items()}
             chosen[arm] = choose(search, searches[arm])
-    outdated = _outdated(experiment, block, chosen, of_digest)
+    outdated = _outdated(experiment, block, of_digest)
     block = replace(block, arms=_without(block.arms, outdated), searches=_without(block.searches, outdated))
     runs, begun = {}, {}
     for arm, digest in block.arms.items():
-        runs[arm] = [read[digest, seed] for seed in range(block.seeds) if (digest, seed) in read]
-        missing = [seed for seed in range(block.seeds) if (digest, seed) not in read]
+        runs[arm] = [read[digest, seed] for seed in block.seeds_for(arm) if (digest, seed) in read]
+        missing = [seed for seed in block.seeds_for(arm) if (digest, seed) not in read]
         begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
     damaged = [store.Damaged(store.block_path(results, block), reason) for reason in outdated.values()]
     ours = {*block.arms.values(), *(name for tried in block.searches.values() for name in tried.values())}
@@ -214,42 +215,34 @@ def _part(
     )
 
 
-def _outdated(
-    experiment: Ablation, block: store.Block, chosen: Mapping[str, float | None], of_digest: Mapping[str, Record]
-) -> dict[str, str]:
+def _outdated(experiment: Ablation, block: store.Block, of_digest: Mapping[str, Record]) -> dict[str, str]:
     """Arms of a block whose runs are not those that the experiment declares by now, each with what to say of it.
 
     A page describes runs by the declaration, so it must not show those of another. `of_digest` has a run of each
     Config; an arm that has no finished run has nothing to compare.
     """
-    today = configs(experiment, block.preset, block.changes)
-    search = experiment.search
+    today = configs(experiment, block.preset, block.changes, tuned=not block.untuned)
     found = {}
     for arm in {**block.arms, **block.searches}:
         if arm not in today:
             found[arm] = f"arm {arm!r} is not declared any more"
             continue
-        declared: list[tuple[str, config.Config]] = []  # digest in the block -> what it has to be the digest of
-        own: config.Config | None = today[arm]
-        if search and (tried := block.searches.get(arm)):
-            values = replace(search, values=tuple(map(float, tried)))  # others may have been declared since
-            declared += zip(tried.values(), trials(values, today[arm]).values(), strict=True)
-            best = chosen[arm]
-            own = None if best is None else config.override(today[arm], {search.key: best})
-        if own and arm in block.arms:
-            declared.append((block.arms[arm], own))
-        if any(one in of_digest and not _same(settings, of_digest[one]) for one, settings in declared):
+        searched = experiment.search.key if experiment.search and block.searches.get(arm) else None
+        run = of_digest.get(block.arms.get(arm, ""))
+        if run and not _same(today[arm], run, searched):
             found[arm] = f"arm {arm!r} is declared otherwise since these runs; run it again"
     return found
 
 
-def _same(settings: config.Config, run: Record) -> bool:
-    """Whether a run had these settings. Keys that came into the Config since then had their default; of a run that has
-    a key which is gone by now, nobody can say."""
+def _same(settings: config.Config, run: Record, searched: str | None) -> bool:
+    """Whether a run had these settings, but for what its arm's search chose. Keys that came into the Config since then
+    had their default; of a run that has a key which is gone by now, nobody can say."""
     try:
         before = config.from_dict(run["config"])
     except ValueError:
         return True
+    if searched:
+        settings = config.override(settings, {searched: config.flatten(before)[searched]})
     return config.digest(before, "") == config.digest(settings, "")
 
 

@@ -52,7 +52,7 @@ class Runs:
     def records(self, arm: Arm) -> list[Mapping[str, Any]]:
         """Records of the finished runs of an arm, or of an ensemble's members, by arm and seed."""
         names = arm.ensemble.of if arm.ensemble else (arm.name,)
-        every = (self.record(name, seed) for name in names for seed in range(self.block.seeds))
+        every = (self.record(name, seed) for name in names for seed in self.block.seeds_for(name))
         return [record for record in every if record is not None]
 
     def untrained(self, arm: Arm) -> str | None:
@@ -87,12 +87,12 @@ class Runs:
         tested.
         """
         found = {}
-        for replicate in range(self.block.seeds // group):
+        for replicate in range(self.replicates(arm, group)):
             if arm.ensemble or half:
                 tested = self.wrong(arm, metric, view, replicate, group=group, half=half) if metric != GAP else None
                 number = None if tested is None else 100 * float(tested[1].mean())
             else:
-                seeds = _seeds(replicate, group)
+                seeds = self._seeds(replicate, group)
                 number = _mean(self._number(arm.name, seed, metric, _view(arm, metric, view)) for seed in seeds)
             if number is not None:
                 found[replicate] = number
@@ -101,7 +101,7 @@ class Runs:
     def counts(self, arm: Arm, metric: str) -> dict[int, Count]:
         """Seed -> epochs to the target, or to the lowest test error; censored where the run ended before."""
         found = {}
-        for seed in range(self.block.seeds):
+        for seed in self.block.seeds_for(arm.name):
             record = None if arm.ensemble else self.record(arm.name, seed)
             count = None if record is None else _count(record, metric, self.results)
             if count is not None:
@@ -116,7 +116,7 @@ class Runs:
 
         if metric not in PLACES:
             return None
-        seeds, view = _seeds(replicate, group), _view(arm, metric, view)
+        seeds, view = self._seeds(replicate, group), _view(arm, metric, view)
         if arm.ensemble:
             members = tuple((name, seed) for name in arm.ensemble.of for seed in seeds[: arm.ensemble.seeds])
             tuned = arm.ensemble.weights == "tuned"
@@ -133,6 +133,15 @@ class Runs:
         if half:
             index, wrong = index[index % 2 == 1], wrong[index % 2 == 1]
         return index, wrong
+
+    def replicates(self, arm: Arm, group: int = 1) -> int:
+        """How many replicates of `group` seeds each were asked for."""
+        names = arm.ensemble.of if arm.ensemble else (arm.name,)
+        return min(len(self.block.seeds_for(name)) for name in names) // group
+
+    def _seeds(self, replicate: int, group: int) -> range:
+        first = self.block.first_seed + replicate * group
+        return range(first, first + group)
 
     def _number(self, arm: str, seed: int, metric: str, view: View) -> float | None:
         record = self.record(arm, seed)
@@ -220,10 +229,6 @@ def tuned_weights(probabilities: list[np.ndarray], label: np.ndarray) -> list[fl
 def _view(arm: Arm, metric: str, view: View) -> View:
     """The view that an arm's number and its images are read from; the gap's is center, as its training error's is."""
     return "center" if metric == GAP else arm.view or view
-
-
-def _seeds(replicate: int, group: int) -> range:
-    return range(replicate * group, (replicate + 1) * group)
 
 
 def _finite(value: float | None) -> float | None:
