@@ -3,18 +3,47 @@
 repro run depth-ablation --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from repro import Ablation, Arm, AtEach, Claim, Search, paper
+
+if TYPE_CHECKING:
+    from repro.config import Config
 
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 LAYERS = "model.layers"
 
+
+def without_first(_: str, config: Config) -> dict[str, Any]:
+    """No conv1: conv2 reads the image as conv1 did, and conv3 shrinks the maps as conv2 did."""
+    first = config.model.layer("conv1")
+    changes: dict[str, Any] = {
+        f"{LAYERS}.conv1": None,
+        f"{LAYERS}.conv2.connect": "all",
+        f"{LAYERS}.conv3.pool": True,
+        "model.norm.layers": ["conv2", "conv3"],
+    }
+    for key in ("kernel", "stride", "pad", "ceil_mode", "init_std"):
+        changes[f"{LAYERS}.conv2.{key}"] = getattr(first, key)
+    if config.schedule.endgame:
+        changes["schedule.endgame.layer"] = "conv2"
+    return changes
+
+
 ablation = Ablation(
     name="depth-ablation",
-    question="Does removing any one of the convolutions 2 to 5 raise the top-1 error by about two points?",
+    question="Does removing any one of the five convolutions raise the top-1 error by about two points?",
     factor="model.layers",
     section="7",
     arms=[
         Arm("five-convolutions"),
+        Arm(
+            "no-conv1",
+            at=AtEach(SCALES, without_first),
+            note="conv2 takes over its window, stride and initial weights, conv3 the pool and norm of conv2",
+        ),
         Arm(
             "no-conv2",
             {f"{LAYERS}.conv2": None, f"{LAYERS}.conv3.pool": True, "model.norm.layers": ["conv1", "conv3"]},
@@ -31,7 +60,7 @@ ablation = Ablation(
     ],
     claims=[
         Claim.effect(arm, "five-convolutions", top1=2.0, source=paper.section("7"), measured=paper.NOT_SAID)
-        for arm in ("no-conv2", "no-conv3", "no-conv4", "no-conv5")
+        for arm in ("no-conv1", "no-conv2", "no-conv3", "no-conv4", "no-conv5")
     ],
     confounds=[
         "the paper does not say what took over the pool and the normalization of the layer removed; each note says "

@@ -3,7 +3,7 @@
 repro run ensemble --preset cifar10 --seeds 15    # three ensembles of five; other experiments share the runs
 """
 
-from repro import Ablation, Arm, Claim, Ensemble, paper
+from repro import Ablation, Arm, Claim, Ensemble, Search, paper
 
 MEMBERS = ("one", "pool-first", "norm-first", "k-1", "one-tower")
 
@@ -45,5 +45,6 @@ ablation = Ablation(
         "which differ in architecture, not in seed (120-2012, 131, 135, 137, 145)",
         "2012: whether their weights were equal is not recorded",
     ],
+    search=Search(),  # so that the shared runs are those of the tuned net
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

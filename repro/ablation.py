@@ -57,6 +57,11 @@ class Claim:
         """The arms that it names."""
         return (self.arm,) if self.reference is None else (self.arm, self.reference)
 
+    @property
+    def primary(self) -> str:
+        """The one metric that the claim is counted by: the first that it gives. The others are secondary."""
+        return next(iter(self.published))
+
     @classmethod
     def effect(
         cls,
@@ -291,6 +296,11 @@ class Ablation:
     def arms_at(self, preset: str) -> list[Arm]:
         """The arms that make sense at `preset`, in order."""
         return [arm for arm in self.arms if arm.presets is None or preset in arm.presets]
+
+    def trained(self, claim: Claim) -> tuple[str, ...]:
+        """The arms whose runs a claim reads: its sides, or the members of a side that is an ensemble."""
+        arms = [self.arm(name) for name in claim.sides]
+        return tuple(name for arm in arms for name in (arm.ensemble.of if arm.ensemble else (arm.name,)))
 
     def claims_at(self, preset: str) -> list[Claim]:
         """The claims whose arms make sense at `preset`, in order."""

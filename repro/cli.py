@@ -67,6 +67,11 @@ ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: 
 ReportsDir = Annotated[Path | None, typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
 Include = Annotated[list[Path] | None, typer.Option(help="More declarations: a file or a folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]
+Untuned = Annotated[bool, typer.Option("--untuned", help="Every arm at the preset's own rate; no search.")]
+Arms = Annotated[
+    str | None,
+    typer.Option(metavar="LIST", help="Only these EXPERIMENT/ARM, with commas; `claimed`: those that claims compare."),
+]
 All = Annotated[bool, typer.Option("--all", help="Every experiment that supports the preset.")]
 
 
@@ -135,21 +140,35 @@ def plan_(
     seeds: Seeds = 3,
     assignments: Assignments = None,
     everything: All = False,
+    arms: Arms = None,
+    untuned: Untuned = False,
+    freeze: Annotated[
+        Path | None, typer.Option(help="Write what will be judged to results/plans/NAME.json, before any run of it.")
+    ] = None,
     power: Annotated[bool, typer.Option(help="Seeds needed to tell the claimed effect from zero.")] = False,
     json: AsJson = False,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
 ) -> None:
-    """The runs, which are finished, and the cost of the rest. Changes nothing."""
+    """The runs, which are finished, and the cost of the rest. Changes nothing but what --freeze writes."""
     from dataclasses import asdict
 
-    from repro import plan, terminal
+    from repro import frozen, plan, terminal
     from repro.config import parse_assignments
 
     chosen = _choose(_registry(include, names), names, everything, preset)
     places = _places(data_dir, results_dir)
-    made = plan.make(chosen, preset, seeds, parse_assignments(assignments or []), **places)
+    wanted = plan.choose_arms(chosen, preset, arms)
+    first_seed = frozen.first_fresh_seed(places["results"]) if freeze else 0
+    made = plan.make(
+        chosen, preset, seeds, parse_assignments(assignments or []),
+        tuned=not untuned, arms=wanted, first_seed=first_seed, frozen=freeze.stem if freeze else "", **places,
+    )  # fmt: skip
+    if freeze:
+        asked = frozen.freeze(freeze, chosen, made, wanted or plan.every_arm(chosen, preset))
+        print(f"wrote {freeze}: {len(asked.endpoints)} primary endpoints; commit it, then: repro run --plan {freeze}")
+        return
     bill = plan.cost(made, **places)
     needed = plan.power(chosen, made, places["results"]) if power else []
     if json:
@@ -181,6 +200,11 @@ def run(
     assignments: Assignments = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
     everything: All = False,
+    arms: Arms = None,
+    untuned: Untuned = False,
+    frozen_plan: Annotated[
+        Path | None, typer.Option("--plan", help="The runs of a frozen plan, in place of all options that say what.")
+    ] = None,
     until_decided: Annotated[bool, typer.Option(help="Add seeds until the verdict settles.")] = False,
     max_seeds: Annotated[
         int | None, typer.Option(min=3, help="With --until-decided: at most so many. [default: 20]")
@@ -194,20 +218,34 @@ def run(
     reports_dir: ReportsDir = None,
 ) -> None:
     """Train what is missing, then refresh the reports. Stopped, it goes on where it was."""
+    from repro import frozen, plan
     from repro.config import parse_assignments
     from repro.execute import Machine, choose_devices
     from repro.sweep import sweep
 
     registry = _registry(include, names)
-    chosen = _choose(registry, names, everything, preset)
+    if frozen_plan:
+        if names or everything or preset or assignments or arms or untuned or until_decided:
+            raise ValueError("--plan says what to run; leave out names, --preset, --set, --arms and the like")
+        asked_for = frozen.read(frozen_plan)
+        chosen = [registry.get(name) for name in asked_for.experiments]
+        preset, seeds, changes = asked_for.preset, asked_for.seeds, dict(asked_for.changes)
+        wanted: Any = frozenset(asked_for.arms)
+        tuned, first_seed, name_of_plan = bool(asked_for.searches), asked_for.first_seed, asked_for.name
+    else:
+        chosen = _choose(registry, names, everything, preset)
+        changes, wanted = parse_assignments(assignments or []), plan.choose_arms(chosen, preset, arms)
+        tuned, first_seed, name_of_plan = not untuned, 0, ""
     most = _most_seeds(seeds, until_decided, max_seeds)
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
     machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard)
-    changes = parse_assignments(assignments or [])
     try:
-        failed = sweep(chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most)
+        failed = sweep(
+            chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most,
+            tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print("stopped; the same line goes on where it was", file=sys.stderr)
         raise typer.Exit(130) from None

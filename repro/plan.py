@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -137,25 +138,30 @@ def make(
     results: Path,
     tuned: bool = True,
     first_seed: int = 0,
+    arms: Container[str] | None = None,
+    frozen: str = "",
 ) -> Plan:
     """The plan of several experiments together. `preset_name` None: each at its first preset; with a name, those that
     lack it raise ValueError. `seeds` may differ by experiment; an arm that k others are compared with gets sqrt(k)
     times as many. `tuned` False leaves out the searches: every arm has the preset's own value. Seeds of the comparison
-    count from `first_seed`."""
+    count from `first_seed`. `arms` are the `experiment/arm`s to run, None: all. `frozen` names the plan file that asks.
+    """
     planned: list[_Planned] = []
     runs: dict[str, Run] = {}
     images = _Images(data, results)
     for experiment in experiments:
         at = preset_name or experiment.presets[0]
         count = seeds if isinstance(seeds, int) else seeds[experiment.name]
-        planned.append(_settle(experiment, at, count, changes, tuned, images, runs, results))
+        wanted = [arm.name for arm in experiment.arms_at(at) if arms is None or f"{experiment.name}/{arm.name}" in arms]
+        planned.append(_settle(experiment, at, count, changes, wanted, tuned, images, runs, results))
     compared = _compared(planned)
     for one in planned:
         data_digest = one.data_digest
+        for name, config in one.base.items():
+            one.seeds_of[name] = _more_seeds(one.count, len(compared[digest(config, data_digest)]))
         for name, config in one.arms.items():
             arm = one.experiment.arm(name)
             named = digest(config, data_digest)
-            one.seeds_of[name] = _more_seeds(one.count, len(compared.get(named, ())))
             for seed in range(first_seed, first_seed + one.seeds_of[name]):
                 if config.pretrain:
                     before = pretrain_config(config)
@@ -167,7 +173,7 @@ def make(
             named = digest(config, data_digest)
             for seed in range(first_seed, first_seed + one.count):
                 _add(runs, _run(config, named, seed, one.experiment, arm, results, common=True))
-    blocks = tuple(one.block(effective(one.preset, changes), tuned, first_seed) for one in planned)
+    blocks = tuple(one.block(effective(one.preset, changes), tuned, first_seed, frozen) for one in planned)
     claimed = frozenset(
         f"{experiment.name}/{arm}" for experiment in experiments for claim in experiment.claims for arm in claim.sides
     )
@@ -190,6 +196,7 @@ class _Planned:
     preset: str
     count: int
     data_digest: str
+    base: dict[str, Config]  # of each arm that trains, with the preset's own value
     arms: dict[str, Config]  # the Config of each arm that trains, with the value that its own search found
     common: dict[tuple[str, str], Config]  # (arm, reference) -> the arm at the reference's value, where that is another
     searches: dict[str, dict[str, str]]  # arm -> tried value -> digest
@@ -197,7 +204,7 @@ class _Planned:
     waiting: list[str]
     seeds_of: dict[str, int] = field(default_factory=dict)
 
-    def block(self, changes: Mapping[str, Any], tuned: bool, first_seed: int) -> Block:
+    def block(self, changes: Mapping[str, Any], tuned: bool, first_seed: int, frozen: str) -> Block:
         """What is asked for, as results/ keeps it."""
         more = {name: count for name, count in self.seeds_of.items() if count != self.count}
         return Block(
@@ -213,6 +220,7 @@ class _Planned:
             seeds_of=more,
             first_seed=first_seed,
             untuned=not tuned and self.experiment.search is not None,
+            frozen=frozen,
         )
 
 
@@ -221,6 +229,7 @@ def _settle(
     at: str,
     count: int,
     changes: Mapping[str, Any],
+    wanted: Container[str],
     tuned: bool,
     images: _Images,
     runs: dict[str, Run],
@@ -228,7 +237,8 @@ def _settle(
 ) -> _Planned:
     """The Config of each arm, as far as its search is finished; the runs of the searches are added to `runs`."""
     search = experiment.search.at(at) if experiment.search and tuned else None
-    base = configs(experiment, at, changes, tuned=tuned)
+    every = configs(experiment, at, changes, tuned=tuned)
+    base = {name: config for name, config in every.items() if name in wanted}
     data_digest = ""
     searches: dict[str, dict[str, str]] = {}
     best: dict[str, float] = {}
@@ -264,7 +274,41 @@ def _settle(
             common[name, reference] = override(base[name], {search.key: best[reference]})
     waiting = [name for name in base if name not in arms]
     seeds = search.seeds if search else ()
-    return _Planned(experiment, at, count, data_digest, arms, common, searches, seeds, waiting)
+    return _Planned(experiment, at, count, data_digest, base, arms, common, searches, seeds, waiting)
+
+
+def every_arm(experiments: Iterable[Ablation], preset_name: str | None) -> frozenset[str]:
+    """The `experiment/arm`s that train, at the preset or each experiment's first."""
+    return frozenset(
+        f"{one.name}/{arm.name}"
+        for one in experiments
+        for arm in one.arms_at(preset_name or one.presets[0])
+        if not arm.ensemble
+    )
+
+
+def choose_arms(experiments: Sequence[Ablation], preset_name: str | None, listed: str | None) -> frozenset[str] | None:
+    """What `--arms` lists, `claimed` standing for the arms that claims compare; None where it lists nothing.
+
+    Raises ValueError for what is no arm of the experiments at the preset.
+    """
+    if listed is None:
+        return None
+    known = every_arm(experiments, preset_name)
+    found: set[str] = set()
+    for name in listed.split(","):
+        if name == "claimed":
+            found |= {
+                f"{one.name}/{arm}"
+                for one in experiments
+                for claim in one.claims_at(preset_name or one.presets[0])
+                for arm in one.trained(claim)
+            }
+        elif name in known:
+            found.add(name)
+        else:
+            raise ValueError(f"--arms {name}: write `claimed` or EXPERIMENT/ARM{did_you_mean(name, known)}")
+    return frozenset(found)
 
 
 def contrasts(experiment: Ablation, preset_name: str) -> list[tuple[str, str]]:
@@ -275,13 +319,14 @@ def contrasts(experiment: Ablation, preset_name: str) -> list[tuple[str, str]]:
 
 
 def _compared(planned: Iterable[_Planned]) -> dict[str, set[str]]:
-    """Digest of a reference -> the digests of the arms that claims compare with it, over all experiments."""
-    found: dict[str, set[str]] = {}
+    """Digest of a reference -> the digests of the arms that claims compare with it, over all experiments; both before
+    any search, so that the numbers of seeds are known beforehand."""
+    found: dict[str, set[str]] = defaultdict(set)
     for one in planned:
-        names = {arm: digest(config, one.data_digest) for arm, config in one.arms.items()}
+        names = {arm: digest(config, one.data_digest) for arm, config in one.base.items()}
         for arm, reference in contrasts(one.experiment, one.preset):
             if arm in names and reference in names and names[arm] != names[reference]:
-                found.setdefault(names[reference], set()).add(names[arm])
+                found[names[reference]].add(names[arm])
     return found
 
 

@@ -53,7 +53,7 @@ _PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what r
 _BLOCK_FIELDS: dict[str, type | tuple[type, ...]] = {
     "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
     "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)), "search_seeds": tuple,
-    "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool,
+    "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool, "frozen": str,
 }  # fmt: skip
 
 
@@ -75,6 +75,7 @@ class Block:
     seeds_of: Mapping[str, int] = field(default_factory=dict)  # arms with another number of seeds: shared references
     first_seed: int = 0  # of the comparison
     untuned: bool = False  # asked for without the search that the experiment declares
+    frozen: str = ""  # name of the file in results/plans/ that asked for it before any of its runs
     schema: int = SCHEMA
 
     def seeds_for(self, arm: str) -> range:
@@ -113,7 +114,7 @@ def _block_of_2(values: dict[str, Any]) -> dict[str, Any]:
     since then, which these runs did not."""
     held_out = {"data.held_out": 0} if str(values.get("preset")).endswith(HOLDING_OUT) else {}
     return {**values, "changes": {**values["changes"], **held_out}, "search_seeds": [1000], "common": {},
-            "seeds_of": {}, "first_seed": 0, "untuned": False, "schema": 2}  # fmt: skip
+            "seeds_of": {}, "first_seed": 0, "untuned": False, "frozen": "", "schema": 2}  # fmt: skip
 
 
 # What reads an older file: the schema that it has -> the step to the next.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,8 @@ def sweep(
     max_seeds: int | None = None,
     tuned: bool = True,
     first_seed: int = 0,
+    arms: Container[str] | None = None,
+    frozen: str = "",
 ) -> list[Failed]:
     """Train what is missing of the experiments and note what was asked in results/experiments/.
 
@@ -41,6 +43,7 @@ def sweep(
         made = plan.make(
             experiments, preset, counts, changes,
             data=machine.data, results=machine.results, tuned=tuned, first_seed=first_seed,
+            arms=arms, frozen=frozen,
         )  # fmt: skip
         if made.unprepared:
             raise ValueError("; ".join(made.unprepared))
