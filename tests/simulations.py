@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
+from repro import store
 from repro.ablation import FEWEST_SEEDS
 from repro.stats import most_seeds, peeking_level
 from repro.stats.evidence import IMAGE_REPLICATES
+from repro.stats.independent import baseline_runs, runs_needed, welch_power
 from repro.stats.intervals import hierarchical, images_part, over_seeds
+from tests.test_independent import (
+    DOMINANT,
+    SIZES,
+    SPREAD,
+    Law,
+    contaminated,
+    heavy,
+    lost,
+    networks_covered,
+    normal,
+    p_values,
+    simulated_runs,
+    withheld,
+)
 from tests.test_sequential import SIMULATIONS, p_values, simulated, until_decided
 from tests.test_stats import IMAGES, REGIMES, simulated_effects, true_effect
 
@@ -75,9 +95,141 @@ def looks() -> str:
     return ", ".join(f"{name} {100 * np.mean(found):.1f}%" for name, found in shares.items())
 
 
+# --- independent runs: tests/test_independent.py asserts a fast part of what follows ---------------------------------
+
+DRAWS = 2000  # simulations a number
+LAWS: dict[str, tuple[tuple[float, float], tuple[Law, Law]]] = {  # spreads as times SPREAD, and laws, of the two arms
+    "normal": ((1, 1), (normal, normal)),
+    "normal, the arm's spread 3 times the other": ((3, 1), (normal, normal)),
+    "normal, the reference's spread 3 times": ((1, 3), (normal, normal)),
+    "Student's t, 3 degrees of freedom": ((1, 1), (heavy, heavy)),
+    "one run in ten 10 points worse, both arms": ((1, 1), (contaminated, contaminated)),
+    "one run in ten 10 points worse, the arm only": ((1, 1), (contaminated, normal)),
+}
+
+
+def independent_coverage() -> Iterator[str]:
+    """Rows: how often the interval of independent runs holds a true effect, percent. The rest to 100 is how often an
+    effect is found that is not there. The images' part is read from three runs an arm."""
+    yield heading(
+        "Welch with images, coverage in %", [f"{dominant} {a}+{b}" for dominant in DOMINANT for a, b in SIZES]
+    )
+    for name, (spreads, laws) in LAWS.items():
+        ours, theirs = (SPREAD * spread for spread in spreads)
+        drawn = [
+            simulated_runs(sizes, (ours, theirs), laws, of_images, DRAWS)
+            for of_images in DOMINANT.values()
+            for sizes in SIZES
+        ]
+        yield row(name, [f"{100 * np.mean(p_values(*one) > 0.05):.1f}" for one in drawn])
+
+
+def networks_coverage() -> Iterator[str]:
+    """Rows: the same of networks that are right or wrong on 600 images, beside Welch over runs alone."""
+    columns = [f"{what} {a}+{b}" for what in ("ours", "Welch over runs") for a, b in SIZES]
+    yield heading("networks, coverage in %", columns)
+    for regime in REGIMES:
+        found = [networks_covered(regime, sizes, DRAWS) for sizes in SIZES]
+        yield row(regime, [f"{100 * pair[at]:.1f}" for at in (0, 1) for pair in found])
+
+
+def power_of_designs() -> Iterator[str]:
+    """Rows: power at 1.4 points with 5 runs an arm, by formula and simulated, and the runs for 80%."""
+    yield heading("power at 1.4 points, spread", ["paired", "Welch 5+5", "Welch 5+15", "formula 5+5", "5+15", "runs"])
+    for spread in (0.7, 0.8, 0.9):
+        arm, reference, _ = simulated_runs((5, 15), (spread, spread), (normal, normal), 0.0, DRAWS)
+        paired = stats.ttest_1samp(arm + 1.4 - reference[:, :5], 0.0, axis=1).pvalue
+        found = [paired, p_values(arm + 1.4, reference[:, :5]), p_values(arm + 1.4, reference)]
+        promised = [welch_power(5, runs, spread, spread, 1.4) for runs in (5, 15)]
+        needed = " and ".join(
+            f"{runs_needed(spread, spread, 1.4, contrasts=contrasts)} at k = {contrasts}" for contrasts in (1, 4, 9)
+        )
+        yield row(f"{spread}", [*(f"{np.mean(p < 0.05):.2f}" for p in found), *(f"{p:.2f}" for p in promised), needed])
+
+
+def failures() -> Iterator[str]:
+    """Rows: arms that lose runs, of one recipe each and no difference. Coverage of the verdicts that are given (three
+    trained runs an arm) without the rule on failure rates and with it, and how many verdicts the rule withholds.
+
+    "As ordinary runs" keeps the lost runs in the mean, 50 points worse, against the mean that includes them.
+    """
+    columns = ["as ordinary runs", "lost by chance", "with the rule", "the worst lost", "with the rule", "withheld"]
+    yield heading("runs lost by arm, reference; coverage in %", columns)
+    for sizes in ((5, 5), (5, 15), (10, 10)):
+        for rates in ((0.1, 0.0), (0.1, 0.1), (0.2, 0.0), (0.4, 0.0)):
+            cells = []
+            for worst in (False, True):
+                arm, reference = lost(sizes, rates, DRAWS, worst=worst)
+                covered, kept = p_values(arm, reference) > 0.05, ~withheld(arm, reference)
+                enough = np.minimum(*(np.isfinite(side).sum(axis=1) for side in (arm, reference))) >= FEWEST_SEEDS
+                if not worst:
+                    dead = [np.nan_to_num(arm, nan=50.0), np.nan_to_num(reference, nan=50.0)]
+                    held = p_values(dead[0] - 50 * (rates[0] - rates[1]), dead[1]) > 0.05
+                    cells.append(f"{100 * np.mean(held):.1f}")
+                cells += [f"{100 * np.mean(covered[which]):.1f}" for which in (enough, enough & kept)]
+            cells.append(f"{100 * np.mean(~kept[enough]):.1f}")
+            yield row(f"{sizes[0]}+{sizes[1]} runs, {rates[0]:.0%} and {rates[1]:.0%}", cells)
+
+
+def looks_at_independent_runs() -> Iterator[str]:
+    """Rows: how often `--until-decided` finds an effect that is not there, by the level of `peeking_level`, percent."""
+    yield heading("a look after every run to N, false positives in %", ["k = 1", "k = 4", "k = 9"])
+    for limit in (5, 10, 20):
+        level, cells = peeking_level(limit), []
+        for contrasts in (1, 4, 9):
+            most = baseline_runs(limit, contrasts)
+            arm, reference, _ = simulated_runs((limit, most), (SPREAD, SPREAD), (normal, normal), 0.0, DRAWS)
+            found = np.zeros(DRAWS, bool)
+            for runs in range(FEWEST_SEEDS, limit + 1):
+                found |= p_values(arm[:, :runs], reference[:, : baseline_runs(runs, contrasts)]) < level
+            cells.append(f"{100 * np.mean(found):.1f}")
+        yield row(f"N = {limit}", cells)
+
+
+def shared_by_seeds(results: Path) -> Iterator[str]:
+    """Rows: what arms share through their seed, from the published runs: the correlation within a seed of the test
+    errors of all arms with five seeds (intraclass, from the two-way analysis of variance), and the spread of an arm."""
+    blocks, _ = store.read_blocks(results)
+    of_block = [block for block in blocks if block.preset == "cifar10" and block.seeds >= 5]
+    arms = sorted({digest for block in of_block for digest in block.arms.values()})
+    whole = [arm for arm in arms if all(store.is_finished(results, arm, seed) for seed in range(5))]
+    tested = [
+        [
+            {int(epoch["epoch"]): epoch.get("test_top1_error") for epoch in store.read_metrics(results, arm, seed)}
+            for seed in range(5)
+        ]
+        for arm in whole
+    ]
+    common = set.intersection(*({epoch for epoch, error in run.items() if error} for arm in tested for run in arm))
+    yield heading(f"of {len(whole)} published arms, at epoch", ["correlation", "spread of an arm, points"])
+    for epoch in sorted(common):
+        errors = np.array([[run[epoch] for run in arm] for arm in tested])
+        left = errors - errors.mean(axis=1, keepdims=True)
+        of_seed = len(whole) * left.mean(axis=0).var(ddof=1)
+        rest = ((left - left.mean(axis=0)) ** 2).sum() / ((len(whole) - 1) * 4)
+        correlation = (of_seed - rest) / (of_seed + (len(whole) - 1) * rest)
+        yield row(f"{epoch}", [f"{correlation:.2f}", f"{np.median(left.std(axis=1, ddof=1)):.2f}"])
+
+
+def heading(name: str, columns: list[str]) -> str:
+    """The first two lines of a table, after an empty one."""
+    return f"\n{row(name, columns)}\n|{'---|' * (len(columns) + 1)}"
+
+
+def row(name: str, cells: list[str]) -> str:
+    """A line of a table."""
+    return f"| {name} | {' | '.join(cells)} |"
+
+
 if __name__ == "__main__":
     for regime in REGIMES:
         sys.stdout.write(f"{coverage(regime)}\n")
     for case in ((0.4, 0.4), (0.5, 0.4), (0.3, 1.4)):
         sys.stdout.write(f"{sweeps(*case)}\n")
     sys.stdout.write(f"{looks()}\n")
+    tables = (
+        independent_coverage(), networks_coverage(), power_of_designs(), failures(), looks_at_independent_runs(),
+        shared_by_seeds(Path(__file__).parents[1] / "results"),
+    )  # fmt: skip
+    for line in chain(*tables):
+        sys.stdout.write(f"{line}\n")

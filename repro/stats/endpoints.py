@@ -52,10 +52,10 @@ def rates_differ_visibly(failed_arm: int, runs_arm: int, failed_reference: int, 
 
     Withheld where the failure rates lie more than VISIBLE apart, or Fisher's test tells them apart at ALPHA. The first
     decides among few runs (two of five against none), the second among many (six of thirty against none). It is the
-    worst case that sets the first: if the runs that fail are those that would have been the worst, a fifth of them lost
-    flatters an arm by 0.35 standard deviations of a run, and the interval of five runs an arm still holds the effect of
-    the recipe as often as it says, to a point or two; at two fifths the shift is 0.64. If which runs fail has nothing to do with
-    how good they are, no rate spoils the interval. docs/verdicts.md has the simulated coverage.
+    worst case that sets the first: if the runs that fail are those that would have been the worst, an arm that loses a
+    fifth is flattered by 0.35 standard deviations of a run, one that loses two fifths by 0.64. If which runs fail has
+    nothing to do with how good they are, no rate spoils the interval. `python -m tests.simulations` prints the coverage
+    of both cases, with the rule and without it.
     """
     p = same_rate_p(failed_arm, runs_arm, failed_reference, runs_reference)
     apart = 100 * abs(failed_arm / runs_arm - failed_reference / runs_reference)
