@@ -26,8 +26,8 @@ from tests.test_independent import (
     lost,
     networks_covered,
     normal,
-    p_values,
     simulated_runs,
+    welch_p,
     withheld,
 )
 from tests.test_sequential import SIMULATIONS, p_values, simulated, until_decided
@@ -121,7 +121,7 @@ def independent_coverage() -> Iterator[str]:
             for of_images in DOMINANT.values()
             for sizes in SIZES
         ]
-        yield row(name, [f"{100 * np.mean(p_values(*one) > 0.05):.1f}" for one in drawn])
+        yield row(name, [f"{100 * np.mean(welch_p(*one) > 0.05):.1f}" for one in drawn])
 
 
 def networks_coverage() -> Iterator[str]:
@@ -139,7 +139,7 @@ def power_of_designs() -> Iterator[str]:
     for spread in (0.7, 0.8, 0.9):
         arm, reference, _ = simulated_runs((5, 15), (spread, spread), (normal, normal), 0.0, DRAWS)
         paired = stats.ttest_1samp(arm + 1.4 - reference[:, :5], 0.0, axis=1).pvalue
-        found = [paired, p_values(arm + 1.4, reference[:, :5]), p_values(arm + 1.4, reference)]
+        found = [paired, welch_p(arm + 1.4, reference[:, :5]), welch_p(arm + 1.4, reference)]
         promised = [welch_power(5, runs, spread, spread, 1.4) for runs in (5, 15)]
         needed = " and ".join(
             f"{runs_needed(spread, spread, 1.4, contrasts=contrasts)} at k = {contrasts}" for contrasts in (1, 4, 9)
@@ -160,11 +160,11 @@ def failures() -> Iterator[str]:
             cells = []
             for worst in (False, True):
                 arm, reference = lost(sizes, rates, DRAWS, worst=worst)
-                covered, kept = p_values(arm, reference) > 0.05, ~withheld(arm, reference)
+                covered, kept = welch_p(arm, reference) > 0.05, ~withheld(arm, reference)
                 enough = np.minimum(*(np.isfinite(side).sum(axis=1) for side in (arm, reference))) >= FEWEST_SEEDS
                 if not worst:
                     dead = [np.nan_to_num(arm, nan=50.0), np.nan_to_num(reference, nan=50.0)]
-                    held = p_values(dead[0] - 50 * (rates[0] - rates[1]), dead[1]) > 0.05
+                    held = welch_p(dead[0] - 50 * (rates[0] - rates[1]), dead[1]) > 0.05
                     cells.append(f"{100 * np.mean(held):.1f}")
                 cells += [f"{100 * np.mean(covered[which]):.1f}" for which in (enough, enough & kept)]
             cells.append(f"{100 * np.mean(~kept[enough]):.1f}")
@@ -181,7 +181,7 @@ def looks_at_independent_runs() -> Iterator[str]:
             arm, reference, _ = simulated_runs((limit, most), (SPREAD, SPREAD), (normal, normal), 0.0, DRAWS)
             found = np.zeros(DRAWS, bool)
             for runs in range(FEWEST_SEEDS, limit + 1):
-                found |= p_values(arm[:, :runs], reference[:, : baseline_runs(runs, contrasts)]) < level
+                found |= welch_p(arm[:, :runs], reference[:, : baseline_runs(runs, contrasts)]) < level
             cells.append(f"{100 * np.mean(found):.1f}")
         yield row(f"N = {limit}", cells)
 

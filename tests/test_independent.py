@@ -74,7 +74,7 @@ def simulated_runs(
     return arm, reference, np.maximum(variance, 0.0) / IMAGES
 
 
-def p_values(arm: np.ndarray, reference: np.ndarray, images: np.ndarray | float = 0.0) -> np.ndarray:
+def welch_p(arm: np.ndarray, reference: np.ndarray, images: np.ndarray | float = 0.0) -> np.ndarray:
     """Two-sided p of `welch` for each row (simulations, runs); nan is a run that is not there, and below two runs p is
     nan. The interval holds the truth where p of the errors less the truth is above 5%."""
     counts = [np.isfinite(side).sum(axis=1) for side in (arm, reference)]
@@ -117,7 +117,7 @@ def networks_covered(regime: str, sizes: tuple[int, int], simulations: int) -> t
         arm[row], reference[row] = ours.mean(axis=1), theirs.mean(axis=1)
         images[row] = images_of_difference(ours[:IMAGE_REPLICATES], theirs[:IMAGE_REPLICATES])
     arm -= true_effect(regime)
-    with_images, without = p_values(arm, reference, images), p_values(arm, reference)
+    with_images, without = welch_p(arm, reference, images), welch_p(arm, reference)
     return float(np.mean(with_images > 0.05)), float(np.mean(without > 0.05))
 
 
@@ -153,14 +153,14 @@ def withheld(arm: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def test_intervals_of_independent_runs_cover_the_true_effect(sizes: tuple[int, int], dominant: str) -> None:
     for spreads in ((SPREAD, SPREAD), (3 * SPREAD, SPREAD), (SPREAD, 3 * SPREAD)):
         drawn = simulated_runs(sizes, spreads, (normal, normal), DOMINANT[dominant], 2000)
-        assert 0.92 <= np.mean(p_values(*drawn) > 0.05) <= 0.975, spreads
+        assert 0.92 <= np.mean(welch_p(*drawn) > 0.05) <= 0.975, spreads
     drawn = simulated_runs(sizes, (SPREAD, SPREAD), (heavy, heavy), DOMINANT[dominant], 2000)
-    assert 0.92 <= np.mean(p_values(*drawn) > 0.05) <= 0.99
+    assert 0.92 <= np.mean(welch_p(*drawn) > 0.05) <= 0.99
 
 
 def test_without_the_images_part_the_interval_misses() -> None:
     drawn = simulated_runs((5, 5), (SPREAD, SPREAD), (normal, normal), DOMINANT["images"], 2000)
-    assert np.mean(p_values(*drawn[:2]) > 0.05) < 0.6
+    assert np.mean(welch_p(*drawn[:2]) > 0.05) < 0.6
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -239,7 +239,7 @@ def test_one_run_has_no_spread_and_says_so() -> None:
 def test_simulated_p_is_that_of_the_interval_in_use() -> None:
     arm, reference, images = simulated_runs((3, 10), (SPREAD, 2.0), (normal, heavy), 0.6, 20)
     ours = [welch(*row)[1] for row in zip(arm, reference, images, strict=True)]
-    assert p_values(arm, reference, images) == pytest.approx(ours)
+    assert welch_p(arm, reference, images) == pytest.approx(ours)
 
 
 def test_few_runs_have_an_interval_of_images_only() -> None:
@@ -340,7 +340,7 @@ def test_promised_power_is_what_simulated_arms_get(
     arm, reference, images = simulated_runs(sizes, spreads, (normal, normal), of_images, 4000)
     if of_images == 0:
         images[:] = 0
-    simulated = np.mean(p_values(arm + 1.4, reference, images) < 0.05)
+    simulated = np.mean(welch_p(arm + 1.4, reference, images) < 0.05)
     assert simulated == pytest.approx(welch_power(*sizes, *spreads, 1.4, images=of_images**2), abs=0.02)
 
 
@@ -417,7 +417,7 @@ def test_more_failures_than_runs_are_refused() -> None:
 def test_intervals_among_trained_runs_cover_with_one_run_in_ten_lost(worst: bool) -> None:
     arm, reference = lost((5, 5), (0.1, 0.0), 4000, worst=worst)
     given = ~withheld(arm, reference) & (np.isfinite(arm).sum(axis=1) >= 3)
-    assert 0.93 <= np.mean(p_values(arm, reference)[given] > 0.05) <= 0.97
+    assert 0.93 <= np.mean(welch_p(arm, reference)[given] > 0.05) <= 0.97
     dead = np.nan_to_num(arm, nan=50.0) - 5.0 * (1 - worst)  # as an ordinary mean, whose truth is a tenth of 50 points
     if not worst:
-        assert np.mean(p_values(dead, reference) > 0.05) < 0.65
+        assert np.mean(welch_p(dead, reference) > 0.05) < 0.65
