@@ -239,6 +239,8 @@ def test_runs_without_a_spread_are_no_division_by_zero() -> None:
 
 
 def test_one_run_has_no_spread_and_says_so() -> None:
+    with pytest.raises(ValueError, match="1 and 5 runs"):
+        welch_power(1, 5, 0.9, 0.9, 1.4)
     with pytest.raises(ValueError, match="a spread takes two runs an arm"):
         welch([1.0], [2.0, 3.0])
 

@@ -51,11 +51,11 @@ def rates_differ_visibly(failed_arm: int, runs_arm: int, failed_reference: int, 
     """In words, why no verdict is given on the runs that trained; None where one may be.
 
     Withheld where the failure rates lie more than VISIBLE apart, or Fisher's test tells them apart at ALPHA. The first
-    decides among few runs (two of five against none), the second among many (six of thirty against none). It is the
-    worst case that sets the first: if the runs that fail are those that would have been the worst, an arm that loses a
-    fifth is flattered by 0.35 standard deviations of a run, one that loses two fifths by 0.64. If which runs fail has
-    nothing to do with how good they are, no rate spoils the interval. `python -m tests.simulations` prints the coverage
-    of both cases, with the rule and without it.
+    decides among few runs (two of five against none), the second among many (six of thirty against none). If which runs
+    fail has nothing to do with how good they are, no rate spoils the interval among those that trained. The rule is for
+    the worst case, that the runs which fail would have been the worst: an arm that loses a tenth is then flattered by
+    0.2 standard deviations of a run, and the interval still covers; one that loses two fifths by 0.64, and it does not.
+    `python -m tests.simulations` prints the coverage of both cases, and how many wrong verdicts the rule saves.
     """
     p = same_rate_p(failed_arm, runs_arm, failed_reference, runs_reference)
     apart = 100 * abs(failed_arm / runs_arm - failed_reference / runs_reference)

@@ -32,7 +32,7 @@ from repro.stats.values import Interval
 
 OVER_RUNS = "Welch t over runs"
 OVER_RUNS_AND_IMAGES = "Welch t over runs, with images"
-GRID = 48  # spreads of an arm over which power is averaged: exact to 0.002
+GRID = 24  # spreads of an arm over which power is averaged: exact to 0.001
 MOST_FREEDOM = 1e6  # degrees of freedom from which on Student's t is the normal distribution
 
 
@@ -220,6 +220,8 @@ def welch_power(
     """
     from scipy.special import gammaincinv, ndtr, stdtrit
 
+    if min(runs_arm, runs_reference) < 2:
+        raise ValueError(f"welch_power: {runs_arm} and {runs_reference} runs: a spread takes two runs an arm")
     share = (np.arange(GRID) + 0.5) / GRID
     true, seen = images, []
     for runs, spread in ((runs_arm, spread_arm), (runs_reference, spread_reference)):
@@ -231,7 +233,7 @@ def welch_power(
     parts = seen[0][:, None], seen[1][None, :]
     unsure = parts[0] ** 2 / (runs_arm - 1) + parts[1] ** 2 / (runs_reference - 1)
     half = np.zeros((GRID, GRID))
-    for part in (0.0, images):
+    for part in {0.0, images}:
         variance = parts[0] + parts[1] + part
         freedom = variance**2 / np.maximum(unsure, variance**2 / MOST_FREEDOM)
         half = np.maximum(half, stdtrit(freedom, 1 - alpha / 2) * np.sqrt(variance))
