@@ -14,7 +14,7 @@ from repro import store
 from repro.ablation import FEWEST_SEEDS
 from repro.stats import most_seeds, peeking_level
 from repro.stats.evidence import IMAGE_REPLICATES
-from repro.stats.independent import baseline_runs, runs_needed, welch_power
+from repro.stats.independent import baseline_runs, level_of_looks, runs_needed, welch_power
 from repro.stats.intervals import hierarchical, images_part, over_seeds
 from tests.test_independent import (
     DOMINANT,
@@ -172,17 +172,21 @@ def failures() -> Iterator[str]:
 
 
 def looks_at_independent_runs() -> Iterator[str]:
-    """Rows: how often `--until-decided` finds an effect that is not there, by the level of `peeking_level`, percent."""
-    yield heading("a look after every run to N, false positives in %", ["k = 1", "k = 4", "k = 9"])
-    for limit in (5, 10, 20):
-        level, cells = peeking_level(limit), []
-        for contrasts in (1, 4, 9):
-            most = baseline_runs(limit, contrasts)
-            arm, reference, _ = simulated_runs((limit, most), (SPREAD, SPREAD), (normal, normal), 0.0, DRAWS)
-            found = np.zeros(DRAWS, bool)
-            for runs in range(FEWEST_SEEDS, limit + 1):
-                found |= welch_p(arm[:, :runs], reference[:, : baseline_runs(runs, contrasts)]) < level
-            cells.append(f"{100 * np.mean(found):.1f}")
+    """Rows: how often a look after every run finds an effect that is not there, percent: at the level for independent
+    runs, with equal spreads and with 3 times the spread in the arm, and at the level for pairs."""
+    columns = [f"{what}, k = {k}" for what in ("ours", "arm's spread 3 times", "level of pairs") for k in (1, 4, 9)]
+    yield heading("looks from 3 runs to N, false positives in %", columns)
+    for limit in (3, 5, 10, 20):
+        cells = []
+        for spread, of_pairs in ((1, False), (3, False), (1, True)):
+            for contrasts in (1, 4, 9):
+                level = peeking_level(limit) if of_pairs else level_of_looks(limit, contrasts)
+                sizes = (limit, baseline_runs(limit, contrasts))
+                arm, reference, _ = simulated_runs(sizes, (spread * SPREAD, SPREAD), (normal, normal), 0.0, DRAWS)
+                found = np.zeros(DRAWS, bool)
+                for runs in range(FEWEST_SEEDS, limit + 1):
+                    found |= welch_p(arm[:, :runs], reference[:, : baseline_runs(runs, contrasts)]) < level
+                cells.append(f"{100 * np.mean(found):.1f}")
         yield row(f"N = {limit}", cells)
 
 

@@ -19,6 +19,7 @@ from repro.stats.independent import (
     baseline_runs,
     images_of_difference,
     independent_ratio,
+    level_of_looks,
     of_few,
     one_more_pair,
     runs_needed,
@@ -367,6 +368,23 @@ def test_runs_needed_are_the_fewest_with_80_percent_power() -> None:
 
 def test_a_shared_baseline_has_root_k_times_the_runs() -> None:
     assert [baseline_runs(5, contrasts) for contrasts in (1, 2, 4, 9)] == [5, 8, 10, 15]
+
+
+@pytest.mark.parametrize(("most", "contrasts"), [(3, 1), (6, 1), (3, 9), (8, 9)])
+def test_all_looks_at_independent_runs_together_err_in_five_percent(most: int, contrasts: int) -> None:
+    sizes = (most, baseline_runs(most, contrasts))
+    arm, reference, _ = simulated_runs(sizes, (SPREAD, SPREAD), (normal, normal), 0.0, 20_000)
+    looks = [(runs, baseline_runs(runs, contrasts)) for runs in range(3, most + 1)]
+    smallest = np.min([welch_p(arm[:, :ours], reference[:, :theirs]) for ours, theirs in looks], axis=0)
+    errs = np.mean(smallest < level_of_looks(most, contrasts))
+    assert 0.03 <= errs <= 0.056  # at one contrast the level is that of pairs: room for unequal spreads
+    if contrasts > 4:
+        assert errs == pytest.approx(0.05, abs=0.006)
+
+
+def test_fewer_than_three_runs_have_no_look() -> None:
+    with pytest.raises(ValueError, match="a verdict takes 3 runs"):
+        level_of_looks(2)
 
 
 # --- runs that fail ---------------------------------------------------------------------------------------------------
