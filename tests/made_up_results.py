@@ -117,6 +117,7 @@ def write_run(
             "seconds": 20.0 * last,
             "images_per_second": 2500.0,
             "train_error": top1 - 5,
+            "held_out": {"top1_error": top1 + 1.5, "top5_error": top5 + 0.7},
             "diverged": False,
             "errors": {view: {"top1_error": error, "top5_error": error * 0.4} for view, error in errors.items()},
             "provenance": PROVENANCE,

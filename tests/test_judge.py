@@ -53,6 +53,7 @@ def write(
             "epochs": 40, "epochs_to_target": reached, "censored": epochs_to_target is not None and reached is None,
             "seconds": 100.0 + seed, "images_per_second": 10.0, "diverged": diverged,
             "train_error": train[seed] if train else None,
+            "held_out": None,
             "errors": {view: {"top1_error": error, "top5_error": top5[seed] if top5 else error / 2}},
             "provenance": {}, "placement": "cpu",
         }  # fmt: skip
@@ -548,7 +549,7 @@ def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
         store.write_run(tmp_path, {
             "digest": "one.........", "seed": seed, "config": settings, "data": {"name": "imagenet", "digest": "d"},
             "epochs": 1, "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 1.0,
-            "diverged": False, "train_error": None, "errors": errors, "provenance": {}, "placement": "cpu",
+            "diverged": False, "train_error": None, "held_out": None, "errors": errors, "provenance": {}, "placement": "cpu",
         })  # fmt: skip
     shared = block(one, 3, "paper", arms={"center": "one.........", "ten": "one........."})
     found = only(judge(one, shared, tmp_path))

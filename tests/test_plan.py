@@ -35,6 +35,7 @@ def finish(
     reached: float | None = None,
     rate: float = 1000.0,
     train: float = 20.0,
+    held_out: Mapping[str, float] | None = None,
     diverged: bool = False,
     data: Mapping[str, Any] = {"name": "photos", "digest": "d", "train": 10, "test": 4},
 ) -> None:
@@ -45,7 +46,7 @@ def finish(
             "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
             "data": dict(data), "epochs": 2, "epochs_to_target": reached,
             "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": diverged,
-            "train_error": train, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
+            "train_error": train, "held_out": held_out, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
             "provenance": {}, "placement": "cpu",
         },
     )  # fmt: skip
@@ -129,7 +130,7 @@ def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: 
 
 
 def searched(**options: Any) -> Ablation:
-    return question(search=Search("optim.learning_rate", (0.1, 0.01), seed=1000, **options))
+    return question(search=Search(values=(0.1, 0.01), seeds=(1000,), **{"metric": "epochs_to_target", "extensions": 0, **options}))
 
 
 def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_p
 
 def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_path: Path) -> None:
     arms = [Arm("with", view="dense"), Arm("without", {"model.norm": None})]
-    asked = question(search=Search("optim.learning_rate", (0.1, 0.01)), arms=arms, products=["kernels"])
+    asked = question(search=Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0), arms=arms, products=["kernels"])
     first = made(asked, photos=photos, results=tmp_path)
     assert {(run.views, run.products) for run in first.runs} == {(("center",), ())}
     for run in first.runs:
@@ -159,7 +160,7 @@ def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_p
 
 
 def test_the_search_of_a_claim_comes_before_all_else_and_other_searches_after(photos: Path, tmp_path: Path) -> None:
-    tried = Search("optim.learning_rate", (0.1, 0.01))
+    tried = Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0)
     claim = Claim.worse("without", "with", source="here", measured=paper.NOT_SAID)
     arms = [Arm("with"), Arm("without", {"model.norm": None}), Arm("other", {"model.dropout": None})]
     asked = question(name="searched", arms=arms, claims=[claim], search=tried)

@@ -148,7 +148,7 @@ def test_reduced_scales_keep_every_factor_of_the_paper() -> None:
         for key, (big, small) in diff(preset("paper"), preset(name)).items():
             assert key.split(".")[-1] in (
                 "maps", "kernel", "stride", "pad", "ceil_mode", "init_std", "source", "size", "classes", "crop",
-                "epochs", "patience", "batch_size",
+                "epochs", "patience", "batch_size", "held_out",
             ), f"{name} changes {key} from {big} to {small}"  # fmt: skip
 
 

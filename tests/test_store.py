@@ -18,6 +18,7 @@ def record(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[
         "digest": digest, "seed": seed, "config": {"precision": "float32", "data": {}},
         "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": None,
         "censored": False, "seconds": 1.5, "images_per_second": 13.3, "diverged": False, "train_error": 20.0,
+        "held_out": None,
         "errors": {"center": {"top1_error": 50.0, "top5_error": 10.0}, "ten": {"top1_error": 45.0, "top5_error": 9.0}},
         "provenance": {}, "placement": "cpu",
     }  # fmt: skip
@@ -63,8 +64,8 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     [
         ("{", "cannot be read"),
         ('{"schema": NaN}', "cannot be read"),
-        ('{"schema": 0}', "schema 0"),
-        ("[]", "schema None"),
+        ('{"schema": 0}', "schema that this version cannot read"),
+        ("[]", "schema that this version cannot read"),
         ('{"schema": 1, "digest": "a"}', "lacks seed"),
     ],
 )

@@ -51,7 +51,8 @@ def run(
         seen.append(event)
         each(event)
 
-    loaders = [make_loader(prepared, config, split, seed=0, kind="torch", workers=0) for split in ("train", "test")]
+    splits = ("train", "test", "held_out")
+    loaders = [make_loader(prepared, config, split, seed=0, kind="torch", workers=0) for split in splits]
     if after is not None:
         loaders[0] = Cut(loaders[0], after)  # type: ignore[call-overload]
     with contextlib.suppress(StoppedError):
