@@ -430,7 +430,7 @@ def test_a_damaged_stored_jpeg_is_an_error_and_not_a_gray_picture(directory: Pat
 
 
 @needs_ffcv
-def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch(directory: Path) -> None:
+def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch_of_either_loader(directory: Path) -> None:
     code = """
 import sys, torch, numba
 from pathlib import Path
@@ -441,32 +441,29 @@ batches = made.epoch(0)
 next(batches)
 inside = torch.get_num_threads()
 collected = list(made.epoch(1))
+other = loader(Path(sys.argv[1]), config_of(), kind="torch", workers=2).epoch(0)
+next(other)
 print(inside, torch.get_num_threads(), numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS)
 """
     assert child(code, str(directory)).split() == ["3", "3", "True"]
 
 
 @needs_ffcv
-def test_the_second_start_is_quick(directory: Path) -> None:
+def test_the_second_start_compiles_nothing(directory: Path) -> None:
+    """What numba compiled in this process is in its cache on disk. Counted, not timed: a slow machine is no fault."""
     code = """
-import sys, time, torch
+import sys
 from pathlib import Path
-start = time.process_time()
-import repro
-from repro.data import make_loader, open_data
-from repro.presets import preset
-from repro import config
-from test_data_loading import config_of
-cfg = config_of()
-with make_loader(open_data(cfg.data, Path(sys.argv[1])), cfg, "train", seed=0, kind="ffcv").epoch(0) as batches:
+from numba.core import event
+compiled = event.RecordingListener()
+event.register("numba:compile", compiled)
+from test_data_loading import config_of, loader
+with loader(Path(sys.argv[1]), config_of(), kind="ffcv").epoch(0) as batches:
     next(batches)
-print(time.process_time() - start)
+print(len(compiled.buffer))
 """
-    # CPU seconds, so that other users of the machine do not count; what the tests import is in it. The functions that
-    # numba compiled in this process are in its cache on disk; compiling them takes 5 s more.
-    loader(directory, config_of(), kind="ffcv").views("center").close()
     collected(loader(directory, config_of(), kind="ffcv").epoch(0))
-    assert any(float(child(code, str(directory))) < 3 for _ in range(3))
+    assert child(code, str(directory)).split() == ["0"]
 
 
 def child(code: str, *arguments: str) -> str:

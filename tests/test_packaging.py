@@ -130,3 +130,10 @@ def test_the_version_is_stated_once() -> None:
 
     assert metadata.version("alexnet-repro") == repro.__version__
     assert "version" in PROJECT["dynamic"]
+
+
+def test_ci_runs_on_every_python_that_is_promised() -> None:
+    promised = re.findall(r"Programming Language :: Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    (matrix,) = re.findall(r"^ *python: \[(.*?)\]", (CHECKOUT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)
+    assert re.findall(r"3\.\d+", matrix) == promised
+    assert PROJECT["requires-python"] == f">={promised[0]}"

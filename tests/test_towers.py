@@ -134,9 +134,10 @@ def test_any_network_is_the_same_on_two_devices(
 
 @pytest.mark.parametrize("name", ["paper", "code-2012"])
 def test_twenty_training_steps_stay_within_rounding(name: str) -> None:
-    """float32, dropout, momentum, a slowed and a frozen first layer: twenty steps on, weights agree to rounding."""
-    config, one, two = both(name, torch.float32)
-    images, labels = batch(config, 16, torch.float32)
+    """Dropout, momentum, a slowed and a frozen first layer: twenty steps on, weights agree to rounding. In float64: the
+    rounding of float32 moves numbers across the bend of a ReLU on some processors, and from there weights part."""
+    config, one, two = both(name)
+    images, labels = batch(config, 16)
     losses = []
     for model in (one, two):
         optimizer = make_optimizer(model, config)
@@ -149,12 +150,12 @@ def test_twenty_training_steps_stay_within_rounding(name: str) -> None:
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-    torch.testing.assert_close(torch.tensor(losses[:20]), torch.tensor(losses[20:]), rtol=1e-4, atol=0)
+    assert losses[:20] == pytest.approx(losses[20:], rel=1e-10)
     start, trained, other = build(config, 3).state_dict(), one.state_dict(), two.state_dict()
     for key, weight in trained.items():
         moved = (weight - start[key]).abs().max()
         assert moved > 0
-        assert (weight - other[key]).abs().max() <= 1e-3 * moved
+        assert (weight - other[key]).abs().max() <= 1e-10 * moved
 
 
 @pytest.mark.parametrize("name", ["paper", "code-2012", "batch", "no-communication"])

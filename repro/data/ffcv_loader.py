@@ -91,6 +91,7 @@ class Epoch(EpochIterator):  # type: ignore[misc]
     def __init__(self, images: FfcvImages, run: Pass) -> None:
         self.source, self.pass_ = images, run
         self.failure: BaseException | None = None
+        self.stopped = False
         self.ahead = Ahead(images.beton, images.side, run, images.buffers, images.decoder.decode, images.workers)
         order = np.concatenate(run.batches) if run.batches else np.empty(0, np.int64)
         super().__init__(images.loader, order)
@@ -117,7 +118,12 @@ class Epoch(EpochIterator):  # type: ignore[misc]
             return images
 
     def stop(self) -> None:
-        """End the thread and wait for it. FFCV's `close` leaves it waiting at a full queue, with its memory."""
+        """End the thread and wait for it. FFCV's `close` leaves it waiting at a full queue, with its memory.
+
+        Twice is fine: `_stop_all` is followed by the end of a generator left open, when modules are gone already."""
+        if self.stopped:
+            return
+        self.stopped = True
         self.terminate_event.set()
         while self.is_alive():
             try:

@@ -123,6 +123,9 @@ class Ahead:
     def __init__(self, beton: Beton, side: int, run: Pass, buffers: Buffers, decode: Decode, workers: int) -> None:
         self.beton, self.side, self.run, self.buffers, self.decode = beton, side, run, buffers, decode
         self.pool = ThreadPoolExecutor(workers, "repro-render")
+        # Once, and at exit at the latest: a generator that a process ends inside is closed after the modules that
+        # `shutdown` needs are gone.
+        self.end = weakref.finalize(self, self.pool.shutdown, cancel_futures=True)
         self.coming = iter(run.batches)
         self.begun: deque[tuple[Ints, Floats, list[Future[None]]]] = deque()
         self._begin()
@@ -148,6 +151,6 @@ class Ahead:
         return indices, out
 
     def close(self) -> None:
-        """End the threads; what has not begun is left out."""
-        self.pool.shutdown(cancel_futures=True)
+        """End the threads; what has not begun is left out. Twice is fine."""
+        self.end()
         self.begun.clear()
