@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,19 +46,21 @@ def along_training(epochs: Sequence[float], arm: ArrayLike, reference: ArrayLike
     one error each, as at chance in a first epoch, nothing bounds the ends.
     Raises ValueError for fewer than two runs on a side, or other epochs than those of `epochs`.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import t
 
     one, two = np.asarray(arm, dtype=float), np.asarray(reference, dtype=float)
     if one.ndim != 2 or two.ndim != 2 or {one.shape[1], two.shape[1]} != {len(epochs)}:
         raise ValueError(f"errors are {one.shape} and {two.shape}; give (runs, {len(epochs)} epochs) for both")
     if min(len(one), len(two)) < 2:
         raise ValueError(f"{min(len(one), len(two))} run on a side: a band takes two or more")
-    still = (one.std(axis=0) == 0) & (two.std(axis=0) == 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ends = ttest_ind(one, two, equal_var=False).confidence_interval(CONFIDENCE)
     means = one.mean(axis=0) - two.mean(axis=0)
-    low, high = np.where(still, -np.inf, ends.low), np.where(still, np.inf, ends.high)
-    band = _intervals(np.column_stack([means, low, high]), WELCH)
+    parts = [side.var(axis=0, ddof=1) / len(side) for side in (one, two)]
+    square = parts[0] + parts[1]
+    below = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (one, two), strict=True))
+    still = square == 0
+    freedom = np.divide(square**2, below, out=np.ones_like(square), where=~still)  # Welch and Satterthwaite
+    half = np.where(still, np.inf, t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(square))
+    band = _intervals(np.column_stack([means, means - half, means + half]), WELCH)
     return Curve(tuple(map(float, epochs)), band, reason="the epochs of a run are not independent")
 
 
@@ -94,19 +96,15 @@ def against_size(
     low, high = fit.conf_int(alpha=1 - CONFIDENCE)[1]
     on_line = fit.get_prediction(_line(x)).summary_frame(alpha=1 - CONFIDENCE)
     means = on_line[["mean", "mean_ci_lower", "mean_ci_upper"]].to_numpy()
-    found = Curve(
-        at,
-        band,
-        Interval(float(fit.params[1]), float(low), float(high), LEAST_SQUARES),
-        _intervals(means, LEAST_SQUARES),
-    )
+    slope = Interval(float(fit.params[1]), float(low), float(high), LEAST_SQUARES)
+    found = Curve(at, band, slope, _intervals(means, LEAST_SQUARES))
     if paper_size is None:
         return found
     there = fit.get_prediction(_line(np.array([paper_size]))).summary_frame(alpha=1 - CONFIDENCE)
     outside = not x[0] <= paper_size <= x[-1]
     method = PREDICTED + (", extrapolated" if outside else "")
     (at_paper,) = _intervals(there[["mean", "obs_ci_lower", "obs_ci_upper"]].to_numpy(), method)
-    return Curve(at, band, found.slope, found.line, at_paper, float(paper_size), outside)
+    return replace(found, at_paper=at_paper, paper_size=float(paper_size), extrapolated=outside)
 
 
 def _intervals(rows: np.ndarray, method: str) -> tuple[Interval, ...]:
