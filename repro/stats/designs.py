@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # HC3 (MacKinnon and White 1985): residuals over one less their leverage, for the few runs a level that lost cells leave
 COVARIANCE = "HC3"
-OVER_RUNS = "t over runs of a design, HC3 errors"
+OVER_RUNS = f"t over runs of a design, {COVARIANCE} errors"
 MOST_LOST = 0.125  # share of runs that do not train, above which a design gives no estimate
 FEWEST_FREEDOM = 3  # degrees of freedom of the rest, below which a design gives no estimate
 LEVEL = 0.05  # of the test that a factor's levels fail equally often
