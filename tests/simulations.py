@@ -10,6 +10,7 @@ from repro.ablation import FEWEST_SEEDS
 from repro.stats import most_seeds, peeking_level
 from repro.stats.evidence import IMAGE_REPLICATES
 from repro.stats.intervals import hierarchical, images_part, over_seeds
+from tests.simulations_designs import print_designs
 from tests.test_sequential import SIMULATIONS, p_values, simulated, until_decided
 from tests.test_stats import IMAGES, REGIMES, simulated_effects, true_effect
 
@@ -81,3 +82,4 @@ if __name__ == "__main__":
     for case in ((0.4, 0.4), (0.5, 0.4), (0.3, 1.4)):
         sys.stdout.write(f"{sweeps(*case)}\n")
     sys.stdout.write(f"{looks()}\n")
+    print_designs()

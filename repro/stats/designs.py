@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.ablation import NAME
+from repro.ablation import NAME, Arm
 from repro.stats.intervals import CONFIDENCE, GENERATOR_SEED
 from repro.stats.values import Interval
 from repro.suggest import did_you_mean
@@ -124,6 +124,12 @@ def _check(factors: Sequence[Factor], presets: Sequence[str]) -> None:
                     f"factor {factor.name!r}: {preset!r} is not among the presets of the design"
                     f"{did_you_mean(preset, presets)}"
                 )
+
+
+def screen_of(arms: Sequence[Arm], preset: str, *, runs: int = 64, first_seed: int = 0) -> Screen:
+    """A Screen at `preset` whose factors are arms of an experiment: low as the preset, high as the arm changes it."""
+    factors = [Factor(arm.name, high=arm.changes_at(preset)) for arm in arms]
+    return Screen(factors, [preset], runs=runs, first_seed=first_seed)
 
 
 def levels(design: Screen | Factorial) -> np.ndarray:
