@@ -20,6 +20,7 @@ from repro.suggest import did_you_mean
 
 Step = Literal["activation", "norm", "pool"]
 Connect = Literal["tower", "all"]
+Source = Literal["weights", "order", "augment", "dropout", "subset"]
 JSON_WORDS = {"none": "null for nothing", "None": "null for nothing", "True": "true", "False": "false"}
 LAYER_NAME = re.compile(r"[a-z]+[0-9]+")
 Norms = Literal["lrn", "batch", "group", "layer"]
@@ -301,6 +302,17 @@ class Pretrain(Part):
     epochs: int = Field(ge=1)
 
 
+class Seeds(Part):
+    """Seeds of their own for sources of chance; None: the run's. A run's seed varies only those that are None, so with
+    all others given it shows what one source does to the error."""
+
+    weights: int | None = Field(None, ge=0)  # initial
+    order: int | None = Field(None, ge=0)  # of the images in each epoch
+    augment: int | None = Field(None, ge=0)  # crops, mirrors and color noise
+    dropout: int | None = Field(None, ge=0)
+    subset: int | None = Field(None, ge=0)  # which part of the images, where data.subsets is by-seed
+
+
 class Config(Part):
     """Everything a run's numbers depend on, but the seed."""
 
@@ -312,6 +324,7 @@ class Config(Part):
     eval: Eval = Eval()
     precision: Literal["float32", "bfloat16"] = "float32"
     pretrain: Pretrain | None = None
+    seeds: Seeds | None = None  # None: the run's seed for all
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -324,6 +337,11 @@ class Config(Part):
             raise ValueError(f"schedule.endgame.layer: no layer is called {endgame.layer!r}")
         self.shapes()
         return self
+
+    def seed_of(self, source: Source, seed: int) -> int:
+        """The seed of one source of chance in a run with `seed`."""
+        own: int | None = getattr(self.seeds, source, None)
+        return seed if own is None else own
 
     def shapes(self) -> tuple[LayerShape, ...]:
         """Shape, parameters, neurons and multiply-adds of every layer, in order."""
@@ -482,7 +500,7 @@ def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
 
 # Keys younger than the first schema of the Config, each with the value that means "as before". At that value a key is
 # left out of the digest, so that no run changes its name when the key comes. `*` stands for every layer.
-YOUNG_KEYS: dict[str, Any] = {"data.held_out": 0, "data.subsets": "first"}
+YOUNG_KEYS: dict[str, Any] = {"data.held_out": 0, "data.subsets": "first", "seeds": None}
 
 
 def digest(config: Config, data_digest: str) -> str:

@@ -81,7 +81,7 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
 
 
 def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
-    prepared = open_data(job.config.data, machine.data, job.seed)
+    prepared = open_data(job.config.data, machine.data, job.config.seed_of("subset", job.seed))
     found = digest(job.config, prepared.manifest.digest)
     if found != job.digest:
         raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")

@@ -45,7 +45,7 @@ def build(config: Config, seed: int) -> Network:
     """
     network = Network(config)
     for name, layer in network.named_layers():
-        layer.initialize(seed, name)
+        layer.initialize(config.seed_of("weights", seed), name)
     return network.to(memory_format=torch.channels_last)
 
 

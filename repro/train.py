@@ -99,7 +99,7 @@ def train_epoch(
         for batch in batches:
             images = batch.image.to(device, non_blocking=True)
             labels = batch.label.to(device, non_blocking=True)
-            model.reseed(seed, position.step)
+            model.reseed(config.seed_of("dropout", seed), position.step)
             optimizer.zero_grad()
             with autocast(config.precision, device):
                 logits = model(images)

@@ -16,6 +16,7 @@ from repro.stats import most_seeds, peeking_level
 from repro.stats.evidence import IMAGE_REPLICATES
 from repro.stats.independent import baseline_runs, level_of_looks, runs_needed, welch_power
 from repro.stats.intervals import hierarchical, images_part, over_seeds
+from tests.simulations_designs import print_designs
 from tests.test_independent import (
     DOMINANT,
     SIZES,
@@ -237,3 +238,4 @@ if __name__ == "__main__":
     )  # fmt: skip
     for line in chain(*tables):
         sys.stdout.write(f"{line}\n")
+    print_designs()

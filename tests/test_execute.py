@@ -60,6 +60,25 @@ def test_a_run_leaves_its_record_predictions_kernels_and_metrics(machine: Machin
     assert record["provenance"]["packages"]["torch"] and record["train_error"] is not None
 
 
+def test_each_source_of_chance_varies_alone_where_the_others_have_seeds_of_their_own(
+    machine: Machine, photos: Path
+) -> None:
+    """The loss of a run follows every source; with all of them given, the run's seed changes nothing."""
+    sources = ("weights", "order", "augment", "dropout", "subset")
+
+    def loss(given: dict[str, int] | None, seed: int) -> float:
+        one = job(small(**{"data.subsets": "by-seed", "seeds": given}), photos, seed)
+        execute(one, machine, quiet)
+        return float(store.read_metrics(machine.results, one.digest, seed)[0]["train_loss"])
+
+    everything = dict.fromkeys(sources, 0)
+    plain = loss(None, 0)
+    assert loss(everything, 1) == plain
+    losses = {source: loss({name: 0 for name in sources if name != source}, 1) for source in sources}
+    assert plain not in losses.values()
+    assert len(set(losses.values())) == len(sources)
+
+
 def test_a_finished_run_is_only_read_for_what_it_lacks(machine: Machine, photos: Path) -> None:
     first = job(small(), photos)
     execute(first, machine, quiet)

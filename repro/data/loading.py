@@ -216,7 +216,9 @@ class Loader:
         the color noise out and with it the division, which is by 1 + its strength (2012's end-game, F11)."""
         data, how = self.config.data, self.config.augment
         reshuffle = data.order == "reshuffle"
-        order = augment.epoch_order(self.seed, epoch, self.source.indices) if reshuffle else self.source.indices
+        order = self.source.indices
+        if reshuffle:
+            order = augment.epoch_order(self.config.seed_of("order", self.seed), epoch, order)
         keys = None
         if how.chunk > 1:
             keys = np.zeros(int(self.source.indices.max()) + 1, np.int64)
@@ -260,7 +262,8 @@ class Loader:
         mean = augment.mean_crop(data.mean, self.prepared.mean, crop)
         choices = self.prepared.manifest.size - crop + 1
         inner = np.float32(1.0 if later else factor)
-        run = Pass(batches, self.seed, epoch, keys, choices, random_crop, mirror, axes, views, mean, inner)
+        seed = self.config.seed_of("augment", self.seed)
+        run = Pass(batches, seed, epoch, keys, choices, random_crop, mirror, axes, views, mean, inner)
         made = self._images.images(run)
 
         def finished() -> Generator[Batch]:
