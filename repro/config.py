@@ -102,7 +102,7 @@ class Norm(Part):
     alpha: float = Field(1e-4, ge=0)
     beta: float = Field(0.75, ge=0)
     k: float = Field(2.0, gt=0)
-    over_n: bool = False  # True: alpha / n, as layer.py line 1182 divides
+    over_n: bool = False  # True: alpha / n, as layer.py line 1183 divides
     scope: Literal["tower", "all"] = "all"
     same_map: bool = False  # True: a size x size window in the same map (cuda-convnet's `rnorm`)
 

@@ -100,7 +100,7 @@ def as_coded(printed: Config, *, epochs: int, deep_std: float = 3.0) -> Config:
             **deep,
             "model.layers.conv1.order": list(LRN_FIRST),
             "model.layers.conv5.order": list(POOL_FIRST),  # pool3, then its ReLU: the same function
-            "model.norm.over_n": True,  # layer.py line 1182
+            "model.norm.over_n": True,  # layer.py line 1183
             "model.norm.scope": "tower",  # one rnorm layer a column
             "model.spatial_norm": {  # layers-145.cfg cnorm2, which the paper does not mention
                 "layers": ["conv2"], "alpha": 1e-3, "k": 1.0, "same_map": True, "over_n": True, "scope": "tower",
