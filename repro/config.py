@@ -356,6 +356,7 @@ class Config(Part):
     eval: Eval = Eval()
     precision: Literal["float32", "bfloat16"] = "float32"
     pretrain: Pretrain | None = None
+    weights: str | None = None  # SHA-256 of a file whose weights are evaluated; such a run is not trained
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -534,6 +535,7 @@ YOUNG_KEYS: dict[str, Any] = {
     "data.channel_std": None,
     "data.color_order": "rgb",
     "augment.resized_crop": None,
+    "weights": None,
     "schedule.endgame.slow_bias_learning_rate": None,
 }
 

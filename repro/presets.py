@@ -218,6 +218,7 @@ def caffe_alexnet() -> Config:
             "data.resize": "warp",  # examples/imagenet/readme.md: both sides to 256
             "data.order": "fixed",  # create_imagenet.sh shuffles once; data_layer.cpp reads the database in order
             # its means are those of the text: data_transformer.cpp subtracts mean[data_index], then mirrors
+            "data.color_order": "bgr",  # io.cpp reads images by OpenCV, blue first
             "augment.color": None,
             "optim.batch_size": 256, "optim.bias_learning_rate_factor": 2.0, "optim.bias_weight_decay": False,
             "schedule.kind": "steps", "schedule.epochs": 90,  # 450,000 batches of 256

@@ -99,8 +99,8 @@ READINGS = (
     ),
     Reading(
         "F13", "color noise",
-        "times the eigenvalue (4.1); here of pixels in [0, 1], as in no other unit anything would train: 0.15, 0.54 and "
-        "5.82 gray levels for the shipped roots 19.72, 37.09 and 121.78",
+        "times the eigenvalue (4.1); here of pixels in [0, 1], as in no other unit would anything train: 0.15, 0.54 "
+        "and 5.82 gray levels for the shipped roots 19.72, 37.09 and 121.78",
         "times its square root: 1.97, 3.71 and 12.18 gray levels, and then the image divided by 1.1",
         "convdata.py: color_stdevs; cuda-convnet2, make-data/input_meta: color_pca",
         ("augment.color.kind", "augment.color.divide"), {"augment.color.kind": "lighting"},
@@ -174,7 +174,9 @@ READINGS = (
         "F27", "ensembles", "averaged (6)", "weights can be searched on the validation set",
         "avg-valid.py: find_coeffs",
     ),
-    Reading("F28", "seeds", "not said", "one run each, the line that sets the seed commented out", "convnet.py line 213"),
+    Reading(
+        "F28", "seeds", "not said", "one run each, the line that sets the seed commented out", "convnet.py line 213",
+    ),
     Reading(
         "F29", "size of the pictures", "short side to 256, then the center (2)",
         "the same; Caffe warps both sides; torchvision resizes random boxes to the crop",
@@ -193,8 +195,8 @@ READINGS = (
     ),
     Reading(
         "F31", "resize filter", "not said",
-        "OpenCV's area filter, cubic where it enlarges (Caffe: bilinear without a low-pass); here Pillow's bicubic with "
-        "one, for all presets",
+        "OpenCV's area filter, cubic where it enlarges (Caffe: bilinear without a low-pass); here Pillow's bicubic "
+        "with one, for all presets",
         "cuda-convnet2, make-data/pyext/src/pyext.cpp: INTER_AREA; Caffe, src/caffe/util/io.cpp: cv::resize",
     ),
     Reading(

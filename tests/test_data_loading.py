@@ -257,18 +257,16 @@ def test_each_pixel_loses_its_own_mean_where_the_text_is_read_so(directory: Path
 def test_literal_means_deviations_and_the_order_of_planes(directory: Path) -> None:
     """As torchvision normalizes, and with blue first, as Caffe's networks read; also where the contrast comes first."""
     mean, std = (124.0, 116.0, 104.0), (58.0, 57.0, 57.5)
-    changes = {"data__mean": "channel", "data__channel_mean": list(mean), "data__channel_std": list(std)}
-    rgb = config_of(**changes, data__scale=2.0, augment__random_crop=False, augment__mirror=False)
+    plain = {"data__mean": "channel", "data__channel_mean": list(mean), "data__channel_std": list(std)}
+    rgb = config_of(**plain, data__scale=2.0, augment__random_crop=False, augment__mirror=False)
     data = open_data(rgb.data, directory)
     middle = slice((SIZE - CROP) // 2, (SIZE + CROP) // 2)
     batch = collected(loader(directory, rgb).epoch(0))[0]
     wanted = 2 * (data.pixels("train", int(batch.index[0]))[middle, middle] - np.array(mean)) / np.array(std)
     np.testing.assert_allclose(batch.image[0].permute(1, 2, 0).numpy(), wanted, atol=1e-5)
     for contrast in ("none", "global"):
-        planes = [
-            collected(loader(directory, config.override(rgb, {"data.color_order": order, "data.contrast": contrast})).epoch(1))
-            for order in ("rgb", "bgr")
-        ]  # fmt: skip
+        changes = [{"data.contrast": contrast, "data.color_order": order} for order in ("rgb", "bgr")]
+        planes = [collected(loader(directory, config.override(rgb, change)).epoch(1)) for change in changes]
         for one, two in zip(*planes, strict=True):
             torch.testing.assert_close(one.image.flip(1), two.image, atol=1e-5, rtol=1e-5)
 
