@@ -216,9 +216,10 @@ def test_the_command_refuses_in_one_line(repro: Repro, tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_another_file_is_another_run_and_none_is_trained(repro: Repro, tmp_path: Path) -> None:
-    code, _, err = repro("run", "baseline", "--preset", "smoke", "--seeds", "1", "--set", "weights=abc")
-    assert code == 1 and "repro evaluate --weights FILE" in err
+def test_a_config_with_weights_is_not_trained(repro: Repro) -> None:
+    code, out, err = repro("run", "baseline", "--preset", "smoke", "--seeds", "1", "--set", "weights=abc", "--untuned")
+    assert code == 1
+    assert "repro evaluate --weights FILE" in out + err
 
 
 def test_published_errors_stand_beside_the_whole_validation_set_only() -> None:
