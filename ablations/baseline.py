@@ -49,12 +49,11 @@ ablation = Ablation(
         Claim.value(
             "cuda-convnet2", top1=40.420, top5=18.150, source=paper.CUDA_CONVNET2, measured=paper.VALIDATION_2012
         ),
-        Claim.value(
-            "caffe-alexnet", top1=42.9, top5=19.8, source=paper.CAFFE_ALEXNET, measured=paper.VALIDATION_2012_CENTER
-        ),
-        Claim.value("caffenet", top1=42.6, top5=19.6, source=paper.CAFFENET, measured=paper.VALIDATION_2012_CENTER),
-        Claim.value(
-            "torchvision", top1=43.478, top5=20.934, source=paper.TORCHVISION, measured=paper.VALIDATION_2012_CENTER
+        *(
+            Claim.value(
+                name, top1=known.top1_error, top5=known.top5_error, source=known.source, measured=known.measured
+            )
+            for name, known in paper.PUBLIC_WEIGHTS.items()
         ),
         Claim.value("cifar-26", top1=26.0, source=paper.CUDA_CONVNET, measured=paper.CIFAR_TEST),
         Claim.value("cifar-19", top1=19.0, source=paper.EXAMPLE_LAYERS, measured=paper.CIFAR_TEST),

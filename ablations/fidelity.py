@@ -1,12 +1,12 @@
-"""Where the released 2012 code differs from the printed text, does it matter?  Rows F1 to F30 of docs/fidelity.md.
+"""Where the released 2012 code differs from the printed text, does it matter?  Rows F1 to F33 of docs/fidelity.md.
 
     repro run fidelity --preset cifar10 --seeds 3              # from the text, one row at a time to the code
     repro run fidelity --preset code-2012-cifar10 --seeds 3    # and from the code back
 
 A row in which text and code agree is flipped to what re-implementations do. Rows that are no key of a Config: F16 (2178
-crops, not 2048), F25 and F26 (data and views of a published effect stand in its claim), F28 (seeds: `--seeds`). Rows
-that are experiments of their own: F22 overlapping-pooling, F23 one-vs-two-gpus, F24 lrn-ablation, F27 ensemble,
-F30 lrn-cifar.
+crops, not 2048), F25 and F26 (data and views of a published effect stand in its claim), F28 (seeds: `--seeds`), F31 to
+F33 (how images are resized, ties in a max-pool, whose mean). Rows that are experiments of their own: F22
+overlapping-pooling, F23 one-vs-two-gpus, F24 lrn-ablation, F27 ensemble, F30 lrn-cifar.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 TEXT = {"smoke": "code-2012-smoke", "tiny": "code-2012-tiny", "cifar10": "code-2012-cifar10", "paper": "code-2012"}
 OTHER = TEXT | {code: text for text, code in TEXT.items()}  # the same scale in the other reading
-ELSEWHERE = ("F16", "F22", "F23", "F24", "F25", "F26", "F27", "F28", "F30")
-AGREE = ("F1", "F3", "F5", "F9", "F17", "F18", "F19", "F20", "F21", "F29", "F29b")
+ELSEWHERE = ("F16", "F22", "F23", "F24", "F25", "F26", "F27", "F28", "F30", "F31", "F32", "F33")
+AGREE = ("F1", "F3", "F5", "F9", "F18", "F19", "F20", "F21", "F29", "F29b")
 FULL = ("paper", "code-2012")
 ONLY_AT = {
     "F1": FULL,  # smaller presets have another first layer
@@ -45,19 +45,22 @@ def flipped(*keys: str) -> AtEach:
     return AtEach(OTHER, changes)
 
 
-def arm(reading: Reading) -> Arm:
-    """The arm that flips one row: f01-first-convolution."""
+def name_of(reading: Reading) -> str:
+    """f01-first-convolution."""
     digits, letter = re.fullmatch(r"F(\d+)(b?)", reading.row).groups()
-    name = f"f{int(digits):02}{letter}-{re.sub('[^a-z0-9]+', '-', reading.what)}"
+    return f"f{int(digits):02}{letter}-{re.sub('[^a-z0-9]+', '-', reading.what)}"
+
+
+def arm(reading: Reading) -> Arm:
+    """The arm that flips one row."""
+    name, note = name_of(reading), f"text: {reading.text}; code: {reading.code}"
     if reading.row in AGREE:
-        note = "text and code agree; re-implementations differ"
-        return Arm(name, reading.other, presets=ONLY_AT.get(reading.row), note=note)
-    keys = set(reading.keys)
-    if reading.row == "F10":  # no schedule but the code's can hold the biases' own steps, so F12 brings them
-        keys.remove("schedule.bias_steps")
-    if reading.row == "F12":
-        keys.add("schedule.bias_steps")
-    return Arm(name, at=flipped(*keys), note=f"text: {reading.text}; code: {reading.code}")
+        agree = "text and code agree; re-implementations differ"
+        return Arm(name, reading.other, presets=ONLY_AT.get(reading.row), note=agree)
+    if reading.row == "F17":  # the reduced presets of both readings have the code's, so there it is the text's
+        at = {"paper": {"data.mean_at": "center"}, "code-2012": {"data.mean_at": "offset"}}
+        return Arm(name, {"data.mean_at": "offset"}, at=at, note=note)
+    return Arm(name, at=flipped(*reading.keys), note=note)
 
 
 ablation = Ablation(
@@ -68,6 +71,11 @@ ablation = Ablation(
     arms=[
         Arm("as-preset"),
         *(arm(reading) for reading in READINGS if reading.row not in ELSEWHERE),
+        *(
+            Arm(f"{name_of(reading)}-third", reading.third, note="a third level, of re-implementations")
+            for reading in READINGS
+            if reading.third
+        ),
         Arm("all-rows", at=flipped(""), note="every row: the preset of the other reading"),
     ],
     confounds=[

@@ -270,6 +270,58 @@ def report(
 
 
 @app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Option(help="Weights that others trained: .safetensors, .npz, .pt or .pth.")],
+    layout: Annotated[Literal["torchvision", "caffe"], typer.Option(help="How the file names them.")],
+    data: Annotated[str | None, typer.Option(help="Name of a prepared set. [default: the preset's]")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            "-p",
+            help="The network. [default: torchvision, or caffe-alexnet]",
+            autocompletion=_complete_preset,
+        ),
+    ] = None,
+    assignments: Assignments = None,
+    devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
+    loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
+    data_dir: DataDir = None,
+    results_dir: ResultsDir = None,
+    reports_dir: ReportsDir = None,
+) -> None:
+    """Errors of weights that were not trained here, beside the published ones; docs/weights.md has the formats."""
+    from repro import report, terminal
+    from repro.config import parse_assignments
+    from repro.events import Evaluating, Event
+    from repro.execute import Machine
+    from repro.report.weights import COLUMNS, cells, rows_of
+    from repro.store import read_weights
+    from repro.weights import evaluate_weights
+
+    def say(event: Event) -> None:
+        if isinstance(event, Evaluating):
+            print(f"evaluating the {event.view} view", file=sys.stderr)
+
+    places = _places(data_dir, results_dir)
+    machine = Machine(places["results"], places["data"], tuple(devices.split(",")) if devices else (), loader)
+    record = evaluate_weights(
+        weights,
+        layout,
+        source=data,
+        preset_name=preset,
+        changes=parse_assignments(assignments or []),
+        machine=machine,
+        emit=say,
+    )
+    rows = [cells(row) for row in rows_of(record, read_weights(machine.results)[record["digest"]])]
+    terminal.console.print(terminal.table(f"Run {record['digest']}", COLUMNS, rows, right=COLUMNS[3:]))
+    experiments = list(_registry(None).experiments.values())
+    for path in report.build(experiments, [], machine.results, _reports(reports_dir)):
+        terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
 def compare(
     sides: Annotated[list[str], typer.Argument(metavar="A B", help="Two EXPERIMENT/ARM, run digests, or presets.")],
     presets: Annotated[bool, typer.Option("--presets", help="A and B are presets.")] = False,
@@ -454,6 +506,10 @@ def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Any]:
     return {"data": data_directory(data_dir), "results": results_directory(results_dir)}
 
 
+def _reports(reports_dir: Path | None) -> Path:
+    return reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
+
+
 def _report(
     registry: Any,
     names: list[str] | None,
@@ -466,7 +522,7 @@ def _report(
     from repro import report, terminal
     from repro.report.words import count
 
-    reports = reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
+    reports = _reports(reports_dir)
     experiments = list(registry.experiments.values())
 
     def show(block: Any, judgements: Any) -> None:

@@ -103,7 +103,7 @@ class Norm(Part):
     alpha: float = Field(1e-4, ge=0)
     beta: float = Field(0.75, ge=0)
     k: float = Field(2.0, gt=0)
-    over_n: bool = False  # True: alpha / n, as layer.py line 1182 divides
+    over_n: bool = False  # True: alpha / n, as layer.py line 1183 divides
     scope: Literal["tower", "all"] = "all"
     same_map: bool = False  # True: a size x size window in the same map (cuda-convnet's `rnorm`)
 
@@ -196,9 +196,24 @@ class Data(Part):
     held_out: int = Field(0, ge=0)  # the last stored training images of each class: never trained on, they validate
     subsets: Literal["first", "by-seed"] = "first"  # by-seed: seed i trains on part i of disjoint parts of per_class
     order: Literal["reshuffle", "fixed"] = "reshuffle"  # F15: 2012 shuffled once, when the files were written
-    mean: Literal["pixel", "channel", "scalar", "picture", "none"] = "pixel"  # F17
+    mean: Literal["pixel", "channel", "scalar", "picture", "none"] = "pixel"  # F17; of the whole prepared set
+    mean_at: Literal["center", "offset"] = "center"  # F17, `mean` pixel: the mean image's center at every crop offset
+    # (2012 code), or cropped and mirrored with the image, so that each pixel loses its own mean (text, Caffe)
+    channel_mean: tuple[float, float, float] | None = None  # red, green, blue, 0-255, in place of the set's own
     contrast: Literal["none", "global", "local"] = "none"
     scale: float = Field(1.0, gt=0)  # F18: times this after the mean; 1 keeps 0-255
+    channel_std: tuple[float, float, float] | None = None  # red, green, blue: divided by these after the mean
+    color_order: Literal["rgb", "bgr"] = "rgb"  # of the planes that the network reads; Caffe's networks read bgr
+
+    _channels = field_validator("channel_mean", "channel_std", mode="before")(lambda value: as_tuple(value))
+
+    @model_validator(mode="after")
+    def _channels_when_used(self) -> Self:
+        if self.channel_mean is not None and self.mean != "channel":
+            raise ValueError(f"channel_mean: used by mean channel only, and mean is {self.mean}")
+        if self.channel_std is not None and min(self.channel_std) <= 0:
+            raise ValueError(f"channel_std: must be positive, not {list(self.channel_std)}")
+        return self
 
     @model_validator(mode="after")
     def _quality(self) -> Self:
@@ -221,14 +236,41 @@ class Color(Part):
     divide: bool = False  # training pictures divided by 1 + strength, as convdata.py does
 
 
+class ResizedCrop(Part):
+    """A random box of the stored image, resized to the crop, as torchvision's RandomResizedCrop draws it (F29).
+
+    `area` is the range of the box's share of the image, drawn evenly; `ratio` that of width to height, even in its
+    logarithm. Defaults: torchvision's.
+    """
+
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    _ranges = field_validator("area", "ratio", mode="before")(lambda value: as_tuple(value))
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        for key, (low, high) in (("area", self.area), ("ratio", self.ratio)):
+            if not 0 < low <= high:
+                raise ValueError(f"{key}: must be two positive numbers, the smaller first, not {[low, high]}")
+        return self
+
+
 class Augment(Part):
     """What happens to a training picture; the crop size also holds for test pictures."""
 
     crop: int = Field(224, ge=4)
     random_crop: bool = True
+    resized_crop: ResizedCrop | None = None  # F29: random boxes resized to the crop, in place of crops of one size
     mirror: bool = True
     chunk: int = Field(1, ge=1)  # F14: consecutive pictures that share one crop offset and mirror coin (2012: 32)
     color: Color | None = None
+
+    @model_validator(mode="after")
+    def _one_crop(self) -> Self:
+        if self.resized_crop and not self.random_crop:
+            raise ValueError("resized_crop: is a random crop; leave it null, or set random_crop to true")
+        return self
 
 
 class Optim(Part):
@@ -249,6 +291,7 @@ class Endgame(Part):
     layer: str = "conv1"
     slow_epoch: int = Field(ge=0)
     slow_learning_rate: float = Field(1e-5, ge=0)
+    slow_bias_learning_rate: float | None = Field(None, ge=0)  # None: slow_learning_rate
     freeze_epoch: int = Field(ge=0)
     color_off_epoch: int = Field(ge=0)
 
@@ -262,7 +305,8 @@ class Schedule(Part):
     patience: int = Field(3, ge=1)  # plateau: epochs without improvement before a drop
     drops: int = Field(3, ge=0)  # plateau: at most so many (section 5)
     steps: tuple[int, ...] = ()
-    bias_steps: tuple[int, ...] | None = None  # F10: the bias learning rate's own drops; None: as the weights
+    bias_steps: tuple[int, ...] | None = None  # F10: the bias learning rate's own drops, beside any kind of schedule
+    # for the weights; None: as the weights
     dexp_factor: float = Field(250.0, gt=1)  # total division over the run, in `dexp_steps` equal stairs
     dexp_steps: int = Field(4, ge=2)
     bias_dexp_factor: float | None = Field(None, gt=1)  # the bias learning rate's own; None: as the weights
@@ -279,8 +323,8 @@ class Schedule(Part):
                 raise ValueError(f"{key}: must be rising epochs from 1 on, not {list(steps)}")
         if self.steps and self.kind != "steps":
             raise ValueError(f"steps: used by kind steps only, and kind is {self.kind}")
-        if self.bias_steps is not None and self.kind != "steps":
-            raise ValueError(f"bias_steps: used by kind steps only, and kind is {self.kind}")
+        if self.bias_steps is not None and (self.bias_dexp_factor or self.bias_dexp_steps):
+            raise ValueError("bias_steps: contradicts bias_dexp_factor and bias_dexp_steps; give one or the other")
         return self
 
 
@@ -325,6 +369,7 @@ class Config(Part):
     precision: Literal["float32", "bfloat16"] = "float32"
     pretrain: Pretrain | None = None
     seeds: Seeds | None = None  # None: the run's seed for all
+    weights: str | None = None  # SHA-256 of a file whose weights are evaluated; such a run is not trained
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -500,7 +545,18 @@ def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
 
 # Keys younger than the first schema of the Config, each with the value that means "as before". At that value a key is
 # left out of the digest, so that no run changes its name when the key comes. `*` stands for every layer.
-YOUNG_KEYS: dict[str, Any] = {"data.held_out": 0, "data.subsets": "first", "seeds": None}
+YOUNG_KEYS: dict[str, Any] = {
+    "data.held_out": 0,
+    "data.subsets": "first",
+    "seeds": None,
+    "data.mean_at": "center",
+    "data.channel_mean": None,
+    "data.channel_std": None,
+    "data.color_order": "rgb",
+    "augment.resized_crop": None,
+    "weights": None,
+    "schedule.endgame.slow_bias_learning_rate": None,
+}
 
 
 def digest(config: Config, data_digest: str) -> str:

@@ -66,7 +66,7 @@ def fidelity_table() -> Table:
                     key,
                     _value(text, key),
                     _value(code, key),
-                    _other(reading.other, key),
+                    _other({**reading.other, **reading.third}, key),
                 )
             )
     return ("row", "what", "text", "code", "source", "key", "paper", "code-2012", "another level"), rows

@@ -81,6 +81,8 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
 
 
 def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
+    if job.config.weights:
+        raise ValueError("weights: `repro evaluate --weights FILE` makes such a run; it is not trained")
     prepared = open_data(job.config.data, machine.data, job.config.seed_of("subset", job.seed))
     found = digest(job.config, prepared.manifest.digest)
     if found != job.digest:
@@ -105,7 +107,7 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
         if machine.tensorboard:
             listeners.append(tensorboard(place_of_run / "tensorboard"))
         record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path)
-    record["errors"] |= _evaluate(job, machine, prepared, model, devices, emit)
+    record["errors"] |= evaluate_views(job, machine, prepared, model, devices, emit)
     if record["train_error"] is None:
         emit(Evaluating(job.name, "training pictures"))
         pictures = _loader(job, machine, prepared, "train")
@@ -172,7 +174,7 @@ def _train(
     }
 
 
-def _evaluate(
+def evaluate_views(
     job: Job, machine: Machine, prepared: Prepared, model: Network | TwoTowers, devices: tuple[str, ...], emit: Listener
 ) -> dict[str, dict[str, float]]:
     """Errors of each view, from its stored predictions; those that are missing are made and stored first."""

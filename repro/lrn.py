@@ -51,7 +51,7 @@ def lrn(
 
     x: (N, C, H, W) of any strides, float32, float64 or bfloat16 (computed in float32). Returns the same shape and dtype
     in channels-last memory. `groups` cuts the C maps into towers that do not see each other. `over_n` divides alpha by
-    `size` as the 2012 code does (layer.py line 1182; torch and Caffe too); False is the formula as the paper prints it.
+    `size` as the 2012 code does (layer.py line 1183; torch and Caffe too); False is the formula as the paper prints it.
     `relu` normalizes the ReLU of x instead, which saves its own way through memory.
     """
     assert size % 2 == 1 and size >= 1, f"size {size} has no center"
@@ -64,7 +64,7 @@ def lrn_same_map(
 ) -> Tensor:
     """Normalize over a square window of the same map, zero outside the map: `type=rnorm` of the 2012 code (cnorm2).
 
-    x: (N, C, H, W) and `relu` as for `lrn`. `over_n` divides alpha by size * size (layer.py line 1186).
+    x: (N, C, H, W) and `relu` as for `lrn`. `over_n` divides alpha by size * size (layer.py line 1183).
     """
     assert size % 2 == 1 and size >= 1, f"size {size} has no center"
     assert x.ndim == 4, f"{tuple(x.shape)} is not (N, C, H, W)"

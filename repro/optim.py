@@ -20,11 +20,11 @@ from repro.towers import TwoTowers, cut, join
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates of one epoch; `layers` overrides both for the layers it names."""
+    """Learning rates of one epoch; `layers` overrides both for the layers it names, weights first."""
 
     weights: float
     biases: float
-    layers: Mapping[str, float] = field(default_factory=dict)
+    layers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,10 +45,12 @@ class Optimizer:
     def __init__(self, slots: dict[str, _Slot], momentum: float, form: str) -> None:
         self.slots, self.momentum, self.form = slots, momentum, form
 
-    def set_learning_rate(self, weights: float, biases: float, layers: Mapping[str, float] | None = None) -> None:
-        """The rates of the next steps; `layers` overrides both for the layers it names."""
+    def set_learning_rate(
+        self, weights: float, biases: float, layers: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        """The rates of the next steps; `layers` overrides both for the layers it names, weights first."""
         for slot in self.slots.values():
-            slot.rate = (layers or {}).get(slot.layer, biases if slot.bias else weights)
+            slot.rate = (layers or {}).get(slot.layer, (weights, biases))[slot.bias]
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -124,21 +126,28 @@ def learning_rates(schedule: Schedule, optim: Optim, epoch: int, plateau: Platea
     if schedule.kind == "plateau":
         weights = biases = schedule.factor**plateau.drops
     elif schedule.kind == "steps":
-        own_steps = schedule.steps if schedule.bias_steps is None else schedule.bias_steps
-        weights, biases = (schedule.factor ** sum(epoch >= step for step in at) for at in (schedule.steps, own_steps))
+        weights = biases = _drops(schedule, epoch, schedule.steps)
     elif schedule.kind == "dexp":
         weights = _stairs(schedule, epoch, schedule.dexp_factor, schedule.dexp_steps)
         own_factor = schedule.bias_dexp_factor or schedule.dexp_factor
         biases = _stairs(schedule, epoch, own_factor, schedule.bias_dexp_steps or schedule.dexp_steps)
     else:
         weights = biases = 1.0
+    if schedule.bias_steps is not None:
+        biases = _drops(schedule, epoch, schedule.bias_steps)
     endgame = schedule.endgame
     slowed = {}
     if endgame and epoch >= endgame.freeze_epoch:
-        slowed = {endgame.layer: 0.0}
+        slowed = {endgame.layer: (0.0, 0.0)}
     elif endgame and epoch >= endgame.slow_epoch:
-        slowed = {endgame.layer: endgame.slow_learning_rate}
+        slow, slow_bias = endgame.slow_learning_rate, endgame.slow_bias_learning_rate
+        slowed = {endgame.layer: (slow, slow if slow_bias is None else slow_bias)}
     return Rates(start / weights, bias_start / biases, slowed)
+
+
+def _drops(schedule: Schedule, epoch: int, steps: tuple[int, ...]) -> float:
+    """What the rate is divided by once those of `steps` that are not after `epoch` have passed."""
+    return float(schedule.factor ** sum(epoch >= step for step in steps))
 
 
 def _stairs(schedule: Schedule, epoch: int, factor: float, steps: int) -> float:

@@ -50,6 +50,24 @@ MATCONVNET = "vlfeat/matconvnet, doc/site/docs/pretrained.md"
 TORCHVISION = "torchvision documentation, AlexNet_Weights.IMAGENET1K_V1"
 
 
+@dataclass(frozen=True)
+class PublicWeights:
+    """Errors that were published for weights that everybody can have, in percent, of the center view."""
+
+    top1_error: float
+    top5_error: float
+    source: str
+    measured: Measured = VALIDATION_2012_CENTER
+
+
+PUBLIC_WEIGHTS = {  # preset -> its weights
+    "caffe-alexnet": PublicWeights(42.9, 19.8, CAFFE_ALEXNET),
+    "caffenet": PublicWeights(42.6, 19.6, CAFFENET),
+    "torchvision": PublicWeights(43.478, 20.934, TORCHVISION),
+}
+VALIDATION_IMAGES = 50_000  # of ILSVRC-2012
+
+
 def section(number: str) -> str:
     """`"section 3.3 (Local Response Normalization)"`. Raises ValueError for a section that the paper lacks."""
     if number not in SECTIONS:

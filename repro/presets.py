@@ -61,7 +61,8 @@ def paper() -> Config:
             pool=Pool(size=3, stride=2),  # section 3.4
             dropout=Dropout(probability=0.5, layers=("fc6", "fc7")),  # section 4.2
         ),
-        data=Data(source="imagenet", size=256, mean="pixel"),  # section 2
+        # section 2: "the mean activity over the training set from each pixel", before the crops of section 4.1
+        data=Data(source="imagenet", size=256, mean="pixel", mean_at="offset"),
         augment=Augment(
             crop=224,  # section 4.1
             color=Color(kind="eigenvalue"),  # section 4.1 says eigenvalue; in units of [0, 1] pixels, or nothing trains
@@ -77,15 +78,17 @@ def paper() -> Config:
 
 def code_2012() -> Config:
     """The released program: layers-145.cfg, layer-params-145.cfg and the code that reads them."""
-    return as_coded(paper(), epochs=91)  # stopped there by hand: comments of layer-params-145.cfg
+    return as_coded(paper(), epochs=91)  # stopped in its 91st epoch by hand: comments of layer-params-145.cfg
 
 
 def as_coded(printed: Config, *, epochs: int, deep_std: float = 3.0) -> Config:
     """The 2012 code's reading of every row where it differs from `printed`, the text's; epochs of 145 in proportion.
 
-    `deep_std` multiplies the initial spread of conv3, conv4 and conv5: initW 0.03 against 0.01.
+    `deep_std` multiplies the initial spread of conv3, conv4 and conv5: initW 0.03 against 0.01. The comments of
+    layer-params-145.cfg name epochs as the log does, which counts them from 1 (init_epoch of convdata.py); a schedule
+    here counts from 0.
     """
-    at = [round(epoch * epochs / 91) for epoch in (25, 51, 79, 67, 72)]
+    at = [round((logged - 1) * epochs / 91) for logged in (25, 51, 79, 67, 72)]
     deep = {}
     for name in ("conv3", "conv4", "conv5"):
         std = printed.model.layer(name).init_std
@@ -97,12 +100,13 @@ def as_coded(printed: Config, *, epochs: int, deep_std: float = 3.0) -> Config:
             **deep,
             "model.layers.conv1.order": list(LRN_FIRST),
             "model.layers.conv5.order": list(POOL_FIRST),  # pool3, then its ReLU: the same function
-            "model.norm.over_n": True,  # layer.py line 1182
+            "model.norm.over_n": True,  # layer.py line 1183
             "model.norm.scope": "tower",  # one rnorm layer a column
             "model.spatial_norm": {  # layers-145.cfg cnorm2, which the paper does not mention
                 "layers": ["conv2"], "alpha": 1e-3, "k": 1.0, "same_map": True, "over_n": True, "scope": "tower",
             },
             "data.order": "fixed",  # data.py visits the batches in the order written
+            "data.mean_at": "center",  # convdata.py: data_mean_crop, the same at every offset
             "augment.chunk": 32,  # convdata_jpeg.py crop_chunk
             "augment.color": {"kind": "stddev", "divide": True},  # convdata.py color_stdevs, then / (1 + coeff)
             "optim.bias_learning_rate_factor": 2.0,  # epsB 0.02 beside epsW 0.01
@@ -111,7 +115,10 @@ def as_coded(printed: Config, *, epochs: int, deep_std: float = 3.0) -> Config:
             "schedule.epochs": epochs,
             "schedule.steps": at[:3],  # comments of layer-params-145.cfg
             "schedule.bias_steps": [],  # its final epsB is still 0.02
-            "schedule.endgame": {"slow_epoch": at[3], "freeze_epoch": at[4], "color_off_epoch": at[3]},  # same comments
+            "schedule.endgame": {
+                "slow_epoch": at[3], "freeze_epoch": at[4], "color_off_epoch": at[3],  # same comments
+                "slow_bias_learning_rate": 0.002,  # they name epsW only; layer-params-145-half.cfg has epsB 0.002 there
+            },
         },
     )  # fmt: skip
 
@@ -131,6 +138,7 @@ def reduced(
     changes = {
         "data.source": source, "data.size": size, "data.classes": classes, "data.held_out": held_out,
         "augment.crop": crop,
+        "data.mean_at": "center",  # not the text's reading: that of the published runs of these presets
         "model.layers.conv1": {
             "maps": conv1, "kernel": kernel, "stride": stride, "pad": kernel // 2, "ceil_mode": False,
         },
@@ -208,6 +216,9 @@ def caffe_alexnet() -> Config:
             "model.norm.over_n": True, "model.norm.k": 1.0,  # lrn_layer.cpp: alpha / size, k defaults to 1
             "model.dropout.inverted": True,  # dropout_layer.cpp scales in training
             "data.resize": "warp",  # examples/imagenet/readme.md: both sides to 256
+            "data.order": "fixed",  # create_imagenet.sh shuffles once; data_layer.cpp reads the database in order
+            # its means are those of the text: data_transformer.cpp subtracts mean[data_index], then mirrors
+            "data.color_order": "bgr",  # io.cpp reads images by OpenCV, blue first
             "augment.color": None,
             "optim.batch_size": 256, "optim.bias_learning_rate_factor": 2.0, "optim.bias_weight_decay": False,
             "schedule.kind": "steps", "schedule.epochs": 90,  # 450,000 batches of 256
@@ -226,7 +237,8 @@ def caffenet() -> Config:
 def torchvision() -> Config:
     """torchvision's alexnet, after "One weird trick" (2014): 43.5 / 20.9 center; 61,100,840 parameters.
 
-    Trained by its references/classification, but with crops of one size as in 2012 instead of random-resized ones.
+    Trained by its references/classification: random boxes resized to the crop (cut from the stored square here, from
+    the whole image there), literal means and deviations of the channels.
     """
     text = paper()
     widths = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256, "fc6": 4096, "fc7": 4096}
@@ -240,8 +252,10 @@ def torchvision() -> Config:
             "model.layers.conv1.pad": 2, "model.layers.conv1.ceil_mode": False,  # 55x55, the grid two pixels aside
             "model.pool.ceil_mode": False,
             "model.dropout.layers": ["conv5", "fc6"], "model.dropout.inverted": True,  # before each hidden full layer
-            "data.mean": "channel", "data.scale": 0.0174,  # pixels of unit spread: 1 / (255 * 0.226)
-            "augment.color": None,
+            "data.mean": "channel",  # presets.py of references/classification: 0.485 ..., 0.229 ... of pixels in [0, 1]
+            "data.channel_mean": [255 * mean for mean in (0.485, 0.456, 0.406)],
+            "data.channel_std": [255 * std for std in (0.229, 0.224, 0.225)],
+            "augment.color": None, "augment.resized_crop": {},
             "optim.batch_size": 256, "optim.weight_decay": 1e-4, "optim.momentum_form": "torch",
             "schedule.kind": "steps", "schedule.epochs": 90, "schedule.steps": [30, 60],
         },
@@ -249,7 +263,12 @@ def torchvision() -> Config:
 
 
 def _cifar_net(*layers: Conv | Full, epochs: int, steps: tuple[int, ...], norm: Norm | None = None) -> Config:
-    """What the CIFAR nets of cuda-convnet 1 share: epsW 0.001, epsB 0.002, momentum 0.9, batches of 128, no dropout."""
+    """What the CIFAR nets of cuda-convnet 1 share: epsW 0.001, epsB 0.002, momentum 0.9, batches of 128, no dropout.
+
+    Its data.py visits the images in a fixed order (F15), as cifar-13 and its kin do here. cifar-26, cifar-18 and
+    figure-1 have published runs, and keep those runs' old reading, a new order in every epoch; so does cifar-19, which
+    is compared with cifar-18 and is the net of figure-1.
+    """
     return Config(
         model=Model(towers=1, layers=layers, norm=norm, dropout=None),
         data=Data(source="cifar10", size=32, classes=10, mean="pixel"),
@@ -322,6 +341,7 @@ def cifar_13() -> Config:
         _cifar_net(*layers, epochs=160, steps=(140, 150)),  # Methodology.md; its first 100 left out a fifth to watch
         {
             "augment": {"crop": 24, "random_crop": True, "mirror": True},  # --crop-border=4
+            "data.order": "fixed",  # data.py
             "schedule.bias_steps": [],  # Methodology.md: "the epsW parameters"
             "eval.views": ["center", "ten"],  # --multiview-test=1
         },

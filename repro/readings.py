@@ -2,7 +2,9 @@
 
 `paper` and `code-2012` are the two readings of the whole; `fidelity` flips the rows one at a time; docs/fidelity.md is
 written from this file (`python -m repro.describe`). Files named without a repository are those of
-github.com/computerhistory/AlexNet-Source-Code; "cuda-convnet2" is github.com/akrizhevsky/cuda-convnet2.
+github.com/computerhistory/AlexNet-Source-Code; "cuda-convnet 1" is code.google.com/p/cuda-convnet as
+github.com/dnouri/cuda-convnet keeps it, "cuda-convnet2" github.com/akrizhevsky/cuda-convnet2, "Caffe"
+github.com/BVLC/caffe.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ class Reading:
     source: str
     keys: tuple[str, ...] = ()
     other: Mapping[str, Any] = field(default_factory=dict)  # one more level, as changes of `paper`
+    third: Mapping[str, Any] = field(default_factory=dict)  # and one more
 
 
 READINGS = (
     Reading(
         "F1", "first convolution", "224x224 pictures; padding not said",
         "55x55 positions: the last window hangs 3 pixels over the right and lower edge and reads zeros",
-        "layer.py line 1004; src/cudaconv2/filter_acts.cu line 131",
+        "layer.py line 1004; cuda-convnet 1, src/cudaconv2/filter_acts.cu line 131",
         ("augment.crop", "model.layers.conv1.pad", "model.layers.conv1.ceil_mode"),
         {"augment.crop": 227, "model.layers.conv1.ceil_mode": False},
     ),
@@ -44,7 +47,7 @@ READINGS = (
         ("model.layers.conv2.order",), {"model.layers.conv2.order": ["norm", "activation", "pool"]},
     ),
     Reading(
-        "F4", "alpha", "times the sum of squares (3.3)", "divided by n first: 2e-5 a term", "layer.py line 1182",
+        "F4", "alpha", "times the sum of squares (3.3)", "divided by n first: 2e-5 a term", "layer.py line 1183",
         ("model.norm.over_n",),
     ),
     Reading(
@@ -82,18 +85,24 @@ READINGS = (
     ),
     Reading(
         "F11", "end of training", "not mentioned",
-        "conv1 slowed to 1e-5 and then frozen; no color noise in the last quarter", "comments of layer-params-145.cfg",
+        "from epoch 67 of the log on the weights of conv1 at 1e-5 and no color noise; from 72 on conv1 frozen. The "
+        "notes name epsW only; run 145-half has conv1's (and conv2's) biases at 0.002 then, not at their 0.02",
+        "comments of layer-params-145.cfg; layer-params-145-half.cfg: epsB",
         ("schedule.endgame",),
     ),
     Reading(
         "F12", "schedule", "divided by 10 when the validation error stops improving, three times (5)",
-        "by hand at epochs 25, 51 and 79, stopped at 91; later runs dexp[250] in 4 stairs",
+        "by hand in epochs 25, 51 and 79 of its log, which counts from 1 (steps here count from 0), stopped in the "
+        "91st; later runs dexp[250] in 4 stairs",
         "comments of layer-params-145.cfg", ("schedule.kind", "schedule.epochs", "schedule.steps"),
         {"schedule.kind": "dexp"},
     ),
     Reading(
-        "F13", "color noise", "times the eigenvalue (4.1)",
-        "times its square root, and the picture divided by 1.1", "convdata.py: color_stdevs",
+        "F13", "color noise",
+        "times the eigenvalue (4.1); here of pixels in [0, 1], as in no other unit would anything train: 0.15, 0.54 "
+        "and 5.82 gray levels for the shipped roots 19.72, 37.09 and 121.78",
+        "times its square root: 1.97, 3.71 and 12.18 gray levels, and then the image divided by 1.1",
+        "convdata.py: color_stdevs; cuda-convnet2, make-data/input_meta: color_pca",
         ("augment.color.kind", "augment.color.divide"), {"augment.color.kind": "lighting"},
     ),
     Reading(
@@ -101,13 +110,20 @@ READINGS = (
         "convdata_jpeg.py: crop_chunk", ("augment.chunk",),
     ),
     Reading(
-        "F15", "order of the pictures", "not said", "shuffled once, when the files were written",
-        "make-data.py of cuda-convnet2; data.py visits batches in order", ("data.order",),
+        "F15", "order of the pictures", "not said",
+        "shuffled once, when the files were written, and then read in order; so does Caffe. Here presets cifar-26, "
+        "cifar-18, cifar-19 and figure-1 keep the reading of their published runs: reshuffle",
+        "cuda-convnet2, make-data/make-data.py: shuffle; cuda-convnet 1, data.py: get_next_batch_idx; Caffe, "
+        "examples/imagenet/create_imagenet.sh: --shuffle", ("data.order",),
     ),
     Reading("F16", "number of crops", "2048 (4.1)", "33 offsets each way, mirrored: 2178", "convdata.py: randint"),
     Reading(
-        "F17", "mean", "the mean activity of each pixel (2)", "the mean picture's center crop, at every offset",
-        "convdata.py", ("data.mean",), {"data.mean": "channel"},
+        "F17", "mean",
+        "each pixel's own mean (2), before the crops and mirrors; so does Caffe. Here reduced presets of both readings "
+        "take the code's: that of their published runs",
+        "the mean image's center crop, at every offset, and not mirrored",
+        "convdata.py: data_mean_crop; Caffe, src/caffe/data_transformer.cpp: mean[data_index]",
+        ("data.mean", "data.mean_at"), {"data.mean": "channel"},
     ),
     Reading(
         "F18", "scale of the input", "raw RGB (2)", "0 to 255", "convdata.py",
@@ -158,10 +174,15 @@ READINGS = (
         "F27", "ensembles", "averaged (6)", "weights can be searched on the validation set",
         "avg-valid.py: find_coeffs",
     ),
-    Reading("F28", "seeds", "not said", "one run each, the line that sets the seed commented out", "src/convnet.cu"),
     Reading(
-        "F29", "size of the pictures", "short side to 256, then the center (2)", "the same; Caffe warps both sides",
-        "make-data.py: CROP_TO_SQUARE", ("data.resize",), {"data.resize": "warp"},
+        "F28", "seeds", "not said", "one run each, the line that sets the seed commented out", "convnet.py line 213",
+    ),
+    Reading(
+        "F29", "size of the pictures", "short side to 256, then the center (2)",
+        "the same; Caffe warps both sides; torchvision resizes random boxes to the crop",
+        "cuda-convnet2, make-data/make-data.py: CROP_TO_SQUARE; Caffe, examples/imagenet/readme.md; torchvision, "
+        "references/classification/presets.py: RandomResizedCrop",
+        ("data.resize", "augment.resized_crop"), {"data.resize": "warp"}, {"augment.resized_crop": {}},
     ),
     Reading(
         "F29b", "stored pictures", "not said", "JPEG again", "layer-params-118.cfg to -120.cfg",
@@ -171,6 +192,23 @@ READINGS = (
         "F30", "the CIFAR-10 net with normalization", "13% without, 11% with (3.3)",
         "the two released nets also differ in width, decay, length and views: presets cifar-13 and cifar-11; "
         "cifar-13 and cifar-13-lrn differ in nothing else", "cuda-convnet 1, example-layers/ and commit 3878e8f",
+    ),
+    Reading(
+        "F31", "resize filter", "not said",
+        "OpenCV's area filter, cubic where it enlarges (Caffe: bilinear without a low-pass); here Pillow's bicubic "
+        "with one, for all presets",
+        "cuda-convnet2, make-data/pyext/src/pyext.cpp: INTER_AREA; Caffe, src/caffe/util/io.cpp: cv::resize",
+    ),
+    Reading(
+        "F32", "ties in a max-pool", "not said",
+        "every position that holds the maximum receives the gradient; here, as in torch, one of them",
+        "cuda-convnet 1, src/cudaconv2/conv_util.cu: kLocalMaxUndo",
+    ),
+    Reading(
+        "F33", "training set of the statistics", "the training set (2)",
+        "that of batches.meta; here mean image and covariance are those of all training images of the prepared set, "
+        "also where a run uses some of its classes or images only, or holds some out",
+        "convdata.py: batch_meta",
     ),
 )  # fmt: skip
 

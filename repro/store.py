@@ -8,6 +8,7 @@
         kernels.npy          weights of the first layer, (maps, 3, k, k) float32, tower 1 first
         neighbors.npz        what Figure 4 shows, where an experiment asks for it; not for git: it holds pictures
         checkpoint.pt        exact state; not for git
+    results/weights/<digest>.json   a run that was not trained here: the weights' file, layout and preset
     results/experiments/<name>/<block>.json   what `repro run` was asked: preset, changes, seeds, and each arm's digest
 
 A *block* is one experiment at one preset with one set of changes; reports are made of blocks.
@@ -193,6 +194,22 @@ def write_run(results: Path, record: Mapping[str, Any]) -> None:
     place = run_directory(results, whole["digest"], whole["seed"])
     write_json(place / "run.json", {name: whole[name] for name in RUN_FIELDS})
     (place / "failed.json").unlink(missing_ok=True)
+
+
+def write_weights(results: Path, digest: str, identity: Mapping[str, str]) -> None:
+    """Remember that a run's weights were not trained here but read from a file."""
+    write_json(results / "weights" / f"{digest}.json", dict(identity))
+
+
+def read_weights(results: Path) -> dict[str, dict[str, str]]:
+    """Digest of a run -> the weights that it evaluated: `file`, `layout`, `preset`. Damaged files are left out."""
+    found = {}
+    for path in sorted((results / "weights").glob("*.json")):
+        with suppress(OSError, ValueError):
+            identity = orjson.loads(path.read_bytes())
+            if isinstance(identity, dict) and identity.keys() >= {"file", "layout", "preset"}:
+                found[path.stem] = identity
+    return found
 
 
 def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:

@@ -131,6 +131,21 @@ def test_fidelity_rows_hold_every_difference_between_the_readings_once(name: str
     assert sorted(keys) == sorted(diff(preset(name), preset(other)))
 
 
+@pytest.mark.parametrize("name", ["paper", "code-2012", "smoke", "code-2012-smoke"])
+def test_the_arms_of_the_schedule_and_of_the_biases_change_nothing_of_each_other(name: str) -> None:
+    """F12 and F10: `schedule.bias_steps` belongs to the biases."""
+    fidelity, own = REGISTRY.get("fidelity"), preset(name)
+    changed = {
+        row: set(diff(own, config_of(fidelity.arm(row), name)))
+        for row in ("f12-schedule", "f10-biases-while-training")
+    }  # fmt: skip
+    assert changed["f12-schedule"] == {"schedule.kind", "schedule.steps"} | (
+        {"schedule.epochs"} if name in ("paper", "code-2012") else set()
+    )
+    biases = {"optim.bias_learning_rate_factor", "optim.bias_weight_decay", "schedule.bias_steps"}
+    assert changed["f10-biases-while-training"] == biases
+
+
 def test_the_released_cifar_nets_are_the_presets_of_that_name() -> None:
     """So that the runs of one are those of the other."""
     lrn_cifar = REGISTRY.get("lrn-cifar")

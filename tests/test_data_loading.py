@@ -234,6 +234,108 @@ def test_the_mean_that_is_asked_for_is_subtracted(directory: Path, kind: str) ->
     np.testing.assert_allclose(batch.image[0].permute(1, 2, 0).numpy(), wanted, atol=1e-3)
 
 
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_each_pixel_loses_its_own_mean_where_the_text_is_read_so(directory: Path, storage: str) -> None:
+    """F17: the mean image is cropped at the crop's offset and mirrored with it, in training and in every view."""
+    cfg = config_of(storage, data__mean_at="offset")
+    data = open_data(cfg.data, directory)
+    less = [data.pixels("train", index).astype(np.float32) - data.mean for index in range(45)]
+    for batch in collected(loader(directory, cfg).epoch(5)):
+        places = augment.place_draws(3, 5, batch.index.numpy(), SIZE - CROP + 1, True, True)
+        for index, image, (top, left, mirrored) in zip(batch.index, batch.image, places, strict=True):
+            crop = less[index][top : top + CROP, left : left + CROP]
+            np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), crop[:, ::-1] if mirrored else crop)
+    last, middle = SIZE - CROP, (SIZE - CROP) // 2
+    batch = collected(loader(directory, cfg, "test").views("ten"))[0]
+    pixels = data.pixels("test", int(batch.index[0])).astype(np.float32) - data.mean
+    offsets = [(0, 0), (0, last), (middle, middle), (last, 0), (last, last)]
+    crops = [pixels[y : y + CROP, x : x + CROP] for y, x in offsets]
+    wanted = np.stack(crops + [crop[:, ::-1] for crop in crops])
+    np.testing.assert_array_equal(batch.image[0].permute(0, 2, 3, 1).numpy(), wanted)
+
+
+def test_literal_means_deviations_and_the_order_of_planes(directory: Path) -> None:
+    """As torchvision normalizes, and with blue first, as Caffe's networks read; also where the contrast comes first."""
+    mean, std = (124.0, 116.0, 104.0), (58.0, 57.0, 57.5)
+    plain = {"data__mean": "channel", "data__channel_mean": list(mean), "data__channel_std": list(std)}
+    rgb = config_of(**plain, data__scale=2.0, augment__random_crop=False, augment__mirror=False)
+    data = open_data(rgb.data, directory)
+    middle = slice((SIZE - CROP) // 2, (SIZE + CROP) // 2)
+    batch = collected(loader(directory, rgb).epoch(0))[0]
+    wanted = 2 * (data.pixels("train", int(batch.index[0]))[middle, middle] - np.array(mean)) / np.array(std)
+    np.testing.assert_allclose(batch.image[0].permute(1, 2, 0).numpy(), wanted, atol=1e-5)
+    for contrast in ("none", "global"):
+        changes = [{"data.contrast": contrast, "data.color_order": order} for order in ("rgb", "bgr")]
+        planes = [collected(loader(directory, config.override(rgb, change)).epoch(1)) for change in changes]
+        for one, two in zip(*planes, strict=True):
+            torch.testing.assert_close(one.image.flip(1), two.image, atol=1e-5, rtol=1e-5)
+
+
+def test_boxes_follow_the_law_of_torchvisions_random_resized_crop() -> None:
+    """Shares, ratios and places of 2,000 boxes of each, by the largest gap between their distributions, which exceeds
+    0.062 once in a thousand times (Kolmogorov and Smirnov)."""
+    from torchvision.transforms import v2
+
+    side, count = 256, 2000
+    torch.manual_seed(0)
+    theirs = v2.RandomResizedCrop(224)
+    image = torch.empty(3, side, side)
+    params = [theirs.make_params([image]) for _ in range(count)]
+    drawn = np.array([[one[key] for key in ("top", "left", "height", "width")] for one in params])
+    ours = augment.box_draws(0, 0, np.arange(count), side, (0.08, 1.0), (3 / 4, 4 / 3), True)
+    assert (ours[:, :2] >= 0).all() and (ours[:, :2] + ours[:, 2:4] <= side).all()
+    assert abs(ours[:, 4].mean() - 0.5) < 0.03
+
+    def sizes(boxes: np.ndarray) -> list[np.ndarray]:
+        top, left, height, width = boxes[:, :4].T
+        return [height * width / side**2, np.log(width / height), top, left, top + height]
+
+    for one, two in zip(sizes(ours), sizes(drawn), strict=True):
+        at = np.concatenate([one, two])
+        gaps = [np.searchsorted(np.sort(values), at, side="right") / count for values in (one, two)]
+        assert np.abs(gaps[0] - gaps[1]).max() < 0.062
+
+
+def test_a_box_that_never_fits_is_the_largest_central_one() -> None:
+    tall = augment.box_draws(0, 0, np.arange(3), 60, (1.0, 1.0), (2.0, 3.0), False)
+    assert (tall == [15, 0, 30, 60, 0]).all()
+    wide = augment.box_draws(0, 0, np.arange(3), 60, (1.0, 1.0), (0.25, 0.5), False)
+    assert (wide == [0, 15, 60, 30, 0]).all()
+
+
+@pytest.mark.parametrize("mean_at", ["center", "offset"])
+def test_boxes_are_resized_to_the_crop_as_torch_interpolates(directory: Path, mean_at: str) -> None:
+    cfg = config_of(augment__resized_crop={"area": [0.1, 1.0]}, data__mean_at=mean_at)
+    data = open_data(cfg.data, directory)
+    middle = slice((SIZE - CROP) // 2, (SIZE + CROP) // 2)
+    center = torch.from_numpy(data.mean[middle, middle]).permute(2, 0, 1)
+    sides = set()
+    for batch in collected(loader(directory, cfg).epoch(5)):
+        boxes = augment.box_draws(3, 5, batch.index.numpy(), SIZE, (0.1, 1.0), (3 / 4, 4 / 3), True)
+        for index, image, (top, left, height, width, mirrored) in zip(batch.index, batch.image, boxes, strict=True):
+            pixels = data.pixels("train", int(index)).astype(np.float32) - (data.mean if mean_at == "offset" else 0)
+            box = torch.from_numpy(pixels[top : top + height, left : left + width].copy()).permute(2, 0, 1)
+            wanted = torch.nn.functional.interpolate(box[None], (CROP, CROP), mode="bilinear", align_corners=False)[0]
+            wanted = wanted.flip(2) if mirrored else wanted
+            torch.testing.assert_close(image, wanted if mean_at == "offset" else wanted - center, atol=1e-3, rtol=0)
+            sides.add((int(height), int(width)))
+    assert len(sides) > 20
+    plain = config_of(data__mean_at=mean_at)
+    assert same(*(collected(loader(directory, one, "test").views("ten")) for one in (cfg, plain)))  # training only
+
+
+@needs_ffcv
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_boxes_means_and_planes_are_bitwise_the_same_from_both_loaders(directory: Path, storage: str) -> None:
+    changes = {"augment.resized_crop": {}, "data.mean_at": "offset", "data.color_order": "bgr"}
+    cfg = config.override(config_of(storage, augment__color=COLOR, augment__chunk=4), changes)
+    wanted = collected(loader(directory, cfg).epoch(2))
+    for kind, workers in (("torch", 2), ("ffcv", 2)):
+        assert same(wanted, collected(loader(directory, cfg, kind=kind, workers=workers).epoch(2))), (kind, workers)
+    boxes = augment.box_draws(3, 2, np.array([0, 0, 1]), SIZE, (0.08, 1.0), (3 / 4, 4 / 3), True)
+    assert (boxes[0] == boxes[1]).all() and (boxes[0] != boxes[2]).any()  # a function of the key
+
+
 def test_contrast_normalization_gives_unit_spread(directory: Path) -> None:
     cfg = config_of(data__mean="picture", data__contrast="global", data__scale=2.0)
     image = collected(loader(directory, cfg).epoch(0))[0].image
@@ -430,7 +532,9 @@ def test_a_damaged_stored_jpeg_is_an_error_and_not_a_gray_picture(directory: Pat
 
 
 @needs_ffcv
-def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch_of_either_loader(directory: Path) -> None:
+def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch_of_either_loader(
+    directory: Path,
+) -> None:
     code = """
 import sys, torch, numba
 from pathlib import Path

@@ -63,7 +63,8 @@ def pictures(config: Config) -> tuple[torch.Tensor, torch.Tensor]:
     number = torch.arange(BATCH).view(-1, 1, 1, 1)
     pattern = (row * (1 + sort) + column * (1 + (3 * sort + channel) % 7) + 5 * number) % 32
     uneven = (row * row + 3 * column * column + 7 * row * column * (1 + channel)) % 97  # so that no two windows tie
-    images = ((pattern.double() - 15.5) * 8 + (uneven - 48.0) / 4) * config.data.scale
+    scale = 0.0174 if config.data.channel_std else config.data.scale  # torchvision's: about 1 / (255 * 0.226)
+    images = ((pattern.double() - 15.5) * 8 + (uneven - 48.0) / 4) * scale
     return images.contiguous(memory_format=torch.channels_last), sort.flatten()
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from repro.config import Config, override
-from repro.model import ACTIVATIONS, Network, build
+from repro.config import Config, Pool, override
+from repro.model import ACTIVATIONS, Network, Pooling, build
 from repro.presets import PRESETS, preset
 
 SMALL = [name for name in PRESETS if preset(name).augment.crop <= 64]
@@ -138,6 +138,14 @@ def test_locally_connected_equals_a_direct_loop() -> None:
             window = padded[:, :, y : y + 3, x : x + 3].flatten(1)
             expected = window @ layer.weight[:, 8 * y + x].T + layer.bias[:, 8 * y + x]
             close(found[:, :, y, x], expected)
+
+
+def test_a_tie_in_a_max_pool_sends_the_gradient_to_one_position() -> None:
+    """F32 of docs/fidelity.md: the 2012 code sends it to every position that holds the maximum."""
+    x = torch.ones(1, 1, 3, 3, requires_grad=True)
+    Pooling(Pool(size=3, stride=2))(x).sum().backward()
+    assert x.grad is not None
+    assert (x.grad != 0).sum() == 1
 
 
 def test_average_pool_counts_only_what_is_inside_the_map() -> None:

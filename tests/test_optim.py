@@ -109,7 +109,7 @@ def test_a_frozen_layer_stands_still_and_keeps_its_velocity() -> None:
     images = 60 * torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(2))
 
     def step(**layers: float) -> None:
-        optimizer.set_learning_rate(0.01, 0.01, layers)
+        optimizer.set_learning_rate(0.01, 0.01, {name: (rate, rate) for name, rate in layers.items()})
         optimizer.zero_grad()
         F.cross_entropy(model(images), torch.arange(8)).backward()
         optimizer.step()
@@ -146,17 +146,42 @@ def at(name: str, epoch: int) -> Rates:
 
 
 def test_schedule_of_run_145() -> None:
-    found = {epoch: at("code-2012", epoch) for epoch in (0, 24, 25, 50, 51, 66, 67, 71, 72, 78, 79, 90)}
+    """Epochs 25, 51, 67, 72 and 79 of its log, which counts from 1; its conv1 also has slower biases, not as slow."""
+    found = {epoch: at("code-2012", epoch) for epoch in (0, 23, 24, 49, 50, 65, 66, 70, 71, 77, 78, 90)}
     weights = {epoch: rates.weights for epoch, rates in found.items()}
     assert weights == pytest.approx(
-        {0: 0.01, 24: 0.01, 25: 1e-3, 50: 1e-3, 51: 1e-4, 66: 1e-4, 67: 1e-4, 71: 1e-4, 72: 1e-4, 78: 1e-4,
-         79: 1e-5, 90: 1e-5}
+        {0: 0.01, 23: 0.01, 24: 1e-3, 49: 1e-3, 50: 1e-4, 65: 1e-4, 66: 1e-4, 70: 1e-4, 71: 1e-4, 77: 1e-4,
+         78: 1e-5, 90: 1e-5}
     )  # fmt: skip
     assert all(rates.biases == 0.02 for rates in found.values())
+    slow, frozen = {"conv1": (1e-5, 0.002)}, {"conv1": (0.0, 0.0)}
     assert {epoch: dict(rates.layers) for epoch, rates in found.items() if rates.layers} == {
-        67: {"conv1": 1e-5}, 71: {"conv1": 1e-5}, 72: {"conv1": 0.0}, 78: {"conv1": 0.0}, 79: {"conv1": 0.0},
-        90: {"conv1": 0.0},
+        66: slow, 70: slow, 71: frozen, 77: frozen, 78: frozen, 90: frozen,
     }  # fmt: skip
+
+
+def test_the_endgame_slows_weights_and_biases_alike_unless_told_otherwise() -> None:
+    """The reading of Configs that lack the key."""
+    alike = override(preset("code-2012"), {"schedule.endgame.slow_bias_learning_rate": None})
+    assert learning_rates(alike.schedule, alike.optim, 70, PlateauState()).layers == {"conv1": (1e-5, 1e-5)}
+
+
+def test_a_layers_own_rates_reach_its_weights_and_its_biases() -> None:
+    optimizer = make_optimizer(build(small(), 0), small())
+    optimizer.set_learning_rate(0.01, 0.02, {"conv1": (1e-5, 0.002)})
+    rates = {name: slot.rate for name, slot in optimizer.slots.items()}
+    assert (rates["conv1.weight"], rates["conv1.bias"]) == (1e-5, 0.002)
+    assert (rates["conv2.weight"], rates["conv2.bias"]) == (0.01, 0.02)
+
+
+def test_biases_have_steps_of_their_own_beside_any_schedule_of_the_weights() -> None:
+    """So that F10 (biases) and F12 (schedule) can be flipped one at a time."""
+    optim = Optim(bias_learning_rate_factor=2.0)
+    for kind in ("plateau", "steps", "dexp", "constant"):
+        schedule = Schedule(kind=kind, epochs=8, bias_steps=(3, 6))
+        state = PlateauState(40.0, 0, 2)
+        biases = [learning_rates(schedule, optim, epoch, state).biases for epoch in (0, 2, 3, 5, 6, 7)]
+        assert biases == pytest.approx([0.02, 0.02, 2e-3, 2e-3, 2e-4, 2e-4]), kind
 
 
 def test_schedule_of_cuda_convnet2() -> None:

@@ -130,7 +130,9 @@ def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: 
 
 
 def searched(**options: Any) -> Ablation:
-    return question(search=Search(values=(0.1, 0.01), seeds=(1000,), **{"metric": "epochs_to_target", "extensions": 0, **options}))
+    return question(
+        search=Search(values=(0.1, 0.01), seeds=(1000,), **{"metric": "epochs_to_target", "extensions": 0, **options})
+    )
 
 
 def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_path: Path) -> None:
@@ -150,7 +152,11 @@ def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_p
 
 def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_path: Path) -> None:
     arms = [Arm("with", view="dense"), Arm("without", {"model.norm": None})]
-    asked = question(search=Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0), arms=arms, products=["kernels"])
+    asked = question(
+        search=Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0),
+        arms=arms,
+        products=["kernels"],
+    )
     first = made(asked, photos=photos, results=tmp_path)
     assert {(run.views, run.products) for run in first.runs} == {(("center",), ())}
     for run in first.runs:

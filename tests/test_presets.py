@@ -64,7 +64,7 @@ def test_rows_say_truly_whether_text_and_code_agree() -> None:
     """A row whose keys have one value in both presets gives another level; the others are two levels themselves."""
     text, code = preset("paper"), preset("code-2012")
     differing = {reading.row for key in diff(text, code) if (reading := reading_of(key))}
-    assert differing == {"F2", "F4", "F6", "F7", "F8", "F10", "F11", "F12", "F13", "F14", "F15"}
+    assert differing == {"F2", "F4", "F6", "F7", "F8", "F10", "F11", "F12", "F13", "F14", "F15", "F17"}
     for reading in READINGS:
         assert reading.row in differing or reading.other or not reading.keys
 
@@ -75,18 +75,19 @@ def test_every_row_is_a_key_with_two_levels(reading: Reading) -> None:
     known = flatten(text) | flatten(preset("code-2012"))
     for key in reading.keys:
         assert any(name == key or name.startswith(f"{key}.") for name in known), f"{key} is no key of a Config"
-    if reading.other:
-        changed = override(text, reading.other)
-        assert set(diff(text, changed)) == set(reading.other)
-        assert reading.row == "F24" or set(reading.other) & set(reading.keys)
+    for level in filter(None, (reading.other, reading.third)):
+        changed = override(text, level)
+        assert set(diff(text, changed)) == set(level)
+        assert reading.row == "F24" or set(level) & set(reading.keys)
 
 
-def test_rows_are_f1_to_f30() -> None:
+def test_rows_are_f1_to_f33() -> None:
     assert [reading.row for reading in READINGS] == sorted(
-        [*(f"F{number}" for number in range(1, 31)), "F29b"], key=lambda row: (int(row[1:].rstrip("b")), row)
+        [*(f"F{number}" for number in range(1, 34)), "F29b"], key=lambda row: (int(row[1:].rstrip("b")), row)
     )
     without = {reading.row for reading in READINGS if not reading.keys}
-    assert without == {"F16", "F27", "F28", "F30"}  # a note, a way to average, the seeds, a pair of presets
+    # a note, a way to average, the seeds, a pair of presets; how images are resized, ties, whose mean
+    assert without == {"F16", "F27", "F28", "F30", "F31", "F32", "F33"}
 
 
 def test_the_page_of_readings_is_what_the_presets_say() -> None:
@@ -108,7 +109,7 @@ def test_comparing_presets_names_each_difference_and_its_source() -> None:
     over_n = next(row for row in rows if row[0] == "model.norm.over_n")
     assert over_n[1:3] == ("false", "true")
     assert "F4" in over_n[3]
-    assert "layer.py line 1182" in over_n[3]
+    assert "layer.py line 1183" in over_n[3]
     with pytest.raises(ValueError, match="did you mean 'code-2012'"):
         compare_presets("paper", "code-2013")
 
@@ -125,6 +126,34 @@ def test_the_model_table_adds_up() -> None:
     assert by["all"]["neurons"] == "659,272"
     assert by["conv2"]["reads"] == "48x27²"
     assert by["conv3"]["bytes exchanged"] == f"{4 * 256 * 13 * 13:,}"
+
+
+def test_the_row_of_the_color_noise_gives_both_readings_in_gray_levels() -> None:
+    """0.1 times each root of cuda-convnet2's input_meta, or its square in units of [0, 1] pixels."""
+    row = next(reading for reading in READINGS if reading.row == "F13")
+    roots = (19.72, 37.09, 121.78)
+    assert [f"{0.1 * root:.2f}" in row.code for root in roots] == [True] * 3
+    assert [f"{0.1 * root**2 / 255:.2f}" in row.text for root in roots] == [True] * 3
+
+
+def test_presets_subtract_the_mean_where_their_sources_do() -> None:
+    """F17: the text and Caffe each pixel's own, cuda-convnet's programs the center of the mean image."""
+    pixel = [name for name in PRESETS if preset(name).data.mean == "pixel"]
+    own = {name for name in pixel if preset(name).data.mean_at == "offset"}
+    assert own == {"paper", "caffe-alexnet", "caffenet"}
+
+
+def test_presets_visit_images_in_the_order_of_their_sources() -> None:
+    """F15: in order in cuda-convnet and Caffe, but for the presets that published runs have tied to the old reading."""
+    fixed = {name for name in PRESETS if preset(name).data.order == "fixed"}
+    assert fixed >= {"code-2012", "cuda-convnet2", "caffe-alexnet", "caffenet", "cifar-13", "cifar-13-lrn", "cifar-11"}
+    assert not fixed & {"paper", "torchvision", "cifar-26", "cifar-18", "cifar-19", "figure-1"}
+
+
+def test_torchvisions_preset_has_its_literal_means_and_deviations() -> None:
+    data = preset("torchvision").data
+    assert data.channel_mean == pytest.approx((123.675, 116.28, 103.53))
+    assert data.channel_std == pytest.approx((58.395, 57.12, 57.375))
 
 
 def test_the_clean_pair_differs_in_the_normalization_only() -> None:
@@ -148,7 +177,7 @@ def test_reduced_scales_keep_every_factor_of_the_paper() -> None:
         for key, (big, small) in diff(preset("paper"), preset(name)).items():
             assert key.split(".")[-1] in (
                 "maps", "kernel", "stride", "pad", "ceil_mode", "init_std", "source", "size", "classes", "crop",
-                "epochs", "patience", "batch_size", "held_out",
+                "epochs", "patience", "batch_size", "held_out", "mean_at",
             ), f"{name} changes {key} from {big} to {small}"  # fmt: skip
 
 

@@ -143,7 +143,8 @@ def test_twenty_training_steps_stay_within_rounding(name: str) -> None:
         optimizer = make_optimizer(model, config)
         model.train()
         for step in range(20):
-            optimizer.set_learning_rate(0.01, 0.02, {} if step < 10 else {"conv1": 1e-5 if step < 15 else 0.0})
+            slowed = (1e-5, 1e-5) if step < 15 else (0.0, 0.0)
+            optimizer.set_learning_rate(0.01, 0.02, {} if step < 10 else {"conv1": slowed})
             optimizer.zero_grad()
             model.reseed(0, step)
             loss = F.cross_entropy(model(images), labels)

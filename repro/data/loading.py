@@ -227,7 +227,7 @@ class Loader:
         axes = augment.color_axes(noise, self.prepared.covariance) if noise else None
         factor = data.scale / (1 + noise.strength) if noise and noise.divide else data.scale
         batches = self._batches(order, self.config.optim.batch_size, start)
-        return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor)
+        return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor, how.resized_crop)
 
     def views(self, view: View) -> Batches:
         """Every picture in stored order without augmentation, image (B, V, 3, crop, crop), V = 1, 2, 10 or 50.
@@ -256,20 +256,36 @@ class Loader:
         axes: npt.NDArray[np.float64] | None,
         views: Ints | None,
         factor: float,
+        boxes: config.ResizedCrop | None = None,
     ) -> Batches:
         data, crop = self.config.data, self.config.augment.crop
-        later = data.mean == "picture" or data.contrast != "none"  # then the factor waits, too
-        mean = augment.mean_crop(data.mean, self.prepared.mean, crop)
-        choices = self.prepared.manifest.size - crop + 1
-        inner = np.float32(1.0 if later else factor)
-        seed = self.config.seed_of("augment", self.seed)
-        run = Pass(batches, seed, epoch, keys, choices, random_crop, mirror, axes, views, mean, inner)
+        later = data.mean == "picture" or data.contrast != "none"  # then the factors wait, too
+        swapped = data.color_order == "bgr"
+        factors = (factor / np.array(data.channel_std or (1.0, 1.0, 1.0))).astype(np.float32)
+        last = torch.from_numpy((factors[::-1] if swapped else factors).copy()).view(3, 1, 1)
+        run = Pass(
+            batches=batches,
+            seed=self.config.seed_of("augment", self.seed),
+            epoch=epoch,
+            keys=keys,
+            choices=self.prepared.manifest.size - crop + 1,
+            random_crop=random_crop,
+            mirror=mirror,
+            axes=axes,
+            views=views,
+            crop=crop,
+            mean=augment.mean_crop(data, self.prepared.mean, crop),
+            mean_at_offset=augment.is_cropped_with_the_picture(data),
+            factors=np.ones(3, np.float32) if later else factors,
+            swapped=swapped,
+            boxes=boxes,
+        )
         made = self._images.images(run)
 
         def finished() -> Generator[Batch]:
             for indices, image in zip(batches, made, strict=True):
                 if later:
-                    image = normalize_contrast(image, data.mean == "picture", data.contrast) * factor
+                    image = normalize_contrast(image, data.mean == "picture", data.contrast) * last
                 label = self.source.beton.labels[indices] - self.source.first_class
                 yield Batch(torch.from_numpy(indices), image, torch.from_numpy(label))
                 del image

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from repro import config
 from repro.data import augment
 from repro.data.beton import Beton
 
@@ -39,19 +40,27 @@ class Pass:
     mirror: bool
     axes: npt.NDArray[np.float64] | None  # (3, 3) color noise
     views: Ints | None  # (V, 3): fixed views instead of draws
-    mean: Floats  # (crop, crop, 3)
-    factor: np.float32
+    crop: int
+    mean: Floats  # (crop, crop, 3); (side, side, 3) with `mean_at_offset`
+    mean_at_offset: bool  # cropped and mirrored with the picture
+    factors: Floats  # (3,) of red, green, blue
+    swapped: bool  # blue comes first
+    boxes: config.ResizedCrop | None = None  # random boxes instead of crops
 
     def shape(self, count: int) -> tuple[int, ...]:
         """Of the images of `count` pictures, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
-        crop = self.mean.shape[0]
+        crop = self.crop
         return (count, crop, crop, 3) if self.views is None else (count, len(self.views), crop, crop, 3)
 
     def places(self, indices: Ints) -> Ints:
-        """(B * V, 3): row offset, column offset, mirrored."""
+        """(B * V, 3): row offset, column offset, mirrored; (B, 5) of `box_draws` with `boxes`."""
         if self.views is not None:
             return np.tile(self.views, (len(indices), 1))
         keys = indices if self.keys is None else self.keys[indices]
+        if self.boxes:
+            side, law = self.choices + self.crop - 1, (self.boxes.area, self.boxes.ratio)
+            boxes: Ints = augment.box_draws(self.seed, self.epoch, keys, side, *law, self.mirror)
+            return boxes
         drawn: Ints = augment.place_draws(self.seed, self.epoch, keys, self.choices, self.random_crop, self.mirror)
         return drawn
 
@@ -66,11 +75,16 @@ class Pass:
 def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
     """Fill `out`, shaped `run.shape(len(indices))`, with the pictures stored at `indices`."""
     places, colors = run.places(indices), run.colors(indices)
-    crop, views = run.mean.shape[0], 1 if run.views is None else len(run.views)
-    target = out.reshape(-1, crop, crop, 3)
+    views = 1 if run.views is None else len(run.views)
+    target = out.reshape(-1, run.crop, run.crop, 3)
+    fused = augment.fused_boxes if run.boxes else augment.fused
+
+    def fill(pixels: Bytes, starts: Ints, rows: slice) -> None:
+        how = run.mean, run.mean_at_offset, colors[rows], run.factors, run.swapped
+        fused(pixels, starts, side, places[rows], *how, target[rows])
+
     if beton.storage == "raw":
-        starts = np.repeat(beton.pointers[indices], views)
-        augment.fused(beton.mapped, starts, side, places, run.mean, colors, run.factor, target)
+        fill(beton.mapped, np.repeat(beton.pointers[indices], views), slice(None))
         return
     # A few pictures are decoded one after the other and then rendered together: turn by turn takes a fifth longer, as
     # each drives the other's code and data out of the nearest caches.
@@ -81,8 +95,7 @@ def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decod
         for number, index in enumerate(piece):
             decode(beton.encoded(index), scratch[number])
         rows = slice(first * views, (first + len(piece)) * views)
-        pixels, these = scratch.reshape(-1), starts[: len(piece) * views]
-        augment.fused(pixels, these, side, places[rows], run.mean, colors[rows], run.factor, target[rows])
+        fill(scratch.reshape(-1), starts[: len(piece) * views], rows)
 
 
 def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:

@@ -3,6 +3,7 @@
     reports/index.md                    the scoreboard, a row a claim
     reports/forest.png                  all effects, the paper's beside ours
     reports/<experiment>.md             card, tables, pictures, cost, provenance
+    reports/weights.md                  evaluations of weights that were not trained here, where there are any
     reports/<experiment>/<block>-*.png  its pictures (and tables, with `formats`)
     reports/index.html                  everything on one page (with `html`)
     reports/local/                      pictures that show pictures of a data set; never for git
@@ -41,16 +42,17 @@ def build(
     `judged` hears the judgements of each of their blocks, `left_out` what the index lists as left out. With nothing in
     `results`, nothing is written and the list is empty. Raises ValueError for an unknown format.
     """
-    from repro.report import pages
+    from repro.report import pages, weights
     from repro.report.gather import gather
 
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"--format {name}: known are {', '.join(FORMATS)}")
-    if not any((results / "experiments").glob("*/*.json")):
+    evaluated = weights.table(results)
+    if not evaluated and not any((results / "experiments").glob("*/*.json")):
         return []
     gathered = gather(experiments, results)
-    files = pages.render(gathered, names, results, reports, html=html, formats=formats)
+    files = pages.render(gathered, names, results, reports, html=html, formats=formats, weights=evaluated)
     for name, content in files.items():
         path = reports / name
         if not (path.is_file() and path.read_bytes() == content):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from repro import paper, store
 from repro.report import contents, pictures, tables, words
 from repro.report.gather import Gathered, Part
+from repro.report.weights import PAGE, page
 
 if TYPE_CHECKING:
     import jinja2
@@ -84,8 +85,10 @@ def render(
     *,
     html: bool,
     formats: Sequence[str],
+    weights: tables.Table | None,
 ) -> dict[str, bytes]:
-    """Path below reports/ -> bytes: the index, and a page for each of `names` (None: all that have blocks)."""
+    """Path below reports/ -> bytes: the index, a page for each of `names` (None: all that have blocks), and one for
+    `weights`, what report/weights.py found."""
     shown = [one for one in gathered.experiments if gathered.of(one.name)]
     asked = shown if names is None else [one for one in gathered.experiments if one.name in names]
     drawn = {one.name for one in [*asked, *(shown if html else [])]}
@@ -94,7 +97,10 @@ def render(
     files: dict[str, bytes] = {}
     for experiment in asked:
         files |= _experiment(experiment, sections[experiment.name], own.get(experiment.name, []), formats)
-    files |= _index(gathered, reports, formats)
+    files |= _index(gathered, reports, formats, linked=weights is not None)
+    if weights:
+        files[f"{PAGE}.md"] = page(weights).encode()
+        files |= _formatted(weights.name, weights, formats)
     if html:
         from repro.report.html import render as render_html
 
@@ -115,7 +121,7 @@ def _experiment(
     return files
 
 
-def _index(gathered: Gathered, reports: Path, formats: Sequence[str]) -> dict[str, bytes]:
+def _index(gathered: Gathered, reports: Path, formats: Sequence[str], *, linked: bool) -> dict[str, bytes]:
     ours = [score for score in gathered.scores if score.experiment.section != "-"]
     others = [score for score in gathered.scores if score.experiment.section == "-"]
     boards = [
@@ -124,7 +130,7 @@ def _index(gathered: Gathered, reports: Path, formats: Sequence[str]) -> dict[st
     ]
     marks = contents.forest_marks(gathered.scores)
     files = {"forest.png": pictures.drawn(reports / "forest.png", pictures.effects, marks)} if marks else {}
-    files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks))
+    files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks), weights=linked)
     for board in boards:
         files |= _formatted(board.name, board, formats)
     return files
