@@ -37,6 +37,7 @@ INT_FIELD, IMAGE_FIELD, BYTES_FIELD = 1, 2, 3
 MODES = {"jpeg": 0, "raw": 1}  # of RGBImageField
 SMALL_PAGE, PAGE = 1 << 21, 1 << 23  # FFCV's smallest and its usual page; the usual one wastes space in small sets
 SMALL = 1 << 28
+SLACK = 1 << 16  # bytes that a PNG or JPEG of noise may take more than its pixels
 
 
 def record_type(storage: str) -> np.dtype[Any]:
@@ -51,6 +52,8 @@ class Writer:
         self.path, self.storage, self.size = path, storage, size
         self.record = record_type(storage)
         self.page_size = SMALL_PAGE if capacity * size * size * 3 <= SMALL else PAGE
+        while self.page_size < size * size * 3 + (0 if storage == "raw" else SLACK):  # a picture does not cross pages
+            self.page_size *= 2
         self.metadata_start = HEADER.itemsize + 2 * FIELD.itemsize
         end = self.metadata_start + capacity * self.record.itemsize
         self.data_start = -(-end // self.page_size) * self.page_size

@@ -53,6 +53,7 @@ class Manifest:
     converted: dict[str, dict[str, Any]] = field(default_factory=dict)  # reason -> {"count", "files": the first few}
     notes: list[str] = field(default_factory=list)
     packages: dict[str, str] = field(default_factory=dict)
+    seal: str = ""  # of the files that were read: names, sizes, times; empty where nobody could give others
     version: int = VERSION
 
     @property
