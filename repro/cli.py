@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for plugins costs more than `repro list` itself
 import typer
 
+from repro.streams import outlive_readers
+
 app = typer.Typer(
     name="repro",
     help="Does a claim of the AlexNet paper hold here, at this scale, and how sure can we be?",
@@ -28,6 +30,7 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Entry point: bad input is one line on standard error and exit code 2, never a traceback."""
+    outlive_readers()
     try:
         app()
     except ValueError as error:
@@ -212,6 +215,7 @@ def run(
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
+    verify: Annotated[bool, typer.Option(help="Hash a prepared set when it is new or was changed.")] = True,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
@@ -240,7 +244,7 @@ def run(
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
-    machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard)
+    machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard, verify=verify)
     try:
         failed = sweep(
             chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most,
@@ -443,6 +447,7 @@ def data_prepare(
             allow_bad=allow_bad,
             progress=progress,
             announce=terminal.print_costs,
+            tell=lambda line: print(line, file=sys.stderr),
         )
     terminal.print_manifest(manifest, data_directory(data_dir))
 

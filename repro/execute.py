@@ -39,6 +39,7 @@ class Machine:
     loader: Kind | None = None  # "ffcv", "torch"; None: FFCV where it is installed
     workers: int = 1
     tensorboard: bool = False
+    verify: bool = True  # hash a prepared set when it is new or was changed
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
 def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
     if job.config.weights:
         raise ValueError("weights: `repro evaluate --weights FILE` makes such a run; it is not trained")
-    prepared = open_data(job.config.data, machine.data, job.config.seed_of("subset", job.seed))
+    seed = job.config.seed_of("subset", job.seed)
+    prepared = open_data(job.config.data, machine.data, seed, verify=machine.verify)
     found = digest(job.config, prepared.manifest.digest)
     if found != job.digest:
         raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")

@@ -9,6 +9,7 @@ from typing import Any
 from repro import plan, store, terminal
 from repro.ablation import FEWEST_SEEDS, Ablation
 from repro.data import open_data
+from repro.data.manifest import key
 from repro.events import Failed
 from repro.execute import Job, Machine, choose_devices
 from repro.launch import launch
@@ -38,7 +39,7 @@ def sweep(
     for one in experiments:
         for config in plan.configs(one, preset or one.presets[0], changes, tuned=tuned).values():
             if config.data.source == "photos":  # cut on first use, so that the runs can be named
-                open_data(config.data, machine.data)
+                open_data(config.data, machine.data, verify=machine.verify)
     while True:
         made = plan.make(
             experiments, preset, counts, changes,
@@ -47,6 +48,8 @@ def sweep(
         )  # fmt: skip
         if made.unprepared:
             raise ValueError("; ".join(made.unprepared))
+        for data in {key(run.config.data): run.config.data for run in made.todo}.values():
+            open_data(data, machine.data, verify=machine.verify)  # a damaged set is named before a run begins
         paths = [store.write_block(machine.results, replace(block, max_seeds=max_seeds)) for block in made.blocks]
         missing = [run for run in made.todo if run.name not in failed]
         todo = [run for run in made.next if run.name not in failed] or missing

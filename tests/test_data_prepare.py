@@ -121,7 +121,7 @@ def test_storage_has_its_cost_and_a_full_disk_is_told_first(
     assert costs["raw", None].bytes == 1_331_167 * 256 * 256 * 3
     assert costs["jpeg", 85].bytes < costs["jpeg", 95].bytes < costs["png", None].bytes < costs["raw", None].bytes
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(ValueError, match=r"GB free; 60 raw pictures take"):
+    with pytest.raises(ValueError, match=r"has 1.0 kB free; 60 raw pictures take 288.0 kB"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
 
 
@@ -137,13 +137,13 @@ def test_an_interrupted_preparation_needs_room_for_the_rest_only(
         monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: usage)
 
     free(40)
-    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ GB; choose"):
+    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ kB; choose"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
     free(60)
     with pytest.raises(KeyboardInterrupt):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE, progress=stop_half_way)
     free(20)
-    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ GB and \S+ GB are written; choose"):
+    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ kB and \S+ kB are written; choose"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
     free(40)
     assert prepare("made-up", source=tree, directory=tmp_path, size=SIZE).test_count == 12

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from made_up_pictures import SIZE, class_tree, prepared_files
 
-from repro.data import folders, manifest, split_writer
+from repro.data import files, manifest, split_writer
 from repro.data.prepare import prepare
 from repro.data.progress import Progress
 from repro.provenance import usable_cores
@@ -20,8 +20,8 @@ def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_bytes(
     wanted = prepare("made-up", source=tree, directory=tmp_path / "whole", size=SIZE, storage="png")
     monkeypatch.setattr(split_writer, "SAVE_BYTES", 5 * SIZE * SIZE * 3)  # save every 5 pictures
     reads: list[str] = []
-    read = folders.Entry.read
-    monkeypatch.setattr(folders.Entry, "read", lambda entry: reads.append(entry.name) or read(entry))
+    read = files.File.read
+    monkeypatch.setattr(files.File, "read", lambda entry: reads.append(entry.name) or read(entry))
 
     def stop_at(stage: str, number: int) -> None:
         def listen(at: Progress) -> None:

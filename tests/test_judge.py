@@ -549,7 +549,8 @@ def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
         store.write_run(tmp_path, {
             "digest": "one.........", "seed": seed, "config": settings, "data": {"name": "imagenet", "digest": "d"},
             "epochs": 1, "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 1.0,
-            "diverged": False, "train_error": None, "held_out": None, "errors": errors, "provenance": {}, "placement": "cpu",
+            "diverged": False, "train_error": None, "held_out": None, "errors": errors, "provenance": {},
+            "placement": "cpu",
         })  # fmt: skip
     shared = block(one, 3, "paper", arms={"center": "one.........", "ten": "one........."})
     found = only(judge(one, shared, tmp_path))

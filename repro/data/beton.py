@@ -11,12 +11,15 @@ Pictures do not cross a page. Layout after ffcv/types.py, ffcv/writer.py and ffc
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from repro.data.files import one_line
 
 VERSION = 2
 HEADER = np.dtype(
@@ -37,11 +40,22 @@ INT_FIELD, IMAGE_FIELD, BYTES_FIELD = 1, 2, 3
 MODES = {"jpeg": 0, "raw": 1}  # of RGBImageField
 SMALL_PAGE, PAGE = 1 << 21, 1 << 23  # FFCV's smallest and its usual page; the usual one wastes space in small sets
 SMALL = 1 << 28
+SLACK = 1 << 16  # bytes that a PNG or JPEG of noise may take more than its pixels
 
 
 def record_type(storage: str) -> np.dtype[Any]:
     """Metadata of one picture: the image (or, for png, FFCV's plain bytes) and the label."""
     return np.dtype([("", BYTES if storage == "png" else IMAGE), ("", "<i8")], align=True)
+
+
+def field_descriptors(storage: str) -> bytes:
+    """What FFCV reads names and types of the fields from."""
+    fields = np.zeros(2, FIELD)
+    named = (("image", BYTES_FIELD if storage == "png" else IMAGE_FIELD), ("label", INT_FIELD))
+    for position, (name, type_id) in enumerate(named):
+        fields[position]["type_id"] = type_id
+        fields[position]["name"][: len(name)] = np.frombuffer(name.encode(), np.uint8)
+    return fields.tobytes()
 
 
 class Writer:
@@ -51,6 +65,8 @@ class Writer:
         self.path, self.storage, self.size = path, storage, size
         self.record = record_type(storage)
         self.page_size = SMALL_PAGE if capacity * size * size * 3 <= SMALL else PAGE
+        while self.page_size < size * size * 3 + (0 if storage == "raw" else SLACK):  # a picture does not cross pages
+            self.page_size *= 2
         self.metadata_start = HEADER.itemsize + 2 * FIELD.itemsize
         end = self.metadata_start + capacity * self.record.itemsize
         self.data_start = -(-end // self.page_size) * self.page_size
@@ -127,13 +143,8 @@ class Writer:
         self.file.truncate(table)
         self.file.seek(table)
         self.file.write(self.allocations[: self.count].tobytes())
-        fields = np.zeros(2, FIELD)
-        named = (("image", BYTES_FIELD if self.storage == "png" else IMAGE_FIELD), ("label", INT_FIELD))
-        for position, (name, type_id) in enumerate(named):
-            fields[position]["type_id"] = type_id
-            fields[position]["name"][: len(name)] = np.frombuffer(name.encode(), np.uint8)
         self.file.seek(HEADER.itemsize)
-        self.file.write(fields.tobytes())
+        self.file.write(field_descriptors(self.storage))
         self.file.write(self.metadata[: self.count].tobytes())
         header = np.zeros(1, HEADER)
         header[0] = (VERSION, 2, self.page_size, self.count, table)
@@ -159,26 +170,72 @@ class Beton:
     pointers: npt.NDArray[np.int64]  # (N,) byte offsets
     lengths: npt.NDArray[np.int64]  # (N,) bytes
     labels: npt.NDArray[np.int64]  # (N,)
+    classes: Sequence[str] = ()  # their names, in label order
 
     def encoded(self, index: int) -> npt.NDArray[np.uint8]:
         """The stored bytes of picture `index`: raw pixels, or a JPEG or PNG file."""
         start = self.pointers[index]
         return self.mapped[start : start + self.lengths[index]]
 
+    def damaged(self, index: int, error: BaseException) -> ValueError:
+        """The error of picture `index`, which cannot be decoded, for people."""
+        label = int(self.labels[index])
+        of = f"class {self.classes[label]}" if label < len(self.classes) else f"label {label}"
+        what = f"stored picture {index}, of {of}, is damaged ({one_line(error)})"
+        return ValueError(f"{self.path}: {what}; delete its folder and prepare the set again")
 
-def open_beton(path: Path, storage: str) -> Beton:
-    """Map a file that `Writer` wrote. Raises ValueError when it is not one."""
+
+def open_beton(path: Path, storage: str, side: int | None = None, classes: Sequence[str] = ()) -> Beton:
+    """Map a file that `Writer` wrote, of pictures with `side` pixels a side and labels of these classes.
+
+    Raises ValueError when it is not one: every number that a loader follows is checked, so that none leads astray.
+    """
+    try:
+        return _checked(path, storage, side, classes)
+    except UnfitError as error:
+        raise ValueError(f"{path} is no whole .beton file: {error}; delete its folder and prepare it again") from None
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; delete its folder and prepare it again") from None
+
+
+class UnfitError(Exception):
+    """What is wrong with a file."""
+
+
+def _checked(path: Path, storage: str, side: int | None, classes: Sequence[str]) -> Beton:
+    def want(fits: bool | np.bool, what: str) -> None:
+        if not fits:
+            raise UnfitError(f"its {what}")
+
+    metadata_start = HEADER.itemsize + 2 * FIELD.itemsize
+    want(path.stat().st_size >= metadata_start, "header is cut")
     mapped = np.asarray(np.memmap(path, np.uint8, mode="r"))  # a plain array: slices of a memmap are slow
-    if mapped.size < HEADER.itemsize or (header := mapped[: HEADER.itemsize].view(HEADER)[0])["version"] != VERSION:
-        raise ValueError(f"{path} is no finished .beton file; delete its folder and prepare it again")
-    count = int(header["num_samples"])
-    start = HEADER.itemsize + 2 * FIELD.itemsize
+    version, fields, page, count, table = (int(value) for value in mapped[: HEADER.itemsize].view(HEADER)[0])
+    want((version, fields) == (VERSION, 2), "header is another one's")
+    want(page >= SMALL_PAGE and page & (page - 1) == 0, "page size is none")
+    want(mapped[HEADER.itemsize : metadata_start].tobytes() == field_descriptors(storage), "fields are others")
     record = record_type(storage)
-    metadata = np.array(mapped[start : start + count * record.itemsize]).view(record)
-    table = int(header["alloc_table_ptr"])
-    allocations = np.array(mapped[table : table + count * ALLOCATION.itemsize]).view(ALLOCATION)
-    if len(allocations) != count:
-        raise ValueError(f"{path} is shorter than its header says; delete its folder and prepare it again")
-    pointers = metadata["f0"]["ptr" if storage == "png" else "data_ptr"].astype(np.int64)
-    lengths = allocations["size"].astype(np.int64)
-    return Beton(path, storage, mapped, pointers, lengths, metadata["f1"].astype(np.int64))
+    metadata_end = metadata_start + count * record.itemsize
+    data_start = -(-metadata_end // page) * page
+    want(data_start <= table and table + count * ALLOCATION.itemsize == mapped.size, "length is not what it says")
+    metadata = np.array(mapped[metadata_start:metadata_end]).view(record)
+    allocations = np.array(mapped[table:]).view(ALLOCATION)
+    image = metadata["f0"]
+    stored = image["ptr" if storage == "png" else "data_ptr"]
+    want(bool((allocations["ptr"] == stored).all()), "tables differ")
+    want(bool((allocations["sample_id"] == np.arange(count)).all()), "pictures are out of order")
+    want(bool((stored >= data_start).all() and (stored < table).all()), "pictures lie outside of it")
+    want(bool((allocations["size"] <= page).all() and (allocations["size"] > 0).all()), "pictures have no size")
+    pointers, lengths = stored.astype(np.int64), allocations["size"].astype(np.int64)
+    want(bool((pointers // page == (pointers + lengths - 1) // page).all()), "pictures cross a page")
+    if storage == "png":
+        want(bool((image["size"] == allocations["size"]).all()), "sizes differ")
+    else:
+        sides = {*image["width"].tolist(), *image["height"].tolist()}
+        want(len(sides) <= 1 and (side is None or sides <= {side}), "pictures have another size")
+        want(bool((image["mode"] == MODES[storage]).all()), f"pictures are not stored as {storage}")
+    if storage == "raw" and count:
+        want(bool((lengths == sides.pop() ** 2 * 3).all()), "pictures have another size")
+    labels = metadata["f1"].astype(np.int64)
+    want(bool((labels >= 0).all() and (not classes or (labels < len(classes)).all())), "labels are of no class")
+    return Beton(path, storage, mapped, pointers, lengths, labels, classes)

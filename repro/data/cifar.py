@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from repro.data.sources import Pixels, Source, Split
+from repro.data.files import File, Listing, Losses, SourceError, members, reading
+from repro.data.files import kind as kind_of
+from repro.data.sources import Pixels, Source, Split, called
 
 CIFAR_MD5 = {  # of the six files of the official binary version
     "data_batch_1": "5dd7e06a14cb22eb9f671a540d1b7c25",
@@ -22,20 +25,39 @@ CIFAR_MD5 = {  # of the six files of the official binary version
     "test_batch": "803d5f7f4d78ea53de84dbe85f74fb6d",
 }
 CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+RECORDS = 10_000  # of a batch
 CIFAR_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
-def cifar10(source: Path | None, download_to: Path) -> Source:
-    """CIFAR-10 from the official binary or python version (folder or .tar.gz), from tars of lossless WebP sheets, or
-    downloaded by torchvision into `download_to` when `source` is None. Every batch must have its official MD5."""
-    if source is None:
-        source = download_cifar10(download_to)
-    batches = {name: _cifar_batch(source, name) for name in CIFAR_MD5}
-    for name, records in batches.items():
-        if hashlib.md5(records.tobytes()).hexdigest() != CIFAR_MD5[name]:
-            raise ValueError(
-                f"{source}: {name} is not the official CIFAR-10 batch (its MD5 differs); get it from {CIFAR_HOME}"
-            )
+def cifar10(found: Listing, scratch: Path) -> Source:
+    """CIFAR-10 from the official binary or python version (a folder or an archive), from tars of lossless WebP sheets,
+    or from a hub's Parquet tables. Every batch must have its official MD5.
+
+    Raises SourceError that names what is missing, damaged or not the published one.
+    """
+    mend = f"get cifar-10-binary.tar.gz from {CIFAR_HOME}"
+    files: dict[str, File] = {}
+    tables: list[File] = []
+    for file in found.files:
+        if file.name.endswith(".parquet"):
+            tables.append(file)
+        elif file in found.archives and Path(file.name).stem not in CIFAR_MD5:
+            files |= {each.name.rpartition("/")[2]: each for each in members(file, scratch, found.losses)}
+        else:
+            files.setdefault(file.name.rpartition("/")[2], file)
+    batches: dict[str, Pixels] = {}
+    for name in CIFAR_MD5:
+        forms = [form for form in (f"{name}.bin", name, f"{name}.tar") if form in files]
+        if forms:
+            with reading(files[forms[0]].where, mend):
+                batches[name] = _records(files[forms[0]])
+    if tables and not batches:
+        batches = _from_tables(tables, scratch, found.losses)
+    for name, md5 in CIFAR_MD5.items():
+        if name not in batches:
+            raise SourceError(f"{found.source} holds no CIFAR-10 batch {name}; {mend}")
+        if hashlib.md5(batches[name].tobytes()).hexdigest() != md5:
+            raise SourceError(f"{found.source}: {name} is not the official CIFAR-10 batch (its MD5 differs); {mend}")
     train = np.concatenate([batches[name] for name in CIFAR_MD5 if name != "test_batch"])
 
     def split(kind: str, records: Pixels) -> Split:
@@ -44,8 +66,31 @@ def cifar10(source: Path | None, download_to: Path) -> Source:
         return Split(names, [int(label) for label in records[:, 0]], lambda number: pictures[number])
 
     classes = [{"wnid": "", "name": name} for name in CIFAR_NAMES]
-    test = batches["test_batch"]
-    return Source(f"CIFAR-10, {source.name}, MD5 as published", classes, split("train", train), split("test", test))
+    origin = f"CIFAR-10, {called(found.source)}, MD5 as published"
+    return Source(origin, classes, split("train", train), split("test", batches["test_batch"]))
+
+
+def _from_tables(tables: list[File], scratch: Path, losses: Losses) -> dict[str, Pixels]:
+    """The batches in a hub's tables, which keep them whole, one after the other, in an order of their own."""
+    batches: dict[str, Pixels] = {}
+    names = {md5: name for name, md5 in CIFAR_MD5.items()}
+    for kind in ("train", "test"):
+        records = []
+        for table in sorted((table for table in tables if kind in table.name), key=lambda table: table.name):
+            files = [file for file in members(table, scratch, losses) if kind_of(file.name) == "image"]
+            with reading(table.place):
+                records += [_record(file) for file in files]
+        for first in range(0, len(records), RECORDS):
+            batch = np.stack(records[first : first + RECORDS])
+            batches[names.get(hashlib.md5(batch.tobytes()).hexdigest(), f"{kind} {first}")] = batch
+    return batches
+
+
+def _record(file: File) -> Pixels:
+    """(3073,) of an image LABEL/ROW.png: the label, then the pixels channel by channel."""
+    with Image.open(io.BytesIO(file.read())) as image:
+        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1).reshape(-1)
+    return np.concatenate([np.array([int(file.name.split("/")[0])], np.uint8), pixels])
 
 
 def download_cifar10(folder: Path) -> Path:
@@ -64,30 +109,12 @@ def download_cifar10(folder: Path) -> Path:
     return folder / "cifar-10-batches-py"
 
 
-def _cifar_batch(source: Path, name: str) -> Pixels:
-    """(10000, 3073) uint8 records, label first, whichever form the folder or archive holds."""
-    if source.is_file():
-        with tarfile.open(source) as tar:
-            members = {Path(member.name).name: member for member in tar.getmembers() if member.isfile()}
-            for form in (f"{name}.bin", name):
-                if form in members:
-                    file = tar.extractfile(members[form])
-                    assert file is not None
-                    return _cifar_records(file.read(), form)
-    else:
-        for folder in (source, *(path for path in sorted(source.glob("*")) if path.is_dir())):
-            for form in (f"{name}.bin", name, f"{name}.tar"):
-                if (folder / form).is_file():
-                    return _cifar_records((folder / form).read_bytes(), form)
-    raise ValueError(f"{source} holds no CIFAR-10 batch {name}; get cifar-10-binary.tar.gz from {CIFAR_HOME}")
-
-
-def _cifar_records(content: bytes, form: str) -> Pixels:
-    if form.endswith(".bin"):
+def _records(file: File) -> Pixels:
+    """(N, 3073) uint8 records, label first, of a batch in whichever form."""
+    content = file.read()
+    if file.name.endswith(".bin"):
         return np.frombuffer(content, np.uint8).reshape(-1, 3073)
-    if form.endswith(".tar"):  # lossless WebP sheets of 10x10 pictures in official order, and the labels
-        from PIL import Image
-
+    if file.name.endswith(".tar"):  # lossless WebP sheets of 10x10 pictures in official order, and the labels
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             files = {member.name: tar.extractfile(member) for member in tar.getmembers()}
             read = {name: file.read() for name, file in files.items() if file}
@@ -96,7 +123,8 @@ def _cifar_records(content: bytes, form: str) -> Pixels:
         ]
         pictures = np.stack(sheets).reshape(-1, 10, 32, 10, 32, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3072)
         return np.concatenate([np.frombuffer(read["labels.bin"], np.uint8)[:, None], pictures], axis=1)
-    batch = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+    loaded = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
+    batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in loaded.items()}
     return np.concatenate([np.array(batch["labels"], np.uint8)[:, None], batch["data"]], axis=1)
 
 
@@ -104,7 +132,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """Loads numpy arrays and plain values and nothing else: a pickle from elsewhere must not run code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        numpys = module.split(".")[0] == "numpy" and name in ("_reconstruct", "ndarray", "dtype")
+        numpys = module.split(".")[0] == "numpy" and name in ("_reconstruct", "_frombuffer", "ndarray", "dtype")
         if numpys or (module, name) == ("_codecs", "encode"):
             return super().find_class(module.replace("numpy.core", "numpy._core"), name)
         raise ValueError(f"{module}.{name} has no place in a CIFAR-10 batch")

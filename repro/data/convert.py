@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from repro.data.sources import Pixels
 
 FILTER = Image.Resampling.BICUBIC  # one named filter, antialiased when it shrinks
 FILTER_NAME = "Pillow bicubic, antialiased"
-FORMATS = {"jpg": ("JPEG", "MPO"), "jpeg": ("JPEG", "MPO"), "tif": ("TIFF",)}  # Pillow's names; others are the ending
+FORMATS = {  # Pillow's names; others are the ending
+    **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), ("JPEG", "MPO")),
+    **dict.fromkeys(("ppm", "pgm", "pbm", "pnm"), ("PPM",)),
+    "tif": ("TIFF",),
+}
 ORIENTATION = 0x0112  # EXIF tag
+TURNS = {  # what EXIF's orientation asks for; 1 is upright, and other values mean nothing
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+MOST_PIXELS = 1 << 24  # above it a picture is decoded alone, and is cropped before it is resized
+ONE_LARGE = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,7 @@ class Picture:
 def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
     """Decode, bring to RGB, resize and encode one picture, an encoded file or (height, width, 3) pixels.
 
-    Raises what `decode` raises, and ValueError for an empty file.
+    Raises whatever `decode` raises, and ValueError for an empty file.
     """
     converted: tuple[str, ...] = ()
     if isinstance(content, bytes):
@@ -67,14 +80,19 @@ def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
 def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
     """An encoded file as upright RGB, and what was unusual about it.
 
-    Raises OSError or SyntaxError for truncated, damaged and unknown files, ValueError for pictures that are no 8-bit
-    gray or color pictures, and Pillow's DecompressionBombError above 179 million pixels.
+    Raises whatever Pillow and its plugins raise for damaged and unknown files, ValueError for pictures that are no
+    8-bit gray or color pictures, and Pillow's DecompressionBombError above 179 million pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine, up to the error
         warnings.simplefilter("ignore", UserWarning)  # damaged EXIF
         opened: Image.Image = Image.open(io.BytesIO(content))
-        opened.load()
+        with ONE_LARGE if opened.width * opened.height > MOST_PIXELS else nullcontext():
+            return _upright(opened, name)
+
+
+def _upright(opened: Image.Image, name: str) -> tuple[Image.Image, tuple[str, ...]]:
+    opened.load()
     unusual = []
     ending = name.rsplit(".", 1)[-1].lower()
     if opened.format not in FORMATS.get(ending, (ending.upper(),)):
@@ -83,9 +101,10 @@ def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
         raise ValueError(f"{opened.mode} pixels are no 8-bit gray or color")
     if opened.mode != "RGB":
         unusual.append({"L": "gray", "P": "palette"}.get(opened.mode, opened.mode) + " made RGB")
-    if opened.getexif().get(ORIENTATION, 1) not in (0, 1):
+    turn = TURNS.get(opened.getexif().get(ORIENTATION, 1))
+    if turn is not None:  # not Pillow's exif_transpose: that also writes the EXIF anew, which may be malformed
         unusual.append("turned upright as its EXIF says")
-        ImageOps.exif_transpose(opened, in_place=True)
+        opened = opened.transpose(turn)
     return opened.convert("RGB"), tuple(unusual)
 
 
@@ -96,13 +115,11 @@ def to_square(image: Image.Image, size: int, resize: str) -> Image.Image:
     width, height = image.size
     short = min(width, height)
     if short != size:
+        long = max(size, round(max(width, height) * size / short))
+        if size * long > MOST_PIXELS:  # a line of 30,000 x 1 pixels would take gigabytes: the crop comes first
+            left, top = (width - short) / 2, (height - short) / 2
+            return image.resize((size, size), FILTER, box=(left, top, left + short, top + short))
         width, height = max(size, round(width * size / short)), max(size, round(height * size / short))
         image = image.resize((width, height), FILTER)
     left, top = (width - size) // 2, (height - size) // 2
     return image if (width, height) == (size, size) else image.crop((left, top, left + size, top + size))
-
-
-def one_line(error: BaseException) -> str:
-    """The error in words, without addresses of objects in memory."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "no image format that Pillow knows" if "cannot identify image file" in text else text

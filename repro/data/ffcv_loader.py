@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from repro.data.beton import Beton
-from repro.data.render import Ahead, Buffers, Pass
+from repro.data.render import Ahead, Buffers, Pass, decode_with_pillow
 
 _threads = torch.get_num_threads(), numba.get_num_threads()
 _typed_dict = numba.typed.Dict
@@ -43,7 +43,7 @@ finally:
     numba.set_num_threads(_threads[1])
 
 epoch_iterator.IS_CUDA = False  # our pipeline ends in memory; else FFCV makes GPU streams and events for every epoch
-TJPF_RGB, TJERR_FATAL = 0, 1  # turbojpeg.h
+TJPF_RGB, TJCS_YCBCR = 0, 1  # turbojpeg.h
 AHEAD = 3  # batches that wait for the consumer
 POLL = 0.2  # seconds between two looks at whether the loader thread lives
 
@@ -180,24 +180,27 @@ class TurboJpeg:
         self.library, self.local = library, threading.local()
         library.tjInitDecompress.restype = ctypes.c_void_p
         library.tjDestroy.argtypes = [ctypes.c_void_p]
-        library.tjGetErrorStr2.argtypes, library.tjGetErrorStr2.restype = [ctypes.c_void_p], ctypes.c_char_p
-        library.tjGetErrorCode.argtypes = [ctypes.c_void_p]
+        library.tjDecompressHeader3.argtypes = [
+            ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, *[ctypes.POINTER(ctypes.c_int)] * 4,
+        ]  # fmt: skip
         library.tjDecompress2.argtypes = [
             ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, *[ctypes.c_int] * 5,
         ]  # fmt: skip
 
     def decode(self, encoded: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8]) -> None:
-        """A stored JPEG into `out` (size, size, 3). Raises ValueError when it is damaged."""
+        """A stored JPEG into `out` (size, size, 3). Raises what Pillow raises when it is damaged."""
         handle = getattr(self.local, "handle", None)
         if handle is None:
             handle = self.local.handle = Handle(self.library)
         height, width = out.shape[:2]
         address, length = encoded.ctypes.data, encoded.size
-        failed = self.library.tjDecompress2(
+        facts = [ctypes.c_int() for _ in range(4)]  # width, height, subsampling, color space
+        failed = self.library.tjDecompressHeader3(handle.value, address, length, *map(ctypes.byref, facts))
+        fits = not failed and [facts[0].value, facts[1].value, facts[3].value] == [width, height, TJCS_YCBCR]
+        if not fits or self.library.tjDecompress2(
             handle.value, address, length, out.ctypes.data, width, 0, height, TJPF_RGB, 0
-        )
-        if failed and self.library.tjGetErrorCode(handle.value) == TJERR_FATAL:
-            raise ValueError(f"a stored JPEG is damaged: {self.library.tjGetErrorStr2(handle.value).decode()}")
+        ):  # a fault or a warning: Pillow has the last word, so that both loaders stop at the same pictures
+            decode_with_pillow(encoded, out)
 
 
 class Handle:

@@ -28,9 +28,11 @@ from repro.ablation import View
 from repro.data import augment, manifest
 from repro.data.beton import Beton, open_beton
 from repro.data.contrast import normalize_contrast
+from repro.data.files import reading
 from repro.data.manifest import Manifest
 from repro.data.render import Bytes, Floats, Ints, Pass, decode_with_pillow
 from repro.data.torch_loader import TorchImages
+from repro.data.verify import check_files
 
 SplitName = Literal["train", "test", "held_out"]
 Kind = Literal["ffcv", "torch"]
@@ -79,7 +81,10 @@ class Prepared:
         if self.manifest.storage == "raw":
             return np.array(encoded).reshape(size, size, 3)
         out = np.empty((size, size, 3), np.uint8)
-        decode_with_pillow(encoded, out)
+        try:
+            decode_with_pillow(encoded, out)
+        except Exception as error:
+            raise self.split(name).beton.damaged(index, error) from None
         return out
 
     @cached_property
@@ -90,12 +95,12 @@ class Prepared:
         return [entry["name"] for entry in self.manifest.classes[first : first + count]]
 
 
-def open_data(data: config.Data, directory: Path, seed: int = 0) -> Prepared:
+def open_data(data: config.Data, directory: Path, seed: int = 0, *, verify: bool = True) -> Prepared:
     """Open the set that `data` asks for; `photos` is prepared on first use. `seed` is the run's: where `data.subsets`
-    is by-seed, it chooses the part that is trained on.
+    is by-seed, it chooses the part that is trained on. `verify`: hash what was not hashed since it last changed.
 
-    Raises ValueError, with the command to run, when it is not prepared, and when it has fewer classes or pictures a
-    class than `data` asks for.
+    Raises ValueError, with the command to run, when it is not prepared, when it has fewer classes or pictures a class
+    than `data` asks for, and when a file of it is not the one that was prepared.
     """
     found = manifest.find(data, directory)
     if found is None and data.source == "photos":
@@ -113,17 +118,38 @@ def open_data(data: config.Data, directory: Path, seed: int = 0) -> Prepared:
         raise ValueError(manifest.missing(data, directory))
     folder = directory / found.name
     manifest.check_fits(data, found)
-    train, test = (open_beton(folder / name, found.storage) for name in ("train.beton", "test.beton"))
+    check_files(folder, found, content=verify)
+    train, test = (
+        open_split(folder / name, found, counts)
+        for name, counts in (("train.beton", found.train_per_class), ("test.beton", found.test_per_class))
+    )
     trained, held_out = training_indices(train.labels, data, seed)
     tested = [indices[: data.test_per_class] for indices in indices_by_class(test.labels, data)]
     return Prepared(
         manifest=found,
-        mean=np.load(folder / "mean.npy"),
+        mean=open_mean(folder / "mean.npy", found.size),
         covariance=np.array(found.covariance),
         train=_split(train, found, data, trained),
         test=_split(test, found, data, tested),
         held_out=_split(train, found, data, held_out) if data.held_out else None,
     )
+
+
+def open_split(path: Path, found: Manifest, per_class: list[int]) -> Beton:
+    """The stored pictures of a split. Raises ValueError where they are not those that the manifest tells of."""
+    beton = open_beton(path, found.storage, found.size, [entry["name"] for entry in found.classes])
+    if np.bincount(beton.labels, minlength=len(per_class)).tolist() != per_class:
+        raise ValueError(f"{path} has not the pictures that {manifest.NAME} tells of; {manifest.AGAIN}")
+    return beton
+
+
+def open_mean(path: Path, size: int) -> Floats:
+    """(size, size, 3) float32. Raises ValueError where the file is something else."""
+    with reading(path, manifest.AGAIN):
+        mean: Floats = np.load(path)
+        if mean.shape != (size, size, 3) or mean.dtype != np.float32 or not np.isfinite(mean).all():
+            raise ValueError(f"it is no mean of pictures with {size} pixels a side")
+    return mean
 
 
 def indices_by_class(labels: Ints, data: config.Data) -> list[Ints]:

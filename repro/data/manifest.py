@@ -10,10 +10,12 @@ A prepared set is one folder of the data directory:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from repro.suggest import did_you_mean
 VERSION = 1
 NAME = "manifest.json"
 FILES = ("train.beton", "test.beton", "mean.npy")
+AGAIN = "delete its folder and prepare the set again"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Manifest:
     converted: dict[str, dict[str, Any]] = field(default_factory=dict)  # reason -> {"count", "files": the first few}
     notes: list[str] = field(default_factory=list)
     packages: dict[str, str] = field(default_factory=dict)
+    seal: str = ""  # of the files that were read: names, sizes, times; empty where nobody could give others
     version: int = VERSION
 
     @property
@@ -62,8 +66,8 @@ class Manifest:
 
 
 def data_directory(option: Path | None) -> Path:
-    """`--data-dir`, else $REPRO_DATA_DIR, else ./data."""
-    return option or Path(os.environ.get("REPRO_DATA_DIR") or "data")
+    """`--data-dir`, else $REPRO_DATA_DIR, else ./data; `~` is the home folder."""
+    return Path(os.path.expanduser(option or os.environ.get("REPRO_DATA_DIR") or "data"))
 
 
 def folder(source: str, size: int, resize: str, storage: str, quality: int | None) -> str:
@@ -101,20 +105,50 @@ def check_fits(data: config.Data, manifest: Manifest) -> None:
 
 def load(path: Path) -> Manifest | None:
     """The manifest in folder `path`, None when there is none. Raises ValueError when it cannot be read."""
+    damaged = ValueError(f"{path / NAME} is damaged; delete the folder {path} and prepare it again")
     try:
         values = json.loads((path / NAME).read_text())
+        checksum = values.pop("checksum", None)  # older ones have none
         if values["version"] != VERSION:
             raise ValueError(f"{path} was prepared by another version of repro; delete it and prepare it again")
-        return Manifest(**values)
+        manifest = Manifest(**values)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):  # cut short, or a key is not there
-        raise ValueError(f"{path / NAME} is damaged; delete the folder {path} and prepare it again") from None
+    except OSError as error:
+        raise ValueError(f"{path / NAME}: {error.strerror}; mend that, or choose another --data-dir") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError, AttributeError, RecursionError):
+        raise damaged from None  # cut short, or a key is not there
+    if checksum not in (None, _checksum(values)) or not _is_whole(manifest):
+        raise damaged
+    return manifest
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _is_whole(manifest: Manifest) -> bool:
+    """Whether the parts that others rely on are of the right kind and fit each other."""
+    many = len(manifest.classes)
+    try:
+        return (
+            all(set(each) >= {"wnid", "name"} for each in manifest.classes)
+            and [len(manifest.train_per_class), len(manifest.test_per_class)] == [many, many]
+            and [sum(manifest.train_per_class), sum(manifest.test_per_class)]
+            == [manifest.train_count, manifest.test_count]
+            and all(isinstance(row[column], float) for row in manifest.covariance for column in range(3))
+            and {*FILES} <= {*manifest.files}
+            and all(isinstance(entry["bytes"], int) and entry["sha256"] for entry in manifest.files.values())
+            and isinstance(manifest.size, int)
+        )
+    except (TypeError, LookupError):
+        return False
 
 
 def save(manifest: Manifest, path: Path) -> None:
     """Write the manifest into folder `path`, atomically."""
-    write_json(path / NAME, asdict(manifest))
+    values = asdict(manifest)
+    write_json(path / NAME, {**values, "checksum": _checksum(values)})
 
 
 def source_of(name: str) -> str:
@@ -125,22 +159,30 @@ def source_of(name: str) -> str:
 def prepared(directory: Path) -> list[Manifest]:
     """All prepared sets of the directory, by name. Those that cannot be read are among `damaged`."""
     found = []
-    for path in sorted(directory.glob(f"*/{NAME}")):
-        try:
-            manifest = load(path.parent)
-        except ValueError:
-            continue
-        if manifest and manifest.name == path.parent.name:  # else it is in the making
-            found.append(manifest)
+    for path in folders(directory):
+        with suppress(ValueError):
+            manifest = load(path)
+            if manifest and manifest.name == path.name:  # else it is in the making
+                found.append(manifest)
     return found
+
+
+def folders(directory: Path) -> list[Path]:
+    """What may be a prepared set, by name. Raises ValueError where the directory may not be read."""
+    try:
+        return sorted(path for path in directory.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ValueError(f"{directory}: {error.strerror}; mend that, or choose another --data-dir") from None
 
 
 def damaged(directory: Path) -> list[str]:
     """One line for each set of the directory whose manifest cannot be read: the file, and what to do."""
     found = []
-    for path in sorted(directory.glob(f"*/{NAME}")):
+    for path in folders(directory):
         try:
-            load(path.parent)
+            load(path)
         except ValueError as error:
             found.append(str(error))
     return found

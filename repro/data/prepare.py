@@ -6,29 +6,33 @@ nothing when the set is there already.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from repro.data import manifest as manifests
 from repro.data.augment import eigen, epoch_order
-from repro.data.cifar import cifar10
+from repro.data.cifar import cifar10, download_cifar10
 from repro.data.convert import FILTER_NAME, Form
-from repro.data.folders import check_archives, class_folders
+from repro.data.files import Listing, amount, listing
+from repro.data.folders import CLASS_FOLDERS, WANTED, check_archives, class_folders
 from repro.data.manifest import SOURCES, Manifest
 from repro.data.photos import photos
 from repro.data.progress import OnProgress
 from repro.data.sources import Source, Split, called, first_few
 from repro.data.split_writer import merged, write_split
 from repro.data.verify import content_digest, hash_file
+from repro.store import write_atomically
+
+LARGEST_SIZE = 8192  # pixels a side: a picture takes 200 MB
 
 
 def prepare(
@@ -46,6 +50,7 @@ def prepare(
     allow_bad: int | None = None,
     progress: OnProgress = lambda _: None,
     announce: Callable[[int, list[StorageCost]], None] = lambda _, __: None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Prepare set `name` in `directory`; returns its manifest, at once when it is prepared already.
 
@@ -53,9 +58,10 @@ def prepare(
     and crops the center (section 2), "warp" squashes both sides (F29). classes and per_class make a class-balanced
     subset, the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of
     unreadable pictures that is accepted; None: 0.1%. announce is called once before any picture is written, with
-    the number of pictures and what each storage would cost.
+    the number of pictures and what each storage would cost. tell hears what the caller waits for.
     Errors: ValueError, one line, for a source that cannot be read, too many unreadable pictures, a directory that
-    cannot be written, and for a set that is prepared already, but not from `source` or with more pictures left out.
+    cannot be written, and for a set that is prepared already, but not from `source` as it is now or with more pictures
+    left out.
     """
     size = size or SOURCES.get(name, 256)
     form = Form(size, resize, storage, quality)
@@ -66,12 +72,19 @@ def prepare(
     target = directory / manifests.folder(named, size, resize, storage, quality)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock")):  # another process waits, and then finds it done
-            done = manifests.load(target)
+        with alone(target, tell):
+            done, found = manifests.load(target), None
+            if source is not None:
+                if not source.exists():
+                    raise ValueError(f"--source {source}: there is no such file or folder")
+                found = listing(source, leave_out=directory)
             if done:
-                check_same(done, target, name, source, allow_bad)
+                check_same(done, target, name, found, allow_bad)
                 return done
-            origin = open_source(name, source, directory / "downloads", unfinished(target) / "unpacked", progress)
+            if found is None and name == "cifar10":
+                found = listing(download_cifar10(directory / "downloads"))
+            begin(target, found.seal if found else name)
+            origin = open_source(name, found, unfinished(target) / "unpacked", progress)
             if classes or per_class:
                 origin = subset(origin, classes, per_class, seed)
             if len(origin.classes) < 2:
@@ -79,13 +92,40 @@ def prepare(
             count = len(origin.train.names) + len(origin.test.names)
             announce(count, storage_costs(count, size))
             check_space(target, count, form)
-            return write(target, named, origin, form, allow_bad, progress)
+            return write(target, named, origin, form, allow_bad, found.seal if found else "", progress)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
-            raise ValueError(
-                f"{error.filename or directory}: {error.strerror}; what is written already is kept"
-            ) from None
-        raise
+        raise ValueError(
+            f"{error.filename or target}: {error.strerror or error}; what is written already is kept"
+        ) from None
+
+
+@contextmanager
+def alone(target: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """One process at a time prepares a set; another one waits, says so, and then finds it done."""
+    lock = FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell(f"waiting for another process that prepares {target}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def begin(target: Path, seal: str) -> None:
+    """Start anew where the set in the making was begun from other files."""
+    path = seal_of(target)
+    if not path.is_file() or path.read_text("utf-8", "replace") != seal:
+        if unfinished(target).exists():
+            shutil.rmtree(unfinished(target))
+        write_atomically(path, seal)
+
+
+def seal_of(target: Path) -> Path:
+    """Where it is noted what the set in the making is made from."""
+    return target.with_name(f".{target.name}.seal")
 
 
 def unfinished(target: Path) -> Path:
@@ -99,6 +139,7 @@ def write(
     origin: Source,
     form: Form,
     allow_bad: int | None,
+    seal: str,
     progress: OnProgress,
 ) -> Manifest:
     """Write both splits, the mean image and the manifest beside `target`, then give the folder its name."""
@@ -141,6 +182,7 @@ def write(
         converted=merged(train.converted, test.converted),
         notes=[*origin.notes, *notes],
         packages={package: version(package) for package in ("pillow", "numpy")},
+        seal=seal,
     )
     manifests.save(result, work)
     for left in (*work.glob("*.state*"), *work.glob("*.journal"), work / "unpacked"):
@@ -148,6 +190,7 @@ def write(
     if target.exists():  # a folder without a manifest: of no use
         shutil.rmtree(target)
     work.rename(target)
+    seal_of(target).unlink(missing_ok=True)
     return result
 
 
@@ -180,18 +223,19 @@ def check_space(target: Path, count: int, form: Form) -> None:
     # blocks of 512 bytes, not st_size: that counts the hole in front of the pictures, too
     written = sum(path.stat().st_blocks * 512 for path in unfinished(target).glob("*.beton"))
     if needed - written > free:
-        already = f" and {written / 1e9:.1f} GB are written" if written else ""
+        already = f" and {amount(written)} are written" if written else ""
         raise ValueError(
-            f"{target.parent} has {free / 1e9:.1f} GB free; {count:,} {form.storage} pictures take "
-            f"{needed / 1e9:.1f} GB{already}; choose another --data-dir, a smaller --size, "
-            "or --storage jpeg --quality 95"
+            f"{target.parent} has {amount(free)} free; {count:,} {form.storage} pictures take {amount(needed)}"
+            f"{already}; choose another --data-dir, a smaller --size, or --storage jpeg --quality 95"
         )
 
 
 def check_options(form: Form) -> None:
     """Raises ValueError for a choice that does not exist or a quality where none belongs."""
-    if form.size < 8:
-        raise ValueError(f"--size {form.size}: the stored square must have at least 8 pixels a side")
+    if not 8 <= form.size <= LARGEST_SIZE:
+        raise ValueError(
+            f"--size {form.size}: the stored square has at least 8 pixels a side, {LARGEST_SIZE:,} at most"
+        )
     if form.resize not in ("short-crop", "warp"):
         raise ValueError(f"--resize {form.resize}: choose short-crop or warp")
     if form.storage not in ("raw", "jpeg", "png"):
@@ -221,13 +265,16 @@ def check_unused(name: str, source: Path | None, classes: int | None, per_class:
         raise ValueError(f"--seed {seed}: it chooses a subset; give --classes or --per-class with it, or leave it out")
 
 
-def check_same(done: Manifest, target: Path, name: str, source: Path | None, allow_bad: int | None) -> None:
+def check_same(done: Manifest, target: Path, name: str, found: Listing | None, allow_bad: int | None) -> None:
     """Raises ValueError when the set that is prepared already is not the one that is asked for."""
-    if source is not None and name != "cifar10" and called(source) != done.origin:  # every CIFAR-10 is the published
-        raise ValueError(
-            f"{done.source} is already prepared, from {done.origin}; --source {source} was not read: "
-            f"delete the folder {target} or choose another name"
-        )
+    if found is not None and name != "cifar10":  # every CIFAR-10 is the published one
+        other = called(found.source) != done.origin
+        if other or (done.seal and found.seal != done.seal):
+            then = "" if other else " when its files had other names, sizes or times"
+            raise ValueError(
+                f"{done.source} is already prepared, from {done.origin}{then}; --source {found.source} was not read: "
+                f"delete the folder {target} or choose another name"
+            )
     training = sum(entry["file"].startswith("train/") for entry in done.bad)
     left_out = max(training, len(done.bad) - training)  # --allow-bad is for each split
     if allow_bad is not None and left_out > allow_bad:
@@ -237,17 +284,16 @@ def check_same(done: Manifest, target: Path, name: str, source: Path | None, all
         )
 
 
-def open_source(name: str, source: Path | None, downloads: Path, scratch: Path, progress: OnProgress) -> Source:
+def open_source(name: str, found: Listing | None, scratch: Path, progress: OnProgress) -> Source:
     """The pictures of set `name`. Raises ValueError when they cannot be found."""
-    if source is not None and not source.exists():
-        raise ValueError(f"--source {source}: there is no such file or folder")
     if name == "photos":
         return photos()
+    if found is None:
+        raise ValueError(f"data {name} needs --source: {WANTED.get(name, CLASS_FOLDERS)}")
     if name == "cifar10":
-        return cifar10(source, downloads)
-    if source is not None:
-        check_archives(source, progress, scratch)
-    return class_folders(name, source, scratch)
+        return cifar10(found, scratch)
+    check_archives(found, progress, scratch)
+    return class_folders(name, found, scratch)
 
 
 def subset(whole: Source, classes: int | None, per_class: int | None, seed: int) -> Source:

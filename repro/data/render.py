@@ -93,7 +93,10 @@ def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decod
     for first in range(0, len(indices), PIECE):
         piece = indices[first : first + PIECE]
         for number, index in enumerate(piece):
-            decode(beton.encoded(index), scratch[number])
+            try:
+                decode(beton.encoded(index), scratch[number])
+            except Exception as error:
+                raise beton.damaged(index, error) from None
         rows = slice(first * views, (first + len(piece)) * views)
         fill(scratch.reshape(-1), starts[: len(piece) * views], rows)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from repro.data.augment import epoch_order
 from repro.data.beton import Writer
-from repro.data.convert import Form, Picture, convert_picture, one_line
+from repro.data.convert import Form, Picture, convert_picture
+from repro.data.files import one_line, shown
 from repro.data.progress import OnProgress, Progress
 from repro.data.sources import Split
 from repro.provenance import usable_cores
@@ -25,6 +25,7 @@ from repro.store import write_atomically
 SHUFFLE_SEED = 2012  # the stored order is the same for everybody
 UNREADABLE = 0.001  # more than this share of unreadable pictures is an error
 SAVE_BYTES = 1 << 28  # of pixels between two savings of the state
+NAMED = 3  # unreadable pictures in an error
 EXAMPLES = 20  # files named for each kind of conversion; unreadable ones are all named
 
 
@@ -40,7 +41,8 @@ class SplitWriter:
         self.sums = np.zeros((form.size, form.size, 3), np.int64)  # over the pictures
         self.products = np.zeros((3, 3), np.int64)  # of each two channels, over pictures and pixels
         self.per_class = [0] * classes
-        self.bad: list[dict[str, str]] = []
+        self.unread = 0  # pictures that cannot be read
+        self.bad: list[dict[str, str]] = []  # all of them, or the first where they are too many
         self.converted: dict[str, dict[str, Any]] = {}
         self.finished = False
 
@@ -69,7 +71,8 @@ class SplitWriter:
         end, count = (0, self.count) if self.finished else self.writer.checkpoint()
         plain = {
             "end": end, "count": count, "next": self.next, "per_class": self.per_class, "bad": self.bad,
-            "converted": self.converted, "finished": self.finished, "fingerprint": self.fingerprint,
+            "unread": self.unread, "converted": self.converted, "finished": self.finished,
+            "fingerprint": self.fingerprint,
         }  # fmt: skip
         content = io.BytesIO()
         np.savez(content, sums=self.sums, products=self.products, plain=np.array(json.dumps(plain)))
@@ -81,14 +84,15 @@ class SplitWriter:
         Where more than `limit` were unreadable all are read again, since some may have been mended meanwhile.
         """
         saved = read_state(self.state)
-        known = saved is not None and saved["fingerprint"] == self.fingerprint and len(saved["bad"]) <= limit
+        known = saved is not None and saved["fingerprint"] == self.fingerprint and saved["unread"] <= limit
         if saved is None or not known or not self.writer.holds(saved["end"], saved["count"], saved["finished"]):
             self.state.unlink(missing_ok=True)  # else a second interruption would pair it with what is written now
             self.writer.restart()
             return
         self.sums, self.products = saved["sums"], saved["products"]
         self.next, self.per_class = saved["next"], saved["per_class"]
-        self.bad, self.converted, self.finished = saved["bad"], saved["converted"], saved["finished"]
+        self.bad, self.unread = saved["bad"], saved["unread"]
+        self.converted, self.finished = saved["converted"], saved["finished"]
         if self.finished:
             self.writer.count = saved["count"]
         else:
@@ -136,20 +140,22 @@ def write_split(
         for number, future in in_order(convert, order[out.next :].tolist()):
             try:
                 picture = future.result()
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                out.bad.append({"file": shown(split.names[number]), "reason": one_line(error)})
+            except Exception as error:  # a reader of foreign files may raise anything
+                out.unread += 1
+                if len(out.bad) < max(limit, NAMED):  # a million empty files need not all be remembered
+                    out.bad.append({"file": shown(split.names[number]), "reason": one_line(error)})
             else:
                 out.add(picture, split.labels[number], shown(split.names[number]))
             out.next += 1
             progress(Progress(name, out.next, total))
             if out.next % save_every == 0 and out.next < total:
                 out.save()
-        if len(out.bad) > limit:
+        if out.unread > limit:
             out.save()
-            first = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in out.bad[:3])
+            first = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in out.bad[:NAMED])
             raise ValueError(
-                f"{len(out.bad)} of {total} {name} pictures cannot be read, and {limit} may be ({first}"
-                f"{'; ...' if len(out.bad) > 3 else ''}); mend them, or accept them with --allow-bad {len(out.bad)}"
+                f"{out.unread} of {total} {name} pictures cannot be read, and {limit} may be ({first}"
+                f"{'; ...' if out.unread > NAMED else ''}); mend them, or accept them with --allow-bad {out.unread}"
             )
         if name == "train" and not all(out.per_class):
             out.state.unlink(missing_ok=True)  # next time all are read anew, since some may have been mended meanwhile
@@ -181,11 +187,6 @@ def in_order(work: Callable[[int], Picture], numbers: list[int]) -> Iterator[tup
             yield from waiting
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def shown(name: str) -> str:
-    """A file's name for people and JSON, also when it is no valid text."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def merged(one: dict[str, dict[str, Any]], two: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
