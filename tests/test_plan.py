@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def finish(
             "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
             "data": dict(data), "epochs": 2, "epochs_to_target": reached,
             "censored": reached is None, "seconds": 1.0, "images_per_second": rate, "diverged": diverged,
-            "train_error": train, "held_out": held_out, "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
+            "train_error": train, "held_out": held_out,
+            "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
             "provenance": {}, "placement": "cpu",
         },
     )  # fmt: skip
@@ -129,10 +131,11 @@ def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: 
     assert len(planned(1).todo) == 2, "runs on other pictures of that name: nobody can say which are meant"
 
 
+ONCE = Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0)
+
+
 def searched(**options: Any) -> Ablation:
-    return question(
-        search=Search(values=(0.1, 0.01), seeds=(1000,), **{"metric": "epochs_to_target", "extensions": 0, **options})
-    )
+    return question(search=replace(ONCE, **options))
 
 
 def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_p
 def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_path: Path) -> None:
     arms = [Arm("with", view="dense"), Arm("without", {"model.norm": None})]
     asked = question(
-        search=Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0),
+        search=ONCE,
         arms=arms,
         products=["kernels"],
     )
@@ -166,7 +169,7 @@ def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_p
 
 
 def test_the_search_of_a_claim_comes_before_all_else_and_other_searches_after(photos: Path, tmp_path: Path) -> None:
-    tried = Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0)
+    tried = ONCE
     claim = Claim.worse("without", "with", source="here", measured=paper.NOT_SAID)
     arms = [Arm("with"), Arm("without", {"model.norm": None}), Arm("other", {"model.dropout": None})]
     asked = question(name="searched", arms=arms, claims=[claim], search=tried)
