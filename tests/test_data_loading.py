@@ -430,7 +430,7 @@ def test_a_damaged_stored_jpeg_is_an_error_and_not_a_gray_picture(directory: Pat
 
 
 @needs_ffcv
-def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch_of_either_loader(directory: Path) -> None:
+def test_ffcv_leaves_thread_counts_alone_and_a_process_may_end_inside_an_epoch(directory: Path) -> None:
     code = """
 import sys, torch, numba
 from pathlib import Path
