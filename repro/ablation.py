@@ -57,6 +57,11 @@ class Claim:
         """The arms that it names."""
         return (self.arm,) if self.reference is None else (self.arm, self.reference)
 
+    def rounding(self, metric: str) -> float:
+        """Half a unit of the last digit that was printed: "six times" is 5.5 to 6.5, 1.4 points are 1.35 to 1.45."""
+        digits = f"{self.published[metric]:g}".partition(".")[2]
+        return float(0.5 * 10.0 ** -len(digits))
+
     @property
     def primary(self) -> str:
         """The one metric that the claim is counted by: the first that it gives. The others are secondary."""

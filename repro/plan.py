@@ -146,6 +146,8 @@ def make(
     times as many. `tuned` False leaves out the searches: every arm has the preset's own value. Seeds of the comparison
     count from `first_seed`. `arms` are the `experiment/arm`s to run, None: all. `frozen` names the plan file that asks.
     """
+    from repro.stats.sequential import baseline_runs
+
     planned: list[_Planned] = []
     runs: dict[str, Run] = {}
     images = _Images(data, results)
@@ -158,7 +160,7 @@ def make(
     for one in planned:
         data_digest = one.data_digest
         for name, config in one.base.items():
-            one.seeds_of[name] = _more_seeds(one.count, len(compared[digest(config, data_digest)]))
+            one.seeds_of[name] = baseline_runs(one.count, max(1, len(compared[digest(config, data_digest)])))
         for name, config in one.arms.items():
             arm = one.experiment.arm(name)
             named = digest(config, data_digest)
@@ -328,11 +330,6 @@ def _compared(planned: Iterable[_Planned]) -> dict[str, set[str]]:
             if arm in names and reference in names and names[arm] != names[reference]:
                 found[names[reference]].add(names[arm])
     return found
-
-
-def _more_seeds(count: int, arms: int) -> int:
-    """Runs of a reference that `arms` arms are compared with: sqrt(arms) times as many, Dunnett's allocation (1955)."""
-    return math.ceil(count * math.sqrt(arms)) if arms > 1 else count
 
 
 class _Images:
@@ -527,11 +524,15 @@ def _max_seeds(found: Judgement) -> int | None:
     from repro.stats import most_seeds
 
     effect = found.effect
-    if not (found.seeds_needed and found.published and effect and effect.spread is not None):
+    if not (found.seeds_needed and found.published and effect and effect.spreads):
         return None
     if found.unit != "points" or found.seeds < FEWEST_SEEDS:
         return None
-    return most_seeds(effect.spread, found.published, images=effect.of_images)
+    if effect.paired:
+        return most_seeds(effect.spreads[0], found.published, images=effect.of_images)
+    from repro.stats.independent import most_runs
+
+    return most_runs(*effect.spreads, found.published, images=effect.of_images)
 
 
 def cost(plan: Plan, *, data: Path, results: Path) -> Cost:

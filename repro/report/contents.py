@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from repro import config, paper, presets
 from repro.plan import criterion, mean_criterion
 from repro.report import words
-from repro.report.gather import Gathered, Part, Record, Score
+from repro.report.gather import Gathered, Part, Record, Score, counted_scores
 from repro.report.pictures import Mark
 from repro.report.tables import Table
 from repro.stats import Interval, Judgement
@@ -83,10 +83,10 @@ def command(part: Part) -> str:
 
 
 def verdict(judgement: Judgement | None) -> str:
-    """The word, marked where it was not found in the setting of the claim."""
-    if judgement is None or judgement.word == "not evaluated":
+    """The verdict, marked where it hinges on the learning rate that both arms have."""
+    if judgement is None:
         return "not evaluated"
-    return judgement.word if judgement.same_setting or judgement.claim is None else f"{judgement.word} (at this scale)"
+    return f"{judgement.word}, depends on the learning rate" if judgement.depends_on_rate else judgement.word
 
 
 def _of_arm(part: Part, arm: str) -> Judgement | None:
@@ -247,7 +247,7 @@ def tests_table(part: Part) -> Table:
             [
                 words.subject(one.arm, one.reference),
                 words.metric(one.metric),
-                ", ".join(words.number(value, signed=one.unit == "points") for _, value in effect.by_seed),
+                *(", ".join(words.number(value) for _, value in side) for side in (effect.of_arm, effect.of_reference)),
                 words.with_interval(effect.t_interval, one.unit),
                 words.with_interval(effect.one_pair, one.unit),
                 words.probability(effect.mcnemar_p),
@@ -265,7 +265,8 @@ def tests_table(part: Part) -> Table:
             ]
         )  # fmt: skip
     columns = [
-        "what", "metric", "by seed", "t-interval over seeds", "one more pair", "McNemar p",
+        "what", "metric", "runs of the arm",
+        "runs of the reference", "t-interval over runs", "one more pair", "McNemar p",
         "permutation p (smallest possible)", "probability of improvement",
     ]  # fmt: skip
     names = [
@@ -274,7 +275,7 @@ def tests_table(part: Part) -> Table:
     ]  # fmt: skip
     caption = f"Other tests of {part.experiment.name} at preset {part.block.preset}; effects are arm minus reference."
     frame = pd.DataFrame(raw, columns=names)
-    return Table(f"{part.block.name}-tests", caption, columns, rows, frame, frozenset(range(2, 8)))
+    return Table(f"{part.block.name}-tests", caption, columns, rows, frame, frozenset(range(2, 9)))
 
 
 def cost_table(part: Part) -> Table:
@@ -479,20 +480,10 @@ def effect_marks(part: Part) -> list[Mark]:
     ]
 
 
-def counted(scores: Iterable[Score]) -> list[Score]:
-    """Of each number of a claim the score that counts: at the largest scale among those with the most to say."""
-    best: dict[tuple[int, str], Score] = {}
-    for score in scores:
-        key = (id(score.claim), score.metric)
-        if key not in best or score.rank < best[key].rank:
-            best[key] = score
-    return list(best.values())
-
-
 def forest_marks(scores: Sequence[Score]) -> list[Mark]:
     """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) that was measured."""
     rows: dict[int, Mark] = {}
-    for score in counted(score for score in scores if score.judgement and score.judgement.estimate):
+    for score in counted_scores(score for score in scores if score.judgement and score.judgement.estimate):
         one, claim = score.judgement, score.claim
         assert score.block and one and one.estimate
         if claim.kind == "value" and not one.same_setting:
@@ -508,7 +499,7 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 
 def summary(scores: Sequence[Score]) -> str:
     """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
-    first = counted(scores)
+    first = counted_scores(scores)
     counts = Counter(score.word for score in first)
     judged = len(first) - counts["not evaluated"]
     told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")

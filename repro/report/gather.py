@@ -90,12 +90,14 @@ class Score:
         return known[0] - known[1] if len(known) == 2 else None
 
     @property
-    def rank(self) -> int:
-        """How much there is to say, 0 the most: runs that suffice, runs that do not (yet), nothing that was judged."""
+    def rank(self) -> tuple[int, bool]:
+        """How much there is to say, the least is the most: runs that suffice, by a plan that was frozen before others;
+        runs that do not (yet); arms that were not tuned; nothing that was judged."""
         one = self.judgement
         if one is None or one.word == "not evaluated":
-            return 2
-        return int(one.waits or one.seeds < FEWEST_SEEDS)
+            return 3, False
+        level = 2 if one.word == "not tuned" else int(one.waits or one.seeds < FEWEST_SEEDS)
+        return level, not (self.block and self.block.frozen)
 
     @property
     def word(self) -> str:
@@ -150,8 +152,9 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=_order)
-    adjusted = iter(stats.holm(judgement for part in parts for judgement in part.judgements))
-    parts = [replace(part, judgements=[next(adjusted) for _ in part.judgements]) for part in parts]
+    counted = [one for score in counted_scores(_scores(experiments, parts)) if (one := score.judgement)]
+    adjusted = {id(one): after for one, after in zip(counted, stats.holm(counted), strict=True)}
+    parts = [replace(part, judgements=[adjusted.get(id(one), one) for one in part.judgements]) for part in parts]
     left_out = [_relative(each, results) for each in damaged + broken]
     left_out += [each for part in parts for each in part.damaged]
     return Gathered(experiments, parts, _scores(experiments, parts), list(dict.fromkeys(left_out)))
@@ -297,6 +300,16 @@ def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Scor
                 ]
                 scores += found or [Score(experiment, claim, metric)]
     return scores
+
+
+def counted_scores(scores: Iterable[Score]) -> list[Score]:
+    """Of each number of a claim the score that counts: at the largest scale among those with the most to say."""
+    best: dict[tuple[int, str], Score] = {}
+    for score in scores:
+        key = (id(score.claim), score.metric)
+        if key not in best or score.rank < best[key].rank:
+            best[key] = score
+    return list(best.values())
 
 
 def _section(section: str) -> tuple[int, ...]:

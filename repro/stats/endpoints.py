@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from repro.stats.intervals import CONFIDENCE
-from repro.stats.sequential import ALPHA
+from repro.stats.rule import ALPHA
 from repro.stats.values import Interval
 
 VISIBLE = 25.0  # points between the failure rates of two arms, above which a verdict is withheld

@@ -25,6 +25,9 @@ Records = Mapping[tuple[str, int], Mapping[str, Any]]  # (digest, seed) -> a fin
 PLACES = {"top1_error": 1, "top5_error": 5, GAP: 1}  # metrics that have an answer for each image: k
 COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST)
 IMAGE_REPLICATES = 3  # predictions of so many replicates are read: they tell the images' part well enough
+# The training error of an epoch is the mean over its batches as they were trained on: that of the net in the middle of
+# the epoch. The records read it at the end (as the 2012 program printed it), half an epoch late for every run.
+HALF_AN_EPOCH = 0.5
 NEAR_CHANCE = 1.0  # points: a net this close to guessing has not learned; classes of unequal size move chance by less
 
 
@@ -34,12 +37,17 @@ class Runs:
     def __init__(self, ablation: Ablation, block: store.Block, results: Path, records: Records | None = None) -> None:
         self.ablation, self.block, self.results = ablation, block, results
         self._given = records
+        self._trained: dict[tuple[str, int], bool] = {}
         self._records: dict[tuple[str, int], Mapping[str, Any] | None] = {}
         self._wrong: dict[tuple[Any, ...], tuple[np.ndarray, dict[int, np.ndarray]] | None] = {}
 
+    def digest(self, arm: str) -> str:
+        """Digest of an arm's runs; `arm@reference` is the arm at the value that the reference's search found."""
+        return self.block.arms.get(arm) or self.block.common.get(arm, "")
+
     def record(self, arm: str, seed: int) -> Mapping[str, Any] | None:
         """The record of a finished run of an arm, or None."""
-        key = (self.block.arms.get(arm, ""), seed)
+        key = (self.digest(arm), seed)
         if self._given is not None:
             return self._given.get(key)
         if key not in self._records:
@@ -62,12 +70,32 @@ class Runs:
         """
         records = self.records(arm)
         diverged = sum(record["diverged"] for record in records)
-        guessing = sum(not record["diverged"] and self._guesses(record) for record in records)
+        guessing = sum(not record["diverged"] and not self.trained(record) for record in records)
         if not records or diverged + guessing < len(records):
             return None
         counts = ((diverged, "diverged"), (guessing, f"ended within {NEAR_CHANCE:g} point of chance"))
         told = " and ".join(f"{count} of {len(records)} runs {what}" for count, what in counts if count)
         return f"arm {arm.name} did not train: {told}"
+
+    def is_tuned(self, arm: str) -> bool:
+        """Whether the arm's value was searched for as the experiment declares it by now."""
+        search, tried = self.ablation.search, self.block.searches.get(arm)
+        if search is None or not tried:
+            return False
+        search = search.at(self.block.preset)
+        return self.block.search_seeds == search.seeds and set(search.values) <= {float(value) for value in tried}
+
+    def failures(self, arm: Arm) -> tuple[int, int]:
+        """How many finished runs of an arm, or of an ensemble's members, failed to train, and how many are finished."""
+        records = self.records(arm)
+        return sum(not self.trained(record) for record in records), len(records)
+
+    def trained(self, record: Mapping[str, Any]) -> bool:
+        """Whether a run learned anything: no number of one that did not stands for its recipe."""
+        key = (record["digest"], record["seed"])
+        if key not in self._trained:
+            self._trained[key] = not record["diverged"] and not self._guesses(record)
+        return self._trained[key]
 
     def _guesses(self, record: Mapping[str, Any]) -> bool:
         error = record["train_error"]
@@ -99,7 +127,8 @@ class Runs:
         return found
 
     def counts(self, arm: Arm, metric: str) -> dict[int, Count]:
-        """Seed -> epochs to the target, or to the lowest test error; censored where the run ended before."""
+        """Seed -> epochs to the target, or to the lowest test error; censored where the run ended before. A run that
+        failed to train is censored: it would have taken longer, too."""
         found = {}
         for seed in self.block.seeds_for(arm.name):
             record = None if arm.ensemble else self.record(arm.name, seed)
@@ -145,7 +174,7 @@ class Runs:
 
     def _number(self, arm: str, seed: int, metric: str, view: View) -> float | None:
         record = self.record(arm, seed)
-        if record is None:
+        if record is None or not self.trained(record):
             return None
         if metric == "train_error":
             return _finite(record["train_error"])
@@ -169,8 +198,12 @@ class Runs:
     ) -> tuple[np.ndarray, dict[int, np.ndarray]] | None:
         stored = []
         for arm, seed in members:
-            digest = self.block.arms.get(arm, "")
-            if self.record(arm, seed) is None or not store.has_predictions(self.results, digest, seed, view):
+            digest, record = self.digest(arm), self.record(arm, seed)
+            if (
+                record is None
+                or not self.trained(record)
+                or not store.has_predictions(self.results, digest, seed, view)
+            ):
                 return None
             try:
                 stored.append(store.read_predictions(self.results, digest, seed, view))
@@ -253,7 +286,7 @@ def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | Non
         reached = record["epochs_to_target"]
         if reached is None and not record["censored"]:
             return None  # it had no target
-        return Count(epochs, censored=True) if reached is None or record["diverged"] else Count(float(reached))
+        return Count(epochs, censored=True) if reached is None or record["diverged"] else Count(reached - HALF_AN_EPOCH)
     tested = {
         float(epoch["epoch"]): float(epoch["test_top1_error"])
         for epoch in store.read_metrics(results, record["digest"], record["seed"])

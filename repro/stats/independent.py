@@ -27,7 +27,8 @@ import numpy as np
 
 from repro.ablation import FEWEST_SEEDS
 from repro.stats.intervals import CONFIDENCE, FLIPS, GENERATOR_SEED, RUNS_IN_WORDS, Count, _mean_and_error, _off_in_time
-from repro.stats.sequential import ALPHA, MOST_SEEDS, PATHS, POWER, peeking_level
+from repro.stats.rule import ALPHA
+from repro.stats.sequential import MOST_SEEDS, PATHS, POWER, baseline_runs, peeking_level
 from repro.stats.values import Interval
 
 OVER_RUNS = "Welch t over runs"
@@ -192,14 +193,6 @@ def independent_ratio(
     return interval, _two_sided(max(nearest, 0.0), error, freedom)
 
 
-def baseline_runs(runs: int, contrasts: int) -> int:
-    """Runs of a reference that `contrasts` arms of `runs` runs each are compared with: sqrt(contrasts) times as many.
-
-    For one total number of runs this makes the variance of each contrast smallest (Dunnett 1955).
-    """
-    return math.ceil(runs * math.sqrt(contrasts))
-
-
 def welch_power(
     runs_arm: int,
     runs_reference: int,
@@ -303,6 +296,23 @@ def level_of_looks(most_runs: int, contrasts: int = 1) -> float:
         freedom = total**2 / (parts**2 / (counts - 1)).sum(axis=0)
         smallest[near] = np.minimum(smallest[near], 2 * stdtr(freedom[near], -size[near]))
     return min(float(np.quantile(smallest, ALPHA)), peeking_level(most_runs))
+
+
+def most_runs(
+    spread_arm: float, spread_reference: float, claimed: float, *, contrasts: int = 1, images: float = 0.0
+) -> int | None:
+    """The `max_seeds` with which `--until-decided` tells an effect of `claimed` points from none with 80% power.
+
+    At the last look alone it is `welch` at `level_of_looks`, and looks before it only add to its power: safe, and a run
+    or two more than a simulation of the looks would ask for. None where it would be over 100, or no number is enough.
+    """
+    fewest = runs_needed(spread_arm, spread_reference, claimed, contrasts=contrasts, images=images)
+    for runs in range(fewest, 101) if fewest else ():
+        reference, level = baseline_runs(runs, contrasts), level_of_looks(runs, contrasts)
+        found = welch_power(runs, reference, spread_arm, spread_reference, claimed, alpha=level, images=images)
+        if found >= POWER:
+            return runs
+    return None
 
 
 def _difference(arm: Sequence[float], reference: Sequence[float]) -> tuple[float, list[float]]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, Ablation, Arm, Claim, Measured, View
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
-from repro.stats.sequential import ALPHA, peeking_level, seeds_needed
+from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
+from repro.stats.sequential import peeking_level, seeds_needed
 from repro.stats.values import Effect, Interval, Judgement, Word, unit_of
 from repro.store import Block
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from repro.stats.intervals import Count, Images
+    from repro.stats.intervals import Images
 
 REDUCED = ("smoke", "cifar10", "tiny")  # presets that end so are smaller networks than any that was published
 NOT_SAID = "not said"  # in the words of a Measured: the source does not say what a number was measured on
@@ -48,19 +50,23 @@ def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The same judgements with `holm_p`: their p values adjusted for testing so many claims at once (Holm 1979).
 
     The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it.
-    A claim that was not evaluated (a side did not train), or whose runs are not all there, is none of them.
+    Counted are primary numbers of claims of an effect, whose test is of none: give one setting of each claim. A claim
+    that was not evaluated or not tuned, or whose runs are not all there, is none of them.
     """
     judgements = list(judgements)
-    tested = sorted(
-        (one.effect.p, at)
-        for at, one in enumerate(judgements)
-        if one.word != "not evaluated" and not one.waits and one.effect and one.effect.p is not None
-    )
+    tested = sorted((p, at) for at, one in enumerate(judgements) if (p := tested_p(one)) is not None)
     adjusted = 0.0
     for place, (p, at) in enumerate(tested):
         adjusted = min(1.0, max(adjusted, (len(tested) - place) * p))
         judgements[at] = dataclasses.replace(judgements[at], holm_p=adjusted)
     return judgements
+
+
+def tested_p(one: Judgement) -> float | None:
+    """The p of no effect where a judgement is the test of a claimed one, else None."""
+    if one.claim is None or not one.primary or one.claim.kind in ("value", "no_effect") or one.waits:
+        return None
+    return one.effect.p if one.effect and one.word not in ("not evaluated", "not tuned") else None
 
 
 def arm_summary(ablation: Ablation, block: Block, results: Path, records: Records | None = None) -> pd.DataFrame:
@@ -107,68 +113,150 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None, confidence: float) -> Judgement:
-    from repro.stats import verdict
-
     arms = [runs.ablation.arm(name) for name in claim.sides]
     view = _view(runs, arms, claim.measured.view)
     unit = unit_of(claim.kind)
     differences = _differences(runs, arms, claim.measured, view, metric)
     blank = Judgement(
-        claim,
-        claim.arm,
-        claim.reference,
-        metric,
-        unit,
-        published,
-        None,
-        None,
-        0,
-        "not evaluated",
-        "",
-        False,
-        differences,
-    )
+        claim, claim.arm, claim.reference, metric, unit, published, None, None, 0, "not evaluated", "", False,
+        differences, failed=_failed(runs, arms),
+    )  # fmt: skip
     if claim.kind == "value":
         assert published is not None
         return _judge_value(runs, blank, arms[0], view, published, confidence)
     effect = _effect(runs, arms[0], arms[1], metric, view, confidence)
     if effect.interval is None:
-        return dataclasses.replace(blank, effect=effect, reason=_missing(runs, arms, metric, view))
-    seeds, interval = effect.seeds, effect.interval
-    if dead := _untrained(runs, arms) or _scheduled(runs, arms, metric):
-        reason = _reason(blank, interval, seeds, dead, confidence)
-        return dataclasses.replace(blank, estimate=interval, effect=effect, seeds=seeds, reason=reason)
-    asked = runs.block.seeds // max(map(_group, arms))
-    word, rule = verdict.too_early(seeds, asked) or _word(claim, published, interval, seeds)
+        reason = _untrained(runs, arms) or _missing(runs, arms, metric, view)
+        return dataclasses.replace(blank, effect=effect, reason=reason)
+    found = dataclasses.replace(blank, estimate=effect.interval, effect=effect, seeds=effect.seeds)
+    if unfit := _unfit(runs, arms, claim, metric):
+        return dataclasses.replace(found, reason=_reason(found, unfit, confidence))
+    negligible = _negligible(runs.ablation, claim)
+    waits = _waits(runs, arms)
+    word, rule = _word(claim, metric, effect.interval, effect.seeds, negligible, here=not differences)
+    if waits and effect.seeds >= FEWEST_SEEDS:
+        word, rule = "inconclusive", f"{waits}, and the verdict waits for all"
+    elif why := _untuned(runs, arms):
+        word, rule = "not tuned", why
+    common, common_word = None, None
+    beside = f"{claim.arm}@{claim.reference}"
+    if beside in runs.block.common and not effect.paired:
+        other = _effect(runs, dataclasses.replace(arms[0], name=beside), arms[1], metric, view, confidence)
+        common = other.interval
+        if common and other.seeds >= FEWEST_SEEDS and word not in ("not tuned",):
+            common_word, _ = _word(claim, metric, common, other.seeds, negligible, here=not differences)
     needed = None
-    if published and effect.spread is not None and claim.kind != "no_effect":  # noise is not to be told from none
-        claimed = math.log(published) if unit == "times" else published
-        needed = seeds_needed(effect.spread, claimed, images=effect.of_images) if claimed else None
-    return dataclasses.replace(
-        blank,
-        estimate=interval,
-        effect=effect,
-        seeds=seeds,
+    if published and effect.spreads is not None and claim.kind != "no_effect":  # noise is not to be told from none
+        needed = _needed(effect, math.log(published) if unit == "times" else published)
+    found = dataclasses.replace(
+        found,
         word=word,
-        reason=_reason(blank, interval, seeds, rule, confidence),
         same_setting=not differences,
-        waits=seeds < asked,
+        waits=bool(waits),
         seeds_needed=needed,
+        common=common,
+        common_word=common_word,
+    )
+    return dataclasses.replace(found, reason=_reason(found, rule, confidence))
+
+
+def _word(
+    claim: Claim, metric: str, interval: Interval, seeds: int, negligible: float, *, here: bool
+) -> tuple[Word, str]:
+    """The verdict by the rule of the claim's kind; `here`: in the setting of the claim."""
+    from repro.stats import verdict
+
+    published = claim.published[metric]
+    if claim.kind == "no_effect":
+        found = verdict.of_none(interval, seeds, negligible=negligible)
+    elif claim.kind == "at_least":
+        assert published is not None
+        found = verdict.at_least(interval, published, seeds)
+    elif claim.kind == "ratio":
+        assert published is not None
+        found = verdict.of_ratio(interval, published, seeds, rounding=claim.rounding(metric))
+    else:
+        rounding = 0.0 if published is None else claim.rounding(metric)
+        found = verdict.of_effect(interval, published, seeds, rounding=rounding, negligible=negligible)
+    return found if here else verdict.elsewhere(found)
+
+
+def _negligible(ablation: Ablation, claim: Claim) -> float:
+    """Points that are as good as none: NEGLIGIBLE, and at most half of the smallest effect that is claimed here."""
+    claimed = [other.published.get("top1_error") for other in ablation.claims if other.kind in ("effect", "at_least")]
+    sizes = [abs(size) for size in claimed if size]
+    return min([NEGLIGIBLE, *(size / 2 for size in sizes)])
+
+
+def _unfit(runs: Runs, arms: Sequence[Arm], claim: Claim, metric: str) -> str | None:
+    """Why the runs that are there cannot answer the claim, or None where they can."""
+    if why := _untrained(runs, arms) or _scheduled(runs, arms, metric):
+        return why
+    counts = [runs.failures(arm) for arm in arms]
+    if all(total for _, total in counts):
+        from repro.stats.endpoints import rates_differ_visibly
+
+        (arm, reference) = counts
+        if why := rates_differ_visibly(*arm, *reference):
+            return why
+    if metric == "top5_error":
+        classes = [int(record["config"]["data"]["classes"]) for arm in arms for record in runs.records(arm)]
+        if classes and MOST_GUESSES * min(classes) < 5:
+            return f"five guesses among {min(classes)} classes are more than a tenth of them"
+    if claim.kind == "overfits":
+        gaps = [list(runs.numbers(arm, GAP, "center").values()) for arm in arms]
+        widest = max(math.fsum(of_arm) / len(of_arm) for of_arm in gaps if of_arm)
+        if widest < OVERFITS:
+            return (
+                f"both arms underfit: the wider gap between test and training error is {widest:.1f} points, and "
+                f"overfitting is judged from {OVERFITS:g} on"
+            )
+    return None
+
+
+def _untuned(runs: Runs, arms: Sequence[Arm]) -> str | None:
+    """Why a comparison of two arms that are trained apart hinges on one rate for both; None where each has its own."""
+    search = runs.ablation.search
+    digests = {runs.digest(name) for arm in arms for name in (arm.ensemble.of if arm.ensemble else (arm.name,))}
+    if len(digests) < 2 or any(arm.ensemble for arm in arms):
+        return None
+    if search is None or all(runs.is_tuned(arm.name) for arm in arms):
+        return None
+    return (
+        "the arms had no search of their own by the rule of this version, and a rate that suits one may not the other"
     )
 
 
-def _word(claim: Claim, published: float | None, interval: Interval, seeds: int) -> tuple[Word, str]:
-    from repro.stats import verdict
+def _waits(runs: Runs, arms: Sequence[Arm]) -> str:
+    """`no-lrn has 4 of 6 runs`, for an arm whose runs are not all there; nothing where they are."""
+    names = dict.fromkeys(name for arm in arms for name in (arm.ensemble.of if arm.ensemble else (arm.name,)))
+    for name in names:
+        asked = len(runs.block.seeds_for(name))
+        there = sum(runs.record(name, seed) is not None for seed in runs.block.seeds_for(name))
+        if there < asked:
+            return f"{name} has {there} of the {asked} runs that were asked for"
+    return ""
 
-    if claim.kind == "no_effect":
-        return verdict.of_none(interval, seeds)
-    if claim.kind == "at_least":
-        assert published is not None
-        return verdict.at_least(interval, published, seeds)
-    if claim.kind == "ratio":
-        assert published is not None
-        return verdict.of_ratio(interval, published, seeds)
-    return verdict.of_effect(interval, published, seeds)
+
+def _failed(runs: Runs, arms: Sequence[Arm]) -> tuple[tuple[str, int, int], ...]:
+    counts = {arm.name: runs.failures(arm) for arm in arms}
+    return tuple((name, failed, total) for name, (failed, total) in counts.items() if failed)
+
+
+def _needed(effect: Effect, claimed: float) -> int | None:
+    """Runs of the arm that tell the claimed effect from none, with as many of the reference in proportion as now."""
+    assert effect.spreads is not None
+    if effect.paired:
+        return seeds_needed(effect.spreads[0], claimed, images=effect.of_images)
+    from repro.stats.independent import runs_needed
+
+    return runs_needed(*effect.spreads, claimed, contrasts=_contrasts(effect.runs), images=effect.of_images)
+
+
+def _contrasts(runs: tuple[int, int]) -> int:
+    """How many arms share the reference, judged by its number of runs."""
+    arm, reference = runs
+    return max(1, round((reference / arm) ** 2)) if arm else 1
 
 
 def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: float, confidence: float) -> Judgement:
@@ -189,26 +277,19 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
             estimate = images_only(values, images, confidence=confidence)
         else:
             estimate = _open(values, RUNS_IN_WORDS[len(values)])
-    asked = runs.block.seeds // group
+    found = dataclasses.replace(blank, estimate=estimate, seeds=len(values))
     if dead := _untrained(runs, [arm]):
-        reason = _reason(blank, estimate, len(values), dead, confidence)
-        return dataclasses.replace(blank, estimate=estimate, seeds=len(values), reason=reason)
+        return dataclasses.replace(found, reason=_reason(found, dead, confidence))
+    waits = _waits(runs, [arm])
     if blank.differences:
         word: Word = "not evaluated"
         rule = "an error is bound to its data, evaluation and scale, and these differ"
     else:
-        word, rule = verdict.too_early(len(values), asked) or verdict.of_value(
-            estimate, published, blank.metric, len(values)
-        )
-    return dataclasses.replace(
-        blank,
-        estimate=estimate,
-        seeds=len(values),
-        word=word,
-        reason=_reason(blank, estimate, len(values), rule, confidence),
-        same_setting=not blank.differences,
-        waits=len(values) < asked,
-    )
+        word, rule = verdict.of_value(estimate, published, blank.metric, len(values))
+        if waits and len(values) >= FEWEST_SEEDS:
+            word, rule = "inconclusive", f"{waits}, and the verdict waits for all"
+    found = dataclasses.replace(found, word=word, same_setting=not blank.differences, waits=bool(waits))
+    return dataclasses.replace(found, reason=_reason(found, rule, confidence))
 
 
 def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim], confidence: float) -> Judgement:
@@ -231,22 +312,93 @@ def _without_claim(ablation: Ablation, block: Block, claims: Sequence[Claim]) ->
 
 
 def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confidence: float) -> Effect:
+    """The effect on one metric. Two arms that read the same runs are paired; the runs of others are independent: what
+    two arms share by their seed is gone by the end of training (docs/verdicts.md)."""
     if metric in COUNTS:
         return _ratio(runs, arm, reference, metric, confidence)
+    if _same_runs(runs, arm, reference):
+        return _paired(runs, arm, reference, metric, view, confidence)
+    from repro.stats import independent, intervals
+
+    ours, theirs = (runs.numbers(side, metric, view) for side in (arm, reference))
+    plain = _plain(arm, reference, metric, ours, theirs, paired=False)
+    if not (ours and theirs):
+        return plain
+    one, two = list(ours.values()), list(theirs.values())
+    few = min(len(one), len(two)) < FEWEST_SEEDS
+    wrong = [_wrong(runs, side, metric, view, replicates) for side, replicates in ((arm, ours), (reference, theirs))]
+    images = None
+    if wrong[0] is not None and wrong[1] is not None and _same_images(wrong[0][0], wrong[1][0]):
+        images = independent.images_of_difference(wrong[0][1], wrong[1][1], whole=few)
+    if few and images is None:
+        interval, p = _open([math.fsum(one) / len(one) - math.fsum(two) / len(two)], "too few runs"), None
+    elif few:
+        interval, p = independent.of_few(one, two, images or 0.0, confidence=confidence), None
+    else:
+        interval, p = independent.welch(one, two, images or 0.0, confidence=confidence)
+    effect = dataclasses.replace(plain, interval=interval, p=_for_looks(p, confidence))
+    if min(len(one), len(two)) < 2:
+        return effect
+    shuffled, smallest = independent.shuffles(one, two)
+    return dataclasses.replace(
+        effect,
+        spreads=(_spread(one), _spread(two)),
+        of_images=images if images and not few else 0.0,
+        t_interval=independent.welch(one, two, confidence=confidence)[0],
+        one_pair=None if few else independent.one_more_pair(one, two),
+        permutation_p=shuffled,
+        permutation_p_smallest=smallest,
+        probability_of_improvement=intervals.improvement(one, two),
+    )
+
+
+def _same_runs(runs: Runs, arm: Arm, reference: Arm) -> bool:
+    """Whether both read the same runs, by other views or as an ensemble."""
+    if arm.ensemble or reference.ensemble:
+        return True
+    return runs.digest(arm.name) == runs.digest(reference.name) != ""
+
+
+def _plain(
+    arm: Arm, reference: Arm, metric: str, ours: Mapping[int, float], theirs: Mapping[int, float], *, paired: bool
+) -> Effect:
+    both = tuple(ours.items()), tuple(theirs.items())
+    return Effect(metric, arm.name, reference.name, paired, (len(ours), len(theirs)), *both, None)
+
+
+def _wrong(runs: Runs, arm: Arm, metric: str, view: View, replicates: Iterable[int]) -> tuple[Any, Any] | None:
+    """Image index (P,) and errors in points (runs, P) of a few runs, as many as tell the images' part; None where one
+    has no stored predictions or was tested on other images."""
+    import numpy as np
+
+    found = [runs.wrong(arm, metric, view, replicate) for replicate in list(replicates)[:IMAGE_REPLICATES]]
+    whole = [one for one in found if one is not None]
+    if not whole or len(whole) < len(found) or any(not _same_images(one[0], whole[0][0]) for one in whole):
+        return None
+    return whole[0][0], 100 * np.stack([one[1] for one in whole])
+
+
+def _same_images(one: Any, two: Any) -> bool:
+    return len(one) == len(two) and bool((one == two).all())
+
+
+def _paired(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confidence: float) -> Effect:
+    """The effect of another way to read the same runs."""
     from repro.stats import intervals
 
     group, half = max(_group(arm), _group(reference)), _tuned(arm) or _tuned(reference)
     ours = runs.numbers(arm, metric, view, group=group, half=half)
     theirs = runs.numbers(reference, metric, view, group=group, half=half)
     paired = sorted(ours.keys() & theirs.keys())
+    ours, theirs = ({seed: side[seed] for seed in paired} for side in (ours, theirs))
     points = [ours[seed] - theirs[seed] for seed in paired]
-    plain = Effect(metric, arm.name, reference.name, len(paired), tuple(zip(paired, points, strict=True)), None)
+    plain = _plain(arm, reference, metric, ours, theirs, paired=True)
     if not paired:
         return plain
     both = []
     for seed in paired[:IMAGE_REPLICATES]:
         one, two = (runs.wrong(side, metric, view, seed, group=group, half=half) for side in (arm, reference))
-        if one is not None and two is not None and len(one[0]) == len(two[0]) and (one[0] == two[0]).all():
+        if one is not None and two is not None and _same_images(one[0], two[0]):
             both.append((one, two))
     many = len(paired) >= FEWEST_SEEDS
     images = _images([(one[0], 100 * (one[1] - two[1])) for one, two in both], whole=not many)
@@ -257,59 +409,51 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
         interval = intervals.images_only(points, images, confidence=confidence)
     else:
         interval = _open(points, intervals.RUNS_IN_WORDS[len(points)])
-    if several := len(paired) > 1:
-        flips, smallest = intervals.sign_flips(points)
-    effect = dataclasses.replace(
-        plain,
-        interval=interval,
-        spread=_spread(points),
-        of_images=images.variance if images and many else 0.0,
-        t_interval=intervals.over_seeds(points, confidence=confidence) if several else None,
-        one_pair=intervals.one_more(points) if many else None,
-        p=_for_looks(p, confidence),
-        permutation_p=flips if several else None,
-        permutation_p_smallest=smallest if several else None,
-        probability_of_improvement=intervals.improvement([*ours.values()], [*theirs.values()]) if several else None,
-    )
+    effect = dataclasses.replace(plain, interval=interval, p=_for_looks(p, confidence))
     if both and metric != GAP and group == 1:  # McNemar is of two networks
         effect = dataclasses.replace(effect, mcnemar_p=intervals.mcnemar([(one[1], two[1]) for one, two in both]))
-    return effect
+    if len(paired) < 2:
+        return effect
+    flips, smallest = intervals.sign_flips(points)
+    return dataclasses.replace(
+        effect,
+        spreads=(_spread(points), _spread(points)),
+        of_images=images.variance if images and many else 0.0,
+        t_interval=intervals.over_seeds(points, confidence=confidence),
+        one_pair=intervals.one_more(points) if many else None,
+        permutation_p=flips,
+        permutation_p_smallest=smallest,
+        probability_of_improvement=intervals.improvement([*ours.values()], [*theirs.values()]),
+    )
 
 
 def _ratio(runs: Runs, arm: Arm, reference: Arm, metric: str, confidence: float) -> Effect:
-    from repro.stats import intervals
+    from repro.stats import independent, intervals
 
     ours, theirs = runs.counts(arm, metric), runs.counts(reference, metric)
-    paired = sorted(ours.keys() & theirs.keys())
-    pairs = [(ours[seed], theirs[seed]) for seed in paired]
-    times = tuple((seed, one.epochs / two.epochs) for seed, (one, two) in zip(paired, pairs, strict=True))
-    plain = Effect(metric, arm.name, reference.name, len(paired), times, None)
-    if not paired:
+    epochs = [{seed: count.epochs for seed, count in side.items()} for side in (ours, theirs)]
+    plain = _plain(arm, reference, metric, *epochs, paired=False)
+    if not (ours and theirs):
         return plain
-    interval, p = intervals.ratio(pairs, confidence=confidence)
-    logs = [math.log(ratio) for _, ratio in times]
-    whole = not any(count.censored for pair in pairs for count in pair)
-    flips, smallest = intervals.sign_flips(logs) if whole and len(logs) > 1 else (None, None)
+    interval, p = independent.independent_ratio([*ours.values()], [*theirs.values()], confidence=confidence)
+    effect = dataclasses.replace(plain, interval=interval, p=_for_looks(p, confidence))
+    whole = not any(count.censored for side in (ours, theirs) for count in side.values())
+    if not whole or effect.seeds < 2:
+        return effect
+    logs = [[math.log(one) for one in side.values()] for side in epochs]
+    shuffled, smallest = independent.shuffles(*logs)
     return dataclasses.replace(
-        plain,
-        interval=interval,
-        spread=_spread(logs) if whole else None,
-        p=_for_looks(p, confidence),
-        permutation_p=flips,
+        effect,
+        spreads=(_spread(logs[0]), _spread(logs[1])),
+        permutation_p=shuffled,
         permutation_p_smallest=smallest,
-        probability_of_improvement=_sooner(ours.values(), theirs.values()) if len(logs) > 1 and whole else None,
+        probability_of_improvement=intervals.improvement(*(list(side.values()) for side in epochs)),
     )
 
 
 def _for_looks(p: float | None, confidence: float) -> float | None:
     """p on the scale on which 0.05 is the level of this look: below it where the widened interval excludes none."""
     return None if p is None else min(1.0, p * ((1 - CONFIDENCE) / (1 - confidence)))
-
-
-def _sooner(arm: Iterable[Count], reference: Iterable[Count]) -> float:
-    from repro.stats import intervals
-
-    return intervals.improvement([count.epochs for count in arm], [count.epochs for count in reference])
 
 
 def _images(effects: Sequence[tuple[Any, Any] | None], *, whole: bool) -> Images | None:
@@ -335,10 +479,8 @@ def _open(values: Sequence[float], runs: str) -> Interval:
     return Interval(math.fsum(values) / len(values), -math.inf, math.inf, f"no interval, {runs}")
 
 
-def _spread(values: Sequence[float]) -> float | None:
-    import numpy as np
-
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values)
 
 
 def _group(arm: Arm) -> int:
@@ -408,13 +550,15 @@ def _missing(runs: Runs, arms: Sequence[Arm], metric: str, view: View) -> str:
     return f"no pair of finished runs has {metric} of the {where} view"
 
 
-def _reason(blank: Judgement, interval: Interval, seeds: int, rule: str, confidence: float) -> str:
+def _reason(blank: Judgement, rule: str, confidence: float) -> str:
     """One sentence: the numbers, the rule, and where it was not tested as it was measured."""
-    claim = blank.claim
-    assert claim is not None
+    claim, interval = blank.claim, blank.estimate
+    assert claim is not None and interval is not None
+    effect = blank.effect
+    runs = f"{blank.seeds}" if effect is None or effect.paired else " and ".join(map(str, effect.runs))
     unit = {"points": " points", "percent": "%", "times": " times"}[blank.unit]
     sign = "+" if blank.unit == "points" else ""
-    numbers = f"{interval.mean:{sign}.2f}{unit} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}], n = {seeds}"
+    numbers = f"{interval.mean:{sign}.2f}{unit} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}], n = {runs}"
     if confidence != CONFIDENCE:
         numbers += ", widened for more than one look"
     if blank.published is None:

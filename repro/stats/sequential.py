@@ -6,11 +6,19 @@ import math
 from functools import lru_cache
 
 from repro.ablation import FEWEST_SEEDS
+from repro.stats.rule import ALPHA
 
-ALPHA = 0.05
 POWER = 0.8
 MOST_SEEDS = 10_000  # beyond, "no number of seeds" is the better answer
 PATHS = 40_000  # simulated sequences behind the boundary: its error rate is known to 0.1%
+
+
+def baseline_runs(runs: int, contrasts: int) -> int:
+    """Runs of a reference that `contrasts` arms of `runs` runs each are compared with: sqrt(contrasts) times as many.
+
+    For one total number of runs this makes the variance of each contrast smallest (Dunnett 1955).
+    """
+    return math.ceil(runs * math.sqrt(contrasts))
 
 
 def seeds_needed(spread: float, claimed: float, *, images: float = 0.0) -> int | None:

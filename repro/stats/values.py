@@ -10,11 +10,11 @@ from typing import Literal
 
 from repro.ablation import Claim, Kind
 
-Word = Literal["reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated"]
+Word = Literal["reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated"]
 Unit = Literal["points", "percent", "times"]
 
 WORDS: tuple[Word, ...] = (
-    "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not evaluated",
+    "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated",
 )  # fmt: skip
 
 
@@ -49,18 +49,25 @@ class Effect:
     metric: str
     arm: str
     reference: str
-    seeds: int  # pairs: seed i of the arm with seed i of the reference
-    by_seed: tuple[tuple[int, float], ...]  # (seed, points); the ratio in times for numbers of epochs
-    interval: Interval | None  # None: no pair; open at both ends where one or two pairs have no stored predictions
-    spread: float | None = None  # standard deviation over pairs, points or log-ratio; None below 2, or censored
+    paired: bool  # the same runs read twice; otherwise the runs of the two arms are independent
+    runs: tuple[int, int]  # of the arm and of the reference, that trained
+    of_arm: tuple[tuple[int, float], ...]  # (seed, number): percent, points of a gap, or epochs
+    of_reference: tuple[tuple[int, float], ...]
+    interval: Interval | None  # None: nothing to compare; open at both ends where few runs have no stored predictions
+    spreads: tuple[float, float] | None = None  # standard deviations over runs, points or log epochs; of pairs twice
     of_images: float = 0.0  # variance that the test images add to the mean effect, points squared; no seeds lower it
-    t_interval: Interval | None = None  # over seeds alone, from 2 pairs up
-    one_pair: Interval | None = None  # where one more pair of runs, as the authors had, would fall; from 3 pairs up
+    t_interval: Interval | None = None  # over runs alone, from 2 of each arm up
+    one_pair: Interval | None = None  # where one more pair of runs, as the authors had, would fall; from 3 runs up
     p: float | None = None  # two-sided, of no effect; below 0.05 where `interval` excludes none, also where it is wider
     mcnemar_p: float | None = None  # exact, per pair of runs; twice the median over the pairs
-    permutation_p: float | None = None  # sign flips over seeds
+    permutation_p: float | None = None  # runs shared out anew, or signs of pairs flipped
     permutation_p_smallest: float | None = None  # the smallest that so few seeds can give
     probability_of_improvement: float | None = None  # chance that a run of `arm` has the lower number; ties half
+
+    @property
+    def seeds(self) -> int:
+        """Runs of the arm that has fewer."""
+        return min(self.runs)
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,24 @@ class Judgement:
     published: float | None
     estimate: Interval | None
     effect: Effect | None  # None for a value
-    seeds: int  # paired where there is a reference
+    seeds: int  # runs that trained, of the side that has fewer
     word: Word
     reason: str  # the rule applied, with its numbers: one sentence
     same_setting: bool  # nothing in `differences`: the verdict is on the claim as it was measured
     differences: tuple[str, ...]  # what differs from the claim's data, evaluation and scale
     holm_p: float | None = None  # set by `holm`, over all claims of a report
+    common: Interval | None = None  # the effect with both arms at the reference's value of what a search chose
+    common_word: Word | None = None  # its verdict; None where both arms found the same value, or there was no search
+    failed: tuple[tuple[str, int, int], ...] = ()  # (arm, runs that failed to train, all finished), where one failed
     waits: bool = False  # fewer seeds than were asked for: neither word nor p is given yet
-    seeds_needed: int | None = None  # for 80% power against no effect, from the spread seen so far
+    seeds_needed: int | None = None  # runs of the arm, for 80% power against no effect, from the spread seen so far
+
+    @property
+    def primary(self) -> bool:
+        """Whether the claim is counted by this number."""
+        return self.claim is not None and self.metric == self.claim.primary
+
+    @property
+    def depends_on_rate(self) -> bool:
+        """Whether another verdict would be given with both arms at the reference's value."""
+        return self.common_word is not None and self.common_word != self.word

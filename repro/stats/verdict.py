@@ -9,16 +9,12 @@ import math
 
 from repro.ablation import FEWEST_SEEDS
 from repro.stats.intervals import RUNS_IN_WORDS
+from repro.stats.rule import TOLERANCE
 from repro.stats.values import Interval, Word
-
-# Points, and our choice: of the order by which runs of one net differ in the 2012 notes, under other schedules, one
-# seed each (0.3 to 0.5 of top-1 error, 0.3 of top-5). No two runs of one recipe are on record.
-NEGLIGIBLE = 0.5
-TOLERANCE = {"top1_error": 1.0, "top5_error": 0.6}  # twice that: once for the published run, once for ours
 
 
 def too_few(seeds: int) -> tuple[Word, str] | None:
-    """Below three seeds nothing is known about other runs, whatever the images say."""
+    """Below three runs of each arm nothing is known about other runs, whatever the images say."""
     if seeds >= FEWEST_SEEDS:
         return None
     return "inconclusive", f"{RUNS_IN_WORDS[seeds]}, and a verdict takes {FEWEST_SEEDS}"
@@ -31,15 +27,30 @@ def too_early(seeds: int, asked: int) -> tuple[Word, str] | None:
     return "inconclusive", f"{seeds} of the {asked} seeds that were asked for, and the verdict waits for all"
 
 
-def of_effect(interval: Interval, published: float | None, seeds: int) -> tuple[Word, str]:
-    """An effect in points against a published one, or against a direction (above zero) where `published` is None."""
+def of_effect(
+    interval: Interval, published: float | None, seeds: int, *, rounding: float = 0.0, negligible: float
+) -> tuple[Word, str]:
+    """An effect in points against a published one, or against a direction (above zero) where `published` is None.
+
+    `rounding`: the published number stands for any within so many points. `negligible`: points as good as none.
+    """
     most = 2 * abs(published or 0.0)
-    return too_few(seeds) or _of_line(interval.mean, interval.low, interval.high, published, NEGLIGIBLE, "0", most)
+    ends = None if published is None else (abs(published) - rounding, abs(published) + rounding)
+    few = too_few(seeds)
+    return few or _of_line(interval.mean, interval.low, interval.high, published, ends, negligible, "0", most)
 
 
-def of_none(interval: Interval, seeds: int) -> tuple[Word, str]:
-    """An effect in points against "no difference beyond noise": equivalence within NEGLIGIBLE."""
-    return too_few(seeds) or _of_none(interval.low, interval.high, NEGLIGIBLE)
+def of_none(interval: Interval, seeds: int, *, negligible: float) -> tuple[Word, str]:
+    """An effect in points against "no difference beyond noise": equivalence within `negligible` points."""
+    return too_few(seeds) or _of_none(interval.low, interval.high, negligible)
+
+
+def elsewhere(verdict: tuple[Word, str]) -> tuple[Word, str]:
+    """The verdict away from the setting of the claim: that a size agrees with one of another setting means little."""
+    word, rule = verdict
+    if word != "reproduced":
+        return verdict
+    return "same direction", f"{rule}; away from the claim's own setting that is no more than its direction"
 
 
 def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
@@ -59,14 +70,16 @@ def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
     return "inconclusive", "the interval holds 0 and reaches the published bound"
 
 
-def of_ratio(interval: Interval, published: float, seeds: int) -> tuple[Word, str]:
-    """A ratio against a published one, on the log scale, where 1 is no effect."""
+def of_ratio(interval: Interval, published: float, seeds: int, *, rounding: float = 0.0) -> tuple[Word, str]:
+    """A ratio against a published one, on the log scale, where 1 is no effect. The published number stands for any
+    within `rounding`: "six times" for 5.5 to 6.5."""
     if few := too_few(seeds):
         return few
     low = math.log(interval.low) if interval.low > 0 else -math.inf
     size = math.log(published)
     most = abs(size) + math.log(2)  # twice as many times; twice the log would be the square
-    return _of_line(math.log(interval.mean), low, math.log(interval.high), size, 0.0, "1", most)
+    ends = math.log(published - rounding), math.log(published + rounding)
+    return _of_line(math.log(interval.mean), low, math.log(interval.high), size, ends, 0.0, "1", most)
 
 
 def of_value(interval: Interval, published: float, metric: str, seeds: int) -> tuple[Word, str]:
@@ -89,9 +102,17 @@ def _turned(mean: float, low: float, high: float, published: float | None) -> tu
 
 
 def _of_line(
-    mean: float, low: float, high: float, published: float | None, negligible: float, zero: str, most: float
+    mean: float,
+    low: float,
+    high: float,
+    published: float | None,
+    ends: tuple[float, float] | None,
+    negligible: float,
+    zero: str,
+    most: float,
 ) -> tuple[Word, str]:
-    """The rule of docs/verdicts.md on a line; `most` is the largest middle, turned, that is of the published size."""
+    """The rule of docs/verdicts.md on a line. `ends` are those of what the published number, turned, stands for; `most`
+    is the largest middle, turned, that is of the published size."""
     if published == 0:
         return _of_none(low, high, negligible)
     mean, low, high = _turned(mean, low, high, published)
@@ -101,18 +122,19 @@ def _of_line(
         if low > 0:
             return "same direction", f"the interval excludes {zero}; the paper gives no size"
         if high < negligible:
-            return "not seen", f"the interval holds {zero} and nothing of {negligible} points or more"
-        return "inconclusive", f"the interval holds {zero} and more than {negligible} points"
-    size = abs(published)
+            return "not seen", f"the interval holds {zero} and nothing of {negligible:g} points or more"
+        return "inconclusive", f"the interval holds {zero} and more than {negligible:g} points"
+    assert ends is not None
+    least, largest = sorted(ends)
     if low > 0:
-        if not low <= size <= high:
+        if high < least or low > largest:
             return "same direction", f"the interval excludes {zero} and the published number"
         if math.isinf(high):
             return "same direction", f"the interval excludes {zero} but has no upper end"
         if mean > most:
             return "same direction", f"the interval excludes {zero} but its middle is over twice the published number"
         return "reproduced", f"the interval excludes {zero} and holds the published number"
-    if high < size:
+    if high < least:
         return "not seen", f"the interval holds {zero} and excludes the published number"
     return "inconclusive", f"the interval holds both {zero} and the published number"
 
@@ -120,7 +142,7 @@ def _of_line(
 def _of_none(low: float, high: float, negligible: float) -> tuple[Word, str]:
     """A claim of no effect: equivalence within `negligible`."""
     if -negligible <= low and high <= negligible:
-        return "reproduced", f"the whole interval is within {negligible} points of none"
+        return "reproduced", f"the whole interval is within {negligible:g} points of none"
     if low > 0 or high < 0:
         return "contradicted", "the interval excludes 0"
-    return "inconclusive", f"the interval holds 0 and more than {negligible} points"
+    return "inconclusive", f"the interval holds 0 and more than {negligible:g} points"
