@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from repro import Ablation, Arm, AtEach, Claim, Search, paper
 
 if TYPE_CHECKING:
-    from repro.config import Config
+    from repro.config.config import Config
 
 SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 LAYERS = "model.layers"

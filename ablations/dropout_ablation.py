@@ -4,7 +4,7 @@ repro run dropout-ablation --preset cifar10 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, Search, paper
-from repro.ablation import EPOCHS_TO_BEST
+from repro.terms import EPOCHS_TO_BEST
 
 ablation = Ablation(
     name="dropout-ablation",

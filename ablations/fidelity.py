@@ -15,10 +15,10 @@ import re
 from typing import TYPE_CHECKING
 
 from repro import Ablation, Arm, AtEach
-from repro.readings import READINGS, Reading
+from repro.experiments.readings import READINGS, Reading
 
 if TYPE_CHECKING:
-    from repro.config import Config
+    from repro.config.config import Config
 
 TEXT = {"smoke": "code-2012-smoke", "tiny": "code-2012-tiny", "cifar10": "code-2012-cifar10", "paper": "code-2012"}
 OTHER = TEXT | {code: text for text, code in TEXT.items()}  # the same scale in the other reading
@@ -36,8 +36,8 @@ def flipped(*keys: str) -> AtEach:
     """The other reading's values of the keys that differ and start so, at each scale."""
 
     def changes(scale: str, own: Config) -> dict[str, object]:
-        from repro.config import diff
-        from repro.presets import preset
+        from repro.config.keys import diff
+        from repro.config.presets import preset
 
         differences = diff(own, preset(OTHER[scale]))
         return {key: theirs for key, (_, theirs) in differences.items() if key.startswith(keys)}

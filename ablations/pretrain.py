@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from repro import Ablation, Arm, AtEach, Claim, Search, paper
 
 if TYPE_CHECKING:
-    from repro.config import Config
+    from repro.config.config import Config
 
 # Classes that the net is tested on; the others are those that it is trained on first.
 FEW = {"smoke": 4, "tiny": 40, "cifar10": 4}

@@ -4,7 +4,7 @@ repro run relu-vs-tanh --preset figure-1 --seeds 5
 """
 
 from repro import Ablation, Arm, Claim, Search, paper
-from repro.ablation import EPOCHS_TO_TARGET
+from repro.terms import EPOCHS_TO_TARGET
 
 UNREGULARIZED = {  # "no regularization of any kind": the caption of Figure 1
     "model.norm": None, "model.dropout": None, "optim.weight_decay": 0.0,

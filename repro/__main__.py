@@ -1,5 +1,5 @@
 """`python -m repro` is the command `repro`."""
 
-from repro.cli import main
+from repro.commands.cli import main
 
 main()

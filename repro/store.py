@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from repro.ablation import FEWEST_SEEDS
+from repro.terms import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +87,7 @@ class Block:
     def name(self) -> str:
         """File name without its ending: the preset, and a short digest of the changes where there are any. A young key
         at its neutral value is no change, as in a run's name."""
-        from repro.config import YOUNG_KEYS
+        from repro.config.config import YOUNG_KEYS
 
         changes = {key: value for key, value in self.changes.items() if YOUNG_KEYS.get(key, _ABSENT) != value}
         text = json.dumps(changes, sort_keys=True)

@@ -51,7 +51,7 @@ install_pinned() {
 # FFCV is the faster loader, not a condition: whatever goes wrong here is said, and the torch loader is used.
 install_ffcv() {
     local missing shim log
-    missing=$("$venv/bin/python" -c 'from repro.doctor import missing_system_packages; print(*missing_system_packages())')
+    missing=$("$venv/bin/python" -c 'from repro.commands.doctor import missing_system_packages; print(*missing_system_packages())')
     if [ -n "$missing" ]; then
         say "FFCV needs system packages: $missing"
         # shellcheck disable=SC2086

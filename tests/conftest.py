@@ -25,8 +25,8 @@ settings.load_profile("repro")
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory in which the embedded photos are prepared at 32 pixels, as the smoke presets want them."""
-    from repro.data import open_data
-    from repro.presets import preset
+    from repro.config.presets import preset
+    from repro.data.load.loading import open_data
 
     directory = tmp_path_factory.mktemp("data")
     open_data(preset("smoke").data, directory)
@@ -58,7 +58,7 @@ def repro(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         monkeypatch.delenv(f"REPRO_{name}_DIR", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
 
-    from repro.cli import main
+    from repro.commands.cli import main
 
     def call(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["repro", *arguments])

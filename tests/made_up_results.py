@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from repro import config, presets, store
-from repro.ablation import Ablation
+from repro import store
+from repro.config import config, keys, presets
+from repro.experiments.experiment import Ablation
 
 PROVENANCE = {
     "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
@@ -42,14 +43,14 @@ def write_block(
 
     `finished` runs of each arm are written, all by default. `target_epochs` makes every run stop there.
     """
-    base = config.override(presets.preset(preset), changes or {})
+    base = keys.override(presets.preset(preset), changes or {})
     digests = {
-        arm: config.digest(config.override(base, ablation.arm(arm).changes_at(preset)), "made-up") for arm in levels
+        arm: config.digest(keys.override(base, ablation.arm(arm).changes_at(preset)), "made-up") for arm in levels
     }
     block = store.Block(ablation.name, preset, changes or {}, seeds, digests, data_digest="made-up")
     store.write_block(results, block)
     for place, (arm, level) in enumerate(levels.items()):
-        settings = config.override(base, ablation.arm(arm).changes_at(preset))
+        settings = keys.override(base, ablation.arm(arm).changes_at(preset))
         for seed in range(seeds if finished is None else finished):
             write_run(
                 results, settings, digests[arm], seed, level, place=place, epochs=epochs, spread=spread,

@@ -11,11 +11,11 @@ import numpy as np
 from scipy import stats
 
 from repro import store
-from repro.ablation import FEWEST_SEEDS
 from repro.stats import most_seeds, peeking_level
 from repro.stats.evidence import IMAGE_REPLICATES
 from repro.stats.independent import baseline_runs, level_of_looks, runs_needed, welch_power
 from repro.stats.intervals import hierarchical, images_part, over_seeds
+from repro.terms import FEWEST_SEEDS
 from tests.simulations_designs import print_designs
 from tests.test_independent import (
     DOMINANT,

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from repro import paper
-from repro.ablation import Ablation, Arm, Claim, Ensemble
-from repro.config import Config, diff, override, to_dict
-from repro.evaluate import autocast
-from repro.model import build
-from repro.optim import PlateauState, learning_rates, make_optimizer
-from repro.presets import preset
-from repro.registry import load
+from repro.config.config import Config, to_dict
+from repro.config.keys import diff, override
+from repro.config.presets import preset
+from repro.experiments.experiment import Ablation, Arm, Claim, Ensemble
+from repro.experiments.registry import load
+from repro.network.model import build
+from repro.training.evaluate import autocast
+from repro.training.optim import PlateauState, learning_rates, make_optimizer
 
 THIRD_PARTY = Path(__file__).parent / "third_party" / "repro_width" / "__init__.py"
 REGISTRY = load([THIRD_PARTY])

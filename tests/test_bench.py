@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from repro import bench, store
 from repro.bench import desk, step
-from repro.config import override
-from repro.model import build
-from repro.presets import preset
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.network.model import build
 
 
 def test_interleaved_turns_the_order():

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 from made_up_results import write_run
 
-from repro import cli, store
+from repro import store
+from repro.commands import cli
 from tests.conftest import QUICK, Repro
 
 
@@ -72,14 +73,14 @@ def test_bad_input_is_one_line_exit_code_2_and_changes_nothing(
 def test_help_and_list_import_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; sys.argv = ['repro', *{arguments!r}]\n"
-        "from repro.cli import main\n"
+        "from repro.commands.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {{'torch', 'pandas', 'scipy', 'numba', 'matplotlib', 'ffcv', {more}}} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     for arguments in (["--help"], ["list"], ["list", "--json"], ["show", "lrn-ablation"], ["data", "list"]):
-        more = "'repro.config'" if arguments[0] in ("--help", "list") else ""  # most of what they would take
+        more = "'repro.config.config'" if arguments[0] in ("--help", "list") else ""  # most of what they would take
         done = subprocess.run(
             [sys.executable, "-c", code.format(arguments=arguments, more=more)],
             capture_output=True,
@@ -150,9 +151,9 @@ def test_compare_shows_both_readings(repro: Repro) -> None:
 
 
 def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, photos: Path, tmp_path: Path) -> None:
-    from repro import plan
-    from repro.compare import compare_runs
-    from repro.registry import load
+    from repro.commands.compare import compare_runs
+    from repro.experiments.registry import load
+    from repro.plan import plan
 
     run = plan.make([load().get("ten-view")], "smoke", 1, {}, data=photos, results=tmp_path / "results").runs[0]
     write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
@@ -200,7 +201,7 @@ def test_run_trains_once_then_reports_then_trains_nothing(repro: Repro, tmp_path
 def test_a_run_that_fails_does_not_stop_the_others(
     repro: Repro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from repro import execute
+    from repro.training import execute
 
     whole = execute.build
 
@@ -224,7 +225,7 @@ def test_an_interrupted_run_says_how_to_go_on(repro: Repro, monkeypatch: pytest.
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("repro.sweep.sweep", interrupted)
+    monkeypatch.setattr("repro.commands.sweep.sweep", interrupted)
     code, _, err = repro("run", "lrn-ablation")
     assert code == 130 and err == "stopped; the same line goes on where it was\n"
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.config import Config, diff, digest, flatten, from_dict, override, parse_assignments, to_dict
-from repro.presets import PRESETS, preset
+from repro.config.config import Config, digest, from_dict, to_dict
+from repro.config.keys import diff, flatten, override, parse_assignments
+from repro.config.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from repro.bench import loader
-from repro.data import make_loader, open_data
-from repro.data.prepare import prepare
+from repro.data.load.loading import make_loader, open_data
+from repro.data.prepare.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 from made_up_pictures import add
 from PIL import Image
 
-from repro.data import cifar
-from repro.data.beton import open_beton
-from repro.data.prepare import prepare
+from repro.data.load.beton import open_beton
+from repro.data.prepare import cifar
+from repro.data.prepare.prepare import prepare
 
 
 def test_without_a_network_cifar_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 from made_up_pictures import SIZE, class_tree, picture
 from PIL import Image
 
-from repro.data.beton import open_beton
-from repro.data.convert import to_square
-from repro.data.prepare import prepare
-from repro.data.verify import verify
+from repro.data.load.beton import open_beton
+from repro.data.prepare.convert import to_square
+from repro.data.prepare.prepare import prepare
+from repro.data.prepare.verify import verify
 
 
 def dirty_tree(folder: Path) -> Path:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from made_up_pictures import SIZE, add
 
-from repro.data import folders
-from repro.data.beton import open_beton
-from repro.data.prepare import prepare
+from repro.data.load.beton import open_beton
+from repro.data.prepare import folders
+from repro.data.prepare.prepare import prepare
 
 
 def digest_of(tree: Path, directory: Path) -> tuple[str, list[dict[str, str]]]:

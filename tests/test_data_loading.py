@@ -14,11 +14,13 @@ import torch
 from made_up_pictures import SIZE, class_tree
 from PIL import Image
 
-from repro import config
-from repro.data import augment, make_loader, manifest, open_data
-from repro.data.loading import Batch, Loader, ffcv_installed
-from repro.data.prepare import prepare
-from repro.presets import preset
+from repro.config import config
+from repro.config import keys as config_keys
+from repro.config.presets import preset
+from repro.data import manifest
+from repro.data.load import augment
+from repro.data.load.loading import Batch, Loader, ffcv_installed, make_loader, open_data
+from repro.data.prepare.prepare import prepare
 
 CROP = 32
 needs_ffcv = pytest.mark.skipif(not ffcv_installed(), reason="FFCV is not installed")
@@ -32,7 +34,7 @@ def config_of(storage: str = "raw", **changes: object) -> config.Config:
         "augment.color": None,
         "data.quality": 90 if storage == "jpeg" else None, "optim.batch_size": 7,
     }  # fmt: skip
-    return config.override(
+    return config_keys.override(
         preset("smoke"), {**plain, **{key.replace("__", "."): value for key, value in changes.items()}}
     )
 
@@ -266,7 +268,7 @@ def test_literal_means_deviations_and_the_order_of_planes(directory: Path) -> No
     np.testing.assert_allclose(batch.image[0].permute(1, 2, 0).numpy(), wanted, atol=1e-5)
     for contrast in ("none", "global"):
         changes = [{"data.contrast": contrast, "data.color_order": order} for order in ("rgb", "bgr")]
-        planes = [collected(loader(directory, config.override(rgb, change)).epoch(1)) for change in changes]
+        planes = [collected(loader(directory, config_keys.override(rgb, change)).epoch(1)) for change in changes]
         for one, two in zip(*planes, strict=True):
             torch.testing.assert_close(one.image.flip(1), two.image, atol=1e-5, rtol=1e-5)
 
@@ -328,7 +330,7 @@ def test_boxes_are_resized_to_the_crop_as_torch_interpolates(directory: Path, me
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
 def test_boxes_means_and_planes_are_bitwise_the_same_from_both_loaders(directory: Path, storage: str) -> None:
     changes = {"augment.resized_crop": {}, "data.mean_at": "offset", "data.color_order": "bgr"}
-    cfg = config.override(config_of(storage, augment__color=COLOR, augment__chunk=4), changes)
+    cfg = config_keys.override(config_of(storage, augment__color=COLOR, augment__chunk=4), changes)
     wanted = collected(loader(directory, cfg).epoch(2))
     for kind, workers in (("torch", 2), ("ffcv", 2)):
         assert same(wanted, collected(loader(directory, cfg, kind=kind, workers=workers).epoch(2))), (kind, workers)
@@ -496,7 +498,7 @@ def test_an_epoch_left_early_gives_its_threads_and_memory_back(directory: Path, 
 def test_an_error_in_the_pipeline_is_raised_where_the_batch_is_asked_for(
     directory: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from repro.data import render
+    from repro.data.load import render
 
     made = loader(directory, config_of(), kind=kind, workers=2)
     calls = []
@@ -589,7 +591,7 @@ def test_torchs_own_random_state_is_not_touched(directory: Path) -> None:
 
 def test_files_are_ffcvs_own_format(directory: Path) -> None:
     pytest.importorskip("ffcv")
-    import repro.data.ffcv_loader  # noqa: F401, I001  (imports FFCV quickly, so it comes first)
+    import repro.data.load.ffcv_loader  # noqa: F401, I001  (imports FFCV quickly, so it comes first)
     from ffcv.reader import Reader
 
     for storage in ("raw", "jpeg"):
@@ -608,8 +610,8 @@ def test_files_are_ffcvs_own_format(directory: Path) -> None:
 
 def test_ffcvs_own_pipeline_reads_our_raw_files_exactly(directory: Path) -> None:
     pytest.importorskip("ffcv")
-    from repro.data import ffcv_loader
-    from repro.data.ffcv_loader import Compiler
+    from repro.data.load import ffcv_loader
+    from repro.data.load.ffcv_loader import Compiler
 
     data = open_data(config_of().data, directory)
     enabled = Compiler.is_enabled

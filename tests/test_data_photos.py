@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from repro.data import photos
-from repro.data.sources import Split
+from repro.data.prepare import photos
+from repro.data.prepare.sources import Split
 
 
 def test_photos_train_and_test_windows_share_no_pixel_and_keep_a_gap() -> None:

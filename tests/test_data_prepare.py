@@ -10,11 +10,11 @@ import pytest
 from made_up_pictures import SIZE, prepared_files
 
 from repro.data import manifest
-from repro.data import prepare as preparation
-from repro.data.beton import Writer
-from repro.data.prepare import prepare, storage_costs
-from repro.data.progress import Progress
-from repro.data.verify import verify
+from repro.data.load.beton import Writer
+from repro.data.prepare import prepare as preparation
+from repro.data.prepare.prepare import prepare, storage_costs
+from repro.data.prepare.progress import Progress
+from repro.data.prepare.verify import verify
 
 
 def test_a_tree_is_prepared_once_and_described(tree: Path, tmp_path: Path) -> None:

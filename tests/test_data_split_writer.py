@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from made_up_pictures import SIZE, class_tree, prepared_files
 
-from repro.data import files, manifest, split_writer
-from repro.data.prepare import prepare
-from repro.data.progress import Progress
-from repro.provenance import usable_cores
+from repro.data import manifest
+from repro.data.prepare import files, split_writer
+from repro.data.prepare.prepare import prepare
+from repro.data.prepare.progress import Progress
+from repro.machine.provenance import usable_cores
 
 
 def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_bytes(

@@ -6,8 +6,8 @@ import pytest
 from made_up_pictures import SIZE
 
 from repro.data import manifest
-from repro.data.prepare import prepare
-from repro.data.verify import verify
+from repro.data.prepare.prepare import prepare
+from repro.data.prepare.verify import verify
 
 
 def test_verify_names_what_changed_and_what_is_half_written(tree: Path, tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from pydoe import fracfact_aliasing
 from scipy.stats import ttest_ind
 
-from repro.config import override
-from repro.presets import preset
-from repro.registry import load
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.experiments.registry import load
 from repro.stats.curves import (
     Specification,
     against_size,

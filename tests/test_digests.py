@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from repro import config, plan, registry, store
-from repro.config import digest, from_dict, override
-from repro.presets import PRESETS, preset
+from repro import store
+from repro.config import config, keys
+from repro.config.config import digest, from_dict
+from repro.config.keys import override
+from repro.config.presets import PRESETS, preset
+from repro.experiments import registry
+from repro.plan import plan
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "digests.txt"
@@ -62,7 +66,7 @@ def test_young_keys_are_left_out_at_their_neutral_values_only() -> None:
 def test_a_young_key_is_a_key_and_neutral_by_default(key: str) -> None:
     """Default: a record written before the key came is read with it, and has to keep its name."""
     concrete = key.replace("*", "conv1")
-    everything = {name: config.flatten(preset(name)) for name in PRESETS}
+    everything = {name: keys.flatten(preset(name)) for name in PRESETS}
     there = [
         name
         for name, values in everything.items()
@@ -72,7 +76,7 @@ def test_a_young_key_is_a_key_and_neutral_by_default(key: str) -> None:
     before = config.to_dict(preset(there[0]))
     *parts, last = concrete.split(".")
     del functools.reduce(dict.__getitem__, parts, before)[last]
-    assert config.flatten(from_dict(before))[concrete] == config.YOUNG_KEYS[key]
+    assert keys.flatten(from_dict(before))[concrete] == config.YOUNG_KEYS[key]
 
 
 def test_a_young_key_at_another_value_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:

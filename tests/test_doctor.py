@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from repro import compiled, doctor
-from repro.doctor import Finding
+from repro.commands import doctor
+from repro.commands.doctor import Finding
+from repro.machine import compiled
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -44,7 +45,9 @@ def test_a_check_that_fails_is_itself_a_finding() -> None:
 
 
 def test_import_does_not_import_torch() -> None:
-    code = "import sys, repro.doctor; print([name for name in ('torch', 'numpy', 'pandas') if name in sys.modules])"
+    code = (
+        "import sys, repro.commands.doctor; print([one for one in ('torch', 'numpy', 'pandas') if one in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
@@ -130,11 +133,12 @@ def test_numba_cache_that_cannot_be_written_is_said(monkeypatch: pytest.MonkeyPa
 def test_loops_are_compiled_where_neither_package_nor_home_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     code = (
-        f"from repro import compiled; compiled.cache_folders = lambda: [compiled.Path({str(tmp_path / 'file')!r})]\n"
+        "from repro.machine import compiled\n"
+        f"compiled.cache_folders = lambda: [compiled.Path({str(tmp_path / 'file')!r})]\n"
         "from numba.core.caching import CacheImpl, UserProvidedCacheLocator\n"
         "CacheImpl._locator_classes = [UserProvidedCacheLocator]\n"  # as when the package and home are read-only
-        "from repro.data import augment; print(augment.mix(augment.np.uint64(1)))\n"
-        "from repro import lrn_loops"
+        "from repro.data.load import augment; print(augment.mix(augment.np.uint64(1)))\n"
+        "from repro.network import lrn_loops"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     environment.pop("NUMBA_CACHE_DIR", None)
@@ -161,7 +165,7 @@ def test_prepared_sets_are_named(tmp_path: Path) -> None:
 
 
 def test_photographs_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from repro.data import photos
+    from repro.data.prepare import photos
 
     assert doctor.photographs().status == "ok"
     monkeypatch.setattr(photos, "PHOTOGRAPHS", {"cat": "skimage/data/no-cat.png", "dog": "no_such_package/dog.png"})

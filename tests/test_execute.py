@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from repro import checkpoint, store
-from repro.config import Config, digest, override
+from repro import store
+from repro.config.config import Config, digest
+from repro.config.keys import override
+from repro.config.presets import preset
 from repro.data.manifest import find
-from repro.evaluate import errors
-from repro.events import Event, Failed, Finished, Started
-from repro.execute import Job, Machine, choose_devices, execute
 from repro.launch import launch
-from repro.presets import preset
+from repro.training import checkpoint
+from repro.training.evaluate import errors
+from repro.training.events import Event, Failed, Finished, Started
+from repro.training.execute import Job, Machine, choose_devices, execute
 
 
 def small(**changes: Any) -> Config:
@@ -149,7 +151,7 @@ def test_a_record_comes_before_its_products(machine: Machine, photos: Path, monk
         raise RuntimeError("made up")
 
     with monkeypatch.context() as patch:
-        patch.setattr("repro.neighbors.write_neighbors", fail)
+        patch.setattr("repro.training.neighbors.write_neighbors", fail)
         with pytest.raises(RuntimeError, match="made up"):
             execute(one, machine, quiet)
     assert store.is_finished(machine.results, one.digest, 0), "what was trained is not lost with a picture of it"

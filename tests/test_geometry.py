@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.config import Pool, override
-from repro.geometry import output_side, pooled_side
-from repro.presets import preset
+from repro.config.architecture import Pool
+from repro.config.geometry import output_side, pooled_side
+from repro.config.keys import override
+from repro.config.presets import preset
 
 SIDES = st.integers(1, 60)
 

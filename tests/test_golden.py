@@ -22,11 +22,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from repro.config import Config, override
-from repro.model import build
-from repro.optim import PlateauState, learning_rates, make_optimizer
-from repro.presets import preset
-from repro.provenance import processor
+from repro.config.config import Config
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.machine.provenance import processor
+from repro.network.model import build
+from repro.training.optim import PlateauState, learning_rates, make_optimizer
 
 FOLDER = Path(__file__).parent / "golden"
 NETS = (

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import stdtr
 
-from repro.ablation import FEWEST_SEEDS
 from repro.stats.endpoints import VISIBLE, failure_rate, rates_differ_visibly, same_rate_p
 from repro.stats.evidence import IMAGE_REPLICATES
 from repro.stats.independent import (
@@ -28,6 +27,7 @@ from repro.stats.independent import (
     welch_power,
 )
 from repro.stats.intervals import Count
+from repro.terms import FEWEST_SEEDS
 from tests.test_stats import DIFFICULTY, IMAGES, MARGINS, REGIMES, SHARED, true_effect
 
 # --- what is simulated, here and in tests/simulations.py --------------------------------------------------------------

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro import config, paper, plan, presets, store
-from repro.ablation import EPOCHS_TO_BEST, Ablation, Arm, Claim, Ensemble, Measured, View
+from repro import paper, store
+from repro.config import config, keys, presets
+from repro.experiments.experiment import Ablation, Arm, Claim, Ensemble, Measured
+from repro.plan import plan
 from repro.stats import Judgement, arm_summary, holm, judge, peeking_level
 from repro.stats.intervals import over_seeds
+from repro.terms import EPOCHS_TO_BEST, View
 
 LIKE_PAPER = paper.VALIDATION_2012
 PHOTOS = Measured("photos", "center", "our photos, center view")
@@ -133,7 +136,7 @@ def test_a_drop_that_is_set_for_both_arms_sets_their_best_epoch(tmp_path: Path) 
         for seed, epoch in enumerate(best):
             path = store.run_directory(tmp_path, f"{arm:.<12.12}", seed)
             record = json.loads((path / "run.json").read_text())
-            record["config"] = config.to_dict(config.override(presets.preset("smoke"), steps))
+            record["config"] = config.to_dict(keys.override(presets.preset("smoke"), steps))
             (path / "run.json").write_text(json.dumps(record))
             errors = [60.0 - at if at <= epoch else 70.0 for at in range(1, 7)]
             lines = [{"epoch": at, "train_error": 50.0, "test_top1_error": error} for at, error in enumerate(errors, 1)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repro.lrn import _backward, _forward, _Rule, lrn, lrn_same_map
+from repro.network.lrn import _backward, _forward, _Rule, lrn, lrn_same_map
 
 RELATIVE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 8e-3}  # bfloat16 keeps 8 bits
 PAPER = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}  # section 3.3

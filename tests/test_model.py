@@ -11,9 +11,11 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from repro.config import Config, Pool, override
-from repro.model import ACTIVATIONS, Network, Pooling, build
-from repro.presets import PRESETS, preset
+from repro.config.architecture import Pool
+from repro.config.config import Config
+from repro.config.keys import override
+from repro.config.presets import PRESETS, preset
+from repro.network.model import ACTIVATIONS, Network, Pooling, build
 
 SMALL = [name for name in PRESETS if preset(name).augment.crop <= 64]
 

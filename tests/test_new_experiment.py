@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.ablation import Claim
+from repro.experiments.experiment import Claim
 
 PAGE = (Path(__file__).parents[1] / "docs" / "new_experiment.md").read_text()
 SMALL = ["--set", "schedule.epochs=1", "--set", "data.per_class=16", "--set", "data.test_per_class=8"]

@@ -10,10 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from repro.config import Config, Optim, Schedule, override
-from repro.model import build
-from repro.optim import Optimizer, PlateauState, Rates, learning_rates, make_optimizer, update_plateau
-from repro.presets import preset
+from repro.config.config import Config, Optim, Schedule
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.network.model import build
+from repro.training.optim import Optimizer, PlateauState, Rates, learning_rates, make_optimizer, update_plateau
 
 RATES = [0.01] * 4 + [0.001] * 4  # a change in the middle, where the two forms part
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from repro import paper
-from repro.registry import load
+from repro.experiments.registry import load
 
 EXPERIMENTS = load().experiments
 

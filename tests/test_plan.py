@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from repro import paper, plan, store
-from repro.ablation import Ablation, Arm, Claim, Search
-from repro.config import Config, digest, to_dict
+from repro import paper, store
+from repro.config.config import Config, digest, to_dict
+from repro.config.presets import preset
 from repro.data.manifest import find
-from repro.presets import preset
+from repro.experiments.experiment import Ablation, Arm, Claim, Search
+from repro.plan import cost, plan
 
 
 def question(**changes: Any) -> Ablation:
@@ -230,13 +231,13 @@ def test_the_runs_that_a_claim_needs_come_first(photos: Path, tmp_path: Path) ->
 
 def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -> None:
     found = made(question(), photos=photos, results=tmp_path, seeds=2)
-    guessed = plan.cost(found, data=photos, results=tmp_path)
+    guessed = cost.cost(found, data=photos, results=tmp_path)
     assert not guessed.measured and guessed.runs == 4
     finish(tmp_path, found.runs[0], rate=100.0)
-    slow = plan.cost(made(question(), photos=photos, results=tmp_path, seeds=2), data=photos, results=tmp_path)
+    slow = cost.cost(made(question(), photos=photos, results=tmp_path, seeds=2), data=photos, results=tmp_path)
     manifest = find(found.runs[0].config.data, photos)
     assert manifest is not None and slow.measured and slow.runs == 3
-    train = plan.pictures(found.runs[0].config, manifest)[0]
+    train = cost.pictures(found.runs[0].config, manifest)[0]
     training = 3 * found.runs[0].config.schedule.epochs * train / 100.0  # seconds: pictures over pictures a second
     assert training < slow.seconds < 1.5 * training  # tests and views come on top
 
@@ -249,13 +250,13 @@ def test_a_record_of_an_older_config_has_no_rate_and_stops_nothing(photos: Path,
         record["config"]["optim"]["forgotten"] = 1
         path.write_text(json.dumps(record))
     found = made(question(), photos=photos, results=tmp_path, seeds=3)
-    assert not plan.cost(found, data=photos, results=tmp_path).measured
+    assert not cost.cost(found, data=photos, results=tmp_path).measured
 
 
 def test_the_bill_of_nothing_is_nothing(photos: Path, tmp_path: Path) -> None:
     for run in made(question(), photos=photos, results=tmp_path).runs:
         finish(tmp_path, run)
-    bill = plan.cost(made(question(), photos=photos, results=tmp_path), data=photos, results=tmp_path)
+    bill = cost.cost(made(question(), photos=photos, results=tmp_path), data=photos, results=tmp_path)
     assert (bill.runs, bill.seconds, bill.disk_bytes) == (0, 0.0, 0)
 
 
@@ -301,7 +302,7 @@ def test_what_the_pictures_rule_out_is_seen_in_every_arm(photos: Path, tmp_path:
 
 def test_planning_changes_nothing(photos: Path, tmp_path: Path) -> None:
     found = made(question(), photos=photos, results=tmp_path)
-    plan.cost(found, data=photos, results=tmp_path)
+    cost.cost(found, data=photos, results=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -314,4 +315,4 @@ def test_the_views_to_read_do_not_name_a_run() -> None:
 
 def test_published_counts_are_those_of_the_prepared_photos(photos: Path, tmp_path: Path) -> None:
     config = preset("smoke")
-    assert plan.pictures(config, None) == plan.pictures(config, find(config.data, photos))
+    assert cost.pictures(config, None) == cost.pictures(config, find(config.data, photos))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from repro.config import diff, flatten, override
-from repro.describe import compare_presets, fidelity_table, markdown, model_table
-from repro.presets import PRESETS, preset
-from repro.readings import READINGS, Reading, reading_of
+from repro.commands.describe import compare_presets, fidelity_table, markdown, model_table
+from repro.config.keys import diff, flatten, override
+from repro.config.presets import PRESETS, preset
+from repro.experiments.readings import READINGS, Reading, reading_of
 
 SCALES = {"paper": "code-2012", "tiny": "code-2012-tiny", "cifar10": "code-2012-cifar10", "smoke": "code-2012-smoke"}
 
@@ -92,7 +92,7 @@ def test_rows_are_f1_to_f33() -> None:
 
 def test_the_page_of_readings_is_what_the_presets_say() -> None:
     page = Path(__file__).parent.parent / "docs" / "fidelity.md"
-    assert page.read_text() == markdown(), "write it again: python -m repro.describe > docs/fidelity.md"
+    assert page.read_text() == markdown(), "write it again: python -m repro.commands.describe > docs/fidelity.md"
 
 
 def test_the_table_of_readings_holds_the_presets_values() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from repro import registry, report, stats, store
+from repro import report, stats, store
+from repro.experiments import registry
 from repro.report.words import with_interval
 from tests.conftest import QUICK, Repro
 
@@ -46,7 +47,7 @@ def test_the_tour_names_what_is_there() -> None:
     tour = README.split("## A tour of the files")[1]
     named = re.findall(r"\b([a-z_]+\.py)\b", tour.split("```")[1])
     assert len(named) > 15
-    assert [name for name in named if not (ROOT / "repro" / name).exists()] == []
+    assert [name for name in named if not [*(ROOT / "repro").rglob(name)]] == []
     for folder in ("ablations", "repro/data", "repro/stats", "repro/report", "repro/bench", "bench", "tests"):
         assert (ROOT / folder).is_dir()
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from repro import Arm, AtEach, Claim, paper
-from repro.config import Config
-from repro.registry import load, select
+from repro.config.config import Config
+from repro.experiments.registry import load, select
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
 

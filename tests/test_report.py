@@ -16,10 +16,12 @@ import pytest
 from made_up_results import write_block, write_run
 from PIL import Image
 
-from repro import Ablation, Arm, Claim, Search, config, paper, presets, registry, report, stats, store
+from repro import Ablation, Arm, Claim, Search, paper, report, stats, store
+from repro.commands.terminal import claim_text
+from repro.config import config, keys, presets
+from repro.experiments import registry
 from repro.report import contents, pictures, tables, words
 from repro.report.gather import Score, gather
-from repro.terminal import claim_text
 from tests.conftest import Repro
 
 LEVELS = {"with-lrn": 30.0, "no-lrn": 33.0, "conv1-only": 31.0, "conv2-only": 32.0}
@@ -264,13 +266,13 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
     asked = write_block(
         results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0}, changes=changes, target_epochs={"relu": 5.0, "tanh": 30.0}
     )
-    base = config.override(presets.preset("smoke"), changes)
-    tried = {str(value): config.override(base, {"optim.learning_rate": value}) for value in (0.001, 0.01)}
+    base = keys.override(presets.preset("smoke"), changes)
+    tried = {str(value): keys.override(base, {"optim.learning_rate": value}) for value in (0.001, 0.01)}
     digests = {value: config.digest(one, "made-up") for value, one in tried.items()}
     write_run(results, tried["0.001"], digests["0.001"], 1000, 20.0, spread=0.0, target=12.0)
     write_run(results, tried["0.01"], digests["0.01"], 1000, 20.0, spread=0.0, target=5.0)
     others = {  # never reached, diverged, not finished
-        str(value): config.override(base, {"optim.learning_rate": value, "model.activation": "tanh"})
+        str(value): keys.override(base, {"optim.learning_rate": value, "model.activation": "tanh"})
         for value in (0.001, 0.01, 0.1)
     }
     lost = {value: config.digest(one, "made-up") for value, one in others.items()}
@@ -314,7 +316,7 @@ def test_runs_of_another_declaration_are_named_and_left_out(tmp_path: Path) -> N
     asked = write_block(results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0})
     sides = {"relu": {}, "tanh": {"model.activation": "tanh"}}
     base = presets.preset("smoke")
-    tried = {arm: config.override(base, {**own, "optim.learning_rate": 0.01}) for arm, own in sides.items()}
+    tried = {arm: keys.override(base, {**own, "optim.learning_rate": 0.01}) for arm, own in sides.items()}
     searches = {arm: {"0.01": config.digest(one, "made-up")} for arm, one in tried.items()}
     for arm, one in tried.items():
         write_run(results, one, searches[arm]["0.01"], 1000, 20.0)
@@ -534,7 +536,7 @@ def test_numbers_as_people_read_them(value: float | None, options: dict[str, boo
 
 
 def test_condensing_loses_no_difference() -> None:
-    changed = config.diff(presets.paper(), presets.preset("cifar10"))
+    changed = keys.diff(presets.paper(), presets.preset("cifar10"))
     condensed = contents.condense(changed)
     assert len(condensed) < len(changed) / 2
     told = " ".join(condensed)
@@ -554,9 +556,9 @@ def test_the_terminal_gets_the_same_words(experiments: list[Ablation], built: tu
 
 
 def test_the_towers_page_states_what_crosses_between_them(tmp_path: Path) -> None:
-    from repro.config import digest
-    from repro.plan import configs
-    from repro.registry import load
+    from repro.config.config import digest
+    from repro.experiments.registry import load
+    from repro.plan.plan import configs
     from repro.report import build
 
     ablation = load().get("one-vs-two-gpus")

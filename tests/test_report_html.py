@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from made_up_results import write_block
 
-from repro import registry, report
+from repro import report
+from repro.experiments import registry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro.ablation import FEWEST_SEEDS
 from repro.stats import most_seeds, peeking_level, seeds_needed
 from repro.stats.intervals import over_seeds
 from repro.stats.sequential import _power
 from repro.stats.verdict import of_effect
+from repro.terms import FEWEST_SEEDS
 
 SIMULATIONS = 2000
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from repro.config import Config, override
-from repro.model import Network, build
-from repro.optim import make_optimizer
-from repro.presets import preset
-from repro.towers import TwoTowers, place
+from repro.config.config import Config
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.network.model import Network, build
+from repro.network.towers import TwoTowers, place
+from repro.training.optim import make_optimizer
 
 PAIR = ("cpu", "cpu")
 

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from repro import checkpoint
-from repro.checkpoint import Position
-from repro.config import Config, override
-from repro.data import make_loader, open_data
-from repro.events import EpochDone, Event, Started, Stepped
-from repro.model import build
-from repro.optim import make_optimizer
-from repro.presets import preset
-from repro.train import epochs_to_target, train
+from repro.config.config import Config
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.data.load.loading import make_loader, open_data
+from repro.network.model import build
+from repro.training import checkpoint
+from repro.training.checkpoint import Position
+from repro.training.events import EpochDone, Event, Started, Stepped
+from repro.training.optim import make_optimizer
+from repro.training.train import epochs_to_target, train
 
 SMALL = {
     "data.per_class": 12,
@@ -103,7 +104,9 @@ def test_a_killed_run_resumes_bitwise(
     batches: int, config: Config, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(config, photos, tmp_path / "whole.pt")
-    monkeypatch.setattr("repro.train.SAVE_SECONDS", -1.0)  # save after every batch, so that the kill falls between
+    monkeypatch.setattr(
+        "repro.training.train.SAVE_SECONDS", -1.0
+    )  # save after every batch, so that the kill falls between
     run(config, photos, tmp_path / "cut.pt", after=batches)
     assert checkpoint.read(tmp_path / "cut.pt")["position"]["step"] == batches
     monkeypatch.undo()
@@ -121,7 +124,7 @@ def test_a_killed_run_resumes_bitwise(
 def test_no_picture_is_repeated_or_left_out_over_a_resume(
     config: Config, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("repro.train.SAVE_SECONDS", -1.0)
+    monkeypatch.setattr("repro.training.train.SAVE_SECONDS", -1.0)
     first = run(config, photos, tmp_path / "cut.pt", after=4)
     second = run(config, photos, tmp_path / "cut.pt")
     steps = [event for event in [*first, *second] if isinstance(event, Stepped)]

@@ -15,10 +15,10 @@ from conftest import Repro
 from torch import Tensor
 
 from repro import paper, store
-from repro.presets import preset
+from repro.config.presets import preset
 from repro.report import words
 from repro.report.weights import cells, rows_of
-from repro.weights import LAYOUTS, TORCHVISION, fitting, network, read
+from repro.training.weights import LAYOUTS, TORCHVISION, fitting, network, read
 
 FILE = Path("weights.safetensors")
 

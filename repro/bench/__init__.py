@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from repro.provenance import packages, processor, processor_features, usable_cores
+from repro.machine.provenance import packages, processor, processor_features, usable_cores
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -22,9 +22,10 @@ import numpy as np
 
 from repro import store
 from repro.bench import BenchResult, Samples, in_child, interleaved, machine, ratio, row, seconds
-from repro.config import Config, digest, override, to_dict
-from repro.presets import preset
-from repro.registry import load
+from repro.config.config import Config, digest, to_dict
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.experiments.registry import load
 
 RUNS = 10_000
 EXPERIMENT = "lrn-ablation"
@@ -69,7 +70,8 @@ REPORT = """
 import sys, time
 start = time.perf_counter()
 from pathlib import Path
-from repro import registry, report
+from repro.experiments import registry
+from repro import report
 report.build(list(registry.load().experiments.values()), None, Path(sys.argv[1]), Path(sys.argv[2]))
 status = Path("/proc/self/status").read_text()
 print(time.perf_counter() - start, time.process_time(), int(status.partition("VmHWM:")[2].split()[0]) / 2**20)

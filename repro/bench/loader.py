@@ -20,12 +20,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from repro.bench import BenchResult, in_child, interleaved, machine, ratio, row, seconds
-from repro.config import Config, override
-from repro.data import make_loader, open_data
-from repro.data.loading import Kind, Prepared, ffcv_installed
-from repro.data.photos import PHOTOGRAPHS, photographs
-from repro.data.prepare import prepare
-from repro.presets import preset
+from repro.config.config import Config
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.data.load.loading import Kind, Prepared, ffcv_installed, make_loader, open_data
+from repro.data.prepare.photos import PHOTOGRAPHS, photographs
+from repro.data.prepare.prepare import prepare
 
 SIZE, CROP, BATCH = 256, 224, 128
 QUALITY = 90  # FFCV's usual one
@@ -43,7 +43,7 @@ start, busy = time.perf_counter(), time.process_time()
 import repro
 from pathlib import Path
 from repro.bench.loader import benched
-from repro.data import make_loader, open_data
+from repro.data.load.loading import make_loader, open_data
 config = benched("raw")
 loader = make_loader(open_data(config.data, Path(sys.argv[1])), config, "train", seed=0, kind=sys.argv[2])
 with loader.epoch(0) as batches:
@@ -195,7 +195,7 @@ class SubtractMean:
 
 def decoding(data: Prepared, workers: int) -> Callable[[], None]:
     """libjpeg-turbo alone: every stored JPEG decoded into one place a thread, which stays in its cache."""
-    from repro.data.ffcv_loader import TurboJpeg
+    from repro.data.load.ffcv_loader import TurboJpeg
 
     beton, decoder = data.train.beton, TurboJpeg()
 

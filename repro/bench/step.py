@@ -21,10 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from repro.bench import BenchResult, Row, Samples, interleaved, machine, ratio, row
-from repro.config import Config, Conv, Full, override
-from repro.data import Batch, Batches
-from repro.geometry import pool_of
-from repro.presets import preset
+from repro.config.architecture import Conv, Full
+from repro.config.config import Config
+from repro.config.geometry import pool_of
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.data.load.loading import Batch, Batches
 
 RATE = 1e-6  # small enough for random labels to leave the weights in the range where they began
 SHORTEST = 1.0  # seconds that one sample takes at least
@@ -239,11 +241,11 @@ def _peak_mib(device: torch.device) -> float:
 
 def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
     """`train_epoch` over a batch in memory, so many times."""
-    from repro.checkpoint import Position
-    from repro.model import build
-    from repro.optim import make_optimizer
-    from repro.speed import keep_freed_memory
-    from repro.train import train_epoch
+    from repro.machine.speed import keep_freed_memory
+    from repro.network.model import build
+    from repro.training.checkpoint import Position
+    from repro.training.optim import make_optimizer
+    from repro.training.train import train_epoch
 
     keep_freed_memory()
     config = override(preset(spec.preset), spec.changes)

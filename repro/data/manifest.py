@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repro import config
+from repro.config import config
 from repro.store import write_json
 from repro.suggest import did_you_mean
 

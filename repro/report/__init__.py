@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from repro import store
 
 if TYPE_CHECKING:
-    from repro.ablation import Ablation
+    from repro.experiments.experiment import Ablation
     from repro.stats import Judgement
 
 FORMATS = ("latex", "csv")

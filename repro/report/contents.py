@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from repro import config, paper, presets
-from repro.plan import criterion, mean_criterion
+from repro.config import keys, presets
+from repro.experiments import paper
+from repro.plan.search import criterion, mean_criterion
 from repro.report import words
 from repro.report.gather import Gathered, Part, Record, Score, counted_scores
 from repro.report.pictures import Mark
@@ -377,7 +378,7 @@ def setting_table(part: Part) -> Table:
     """What differs from the paper's setting: keys of the Config, those of layers gathered in one row a key."""
     import pandas as pd
 
-    changed = config.diff(presets.paper(), part.config)
+    changed = keys.diff(presets.paper(), part.config)
     changed = {key: pair for key, pair in changed.items() if not key.startswith("eval.")}
     rows = [[key, _short(before), _short(here)] for key, (before, here) in condense(changed).items()]
     frame = pd.DataFrame(rows, columns=["key", "paper", "here"])

@@ -10,9 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from repro import config, paper, presets, store
-from repro.ablation import FEWEST_SEEDS, Ablation, Claim
-from repro.plan import choose, configs, pictures
+from repro import store
+from repro.config import config, keys, presets
+from repro.experiments import paper
+from repro.experiments.experiment import Ablation, Claim
+from repro.plan.cost import pictures
+from repro.plan.plan import configs
+from repro.plan.search import choose
+from repro.terms import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +181,7 @@ def _part(
 ) -> Part:
     from repro import stats
 
-    base = config.override(presets.preset(block.preset), block.changes)
+    base = keys.override(presets.preset(block.preset), block.changes)
     searches: dict[str, dict[str, list[Record | None]]] = {}
     chosen: dict[str, float | None] = {}
     if search := experiment.search:
@@ -245,7 +250,7 @@ def _same(settings: config.Config, run: Record, searched: str | None) -> bool:
     except ValueError:
         return True
     if searched:
-        settings = config.override(settings, {searched: config.flatten(before)[searched]})
+        settings = keys.override(settings, {searched: keys.flatten(before)[searched]})
     return config.digest(before, "") == config.digest(settings, "")
 
 

@@ -19,7 +19,7 @@ from repro.stats.values import unit_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from repro.report.pages import Section
+    from repro.report.sections import Section
     from repro.report.tables import Table
 
 PLOTTED = {"train_error": "training error", "test_top1_error": "test top-1 error, center view"}
@@ -57,7 +57,7 @@ def render(
     """The page. `sections` holds the blocks of each experiment, `own` further tables of an experiment."""
     from plotly.offline import get_plotlyjs
 
-    from repro.report.pages import environment
+    from repro.report.sections import environment
 
     experiments = [one for one in gathered.experiments if sections.get(one.name)]
     board = [_row(score) for score in gathered.scores]

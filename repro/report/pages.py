@@ -3,78 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro import paper, store
-from repro.report import contents, pictures, tables, words
+from repro import store
+from repro.report import contents, pictures, tables
 from repro.report.gather import Gathered, Part
+from repro.report.sections import LOCAL, OWN_PICTURES, Picture, Section, environment
 from repro.report.weights import PAGE, page
 
 if TYPE_CHECKING:
-    import jinja2
-
-    from repro.ablation import Ablation
-
-OWN_PICTURES = ("photos",)  # data whose pictures may be published: those that ship with scikit-image and scikit-learn
-LOCAL = "local"  # below reports/: figures that show pictures of other data
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG with its place below reports/, what it shows (for those who cannot see it), and its caption."""
-
-    path: str
-    png: bytes
-    alt: str
-    caption: str
-
-    @property
-    def published(self) -> bool:
-        """Whether the picture may leave this machine."""
-        return not self.path.startswith(f"{LOCAL}/")
-
-
-@dataclass(frozen=True)
-class Section:
-    """One block of an experiment's page."""
-
-    part: Part
-    arms: tables.Table
-    claims: tables.Table
-    setting: tables.Table
-    cost: tables.Table
-    search: tables.Table
-    tests: tables.Table
-    exchange: tables.Table
-    selectivity: tables.Table
-    pictures: Sequence[Picture]
-
-    @property
-    def tables(self) -> tuple[tables.Table, ...]:
-        """All of its tables."""
-        own = (table for table in (self.search, self.tests, self.exchange, self.selectivity) if table.rows)
-        return (self.arms, self.claims, *own, self.setting, self.cost)
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Templates beside this file. HTML templates escape what they print; Markdown ones do not."""
-    import jinja2
-
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("repro.report"),
-        autoescape=jinja2.select_autoescape(["html.jinja"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["markdown_table"] = tables.markdown
-    made.globals.update(words=words, contents=contents, title=paper.TITLE)
-    return made
+    from repro.experiments.experiment import Ablation
 
 
 def render(

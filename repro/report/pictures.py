@@ -434,7 +434,7 @@ def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
     """The paper's Figure 4, its halves one above the other: test pictures with their likeliest classes, and test
     pictures each followed by the training pictures with the nearest features.
 
-    `found` holds the arrays of neighbors.npz (repro.neighbors).
+    `found` holds the arrays of neighbors.npz (repro.training.neighbors).
     """
     names = [str(name).replace("_", " ") for name in found["class_name"]]
     guesses, queries = len(found["guess_picture"]), len(found["query_picture"])

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repro import paper, store
+from repro import store
+from repro.experiments import paper
 from repro.report import tables, words
 
 PAGE = "weights"

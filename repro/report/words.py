@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, Arm, Claim
+from repro.experiments.experiment import Arm, Claim
 from repro.stats.values import unit_of
+from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET
 
 if TYPE_CHECKING:
     from repro.stats import Interval

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repro.ablation import NAME, Arm
+from repro.experiments.experiment import Arm
 from repro.stats.intervals import CONFIDENCE, GENERATOR_SEED
 from repro.stats.values import Interval
 from repro.suggest import did_you_mean
+from repro.terms import NAME
 
 if TYPE_CHECKING:
-    from repro.config import Config
+    from repro.config.config import Config
 
 # HC3 (MacKinnon and White 1985): residuals over one less their leverage, for the few runs a level that lost cells leave
 COVARIANCE = "HC3"
@@ -166,7 +167,7 @@ def cells(design: Screen | Factorial, base: Config, preset: str) -> list[Cell]:
     Raises ValueError where two factors change one key, where a factor changes nothing in `base`, and where the changes
     of a cell make no valid Config.
     """
-    from repro.config import override
+    from repro.config.keys import override
 
     if preset not in design.presets:
         raise ValueError(f"the design does not support preset {preset!r}{did_you_mean(preset, design.presets)}")

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, Ablation, Arm, View
+from repro.experiments.experiment import Ablation, Arm
 from repro.stats.intervals import Count
 from repro.stats.topk import errors_of_ranks, ranks, topk_errors
+from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
 
 if TYPE_CHECKING:
     import numpy as np

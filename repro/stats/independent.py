@@ -25,11 +25,11 @@ from itertools import combinations
 
 import numpy as np
 
-from repro.ablation import FEWEST_SEEDS
 from repro.stats.intervals import CONFIDENCE, FLIPS, GENERATOR_SEED, RUNS_IN_WORDS, Count, _mean_and_error, _off_in_time
 from repro.stats.rule import ALPHA
 from repro.stats.sequential import MOST_SEEDS, PATHS, POWER, baseline_runs, peeking_level
 from repro.stats.values import Interval
+from repro.terms import FEWEST_SEEDS
 
 OVER_RUNS = "Welch t over runs"
 OVER_RUNS_AND_IMAGES = "Welch t over runs, with images"

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from repro.ablation import FEWEST_SEEDS
 from repro.stats.values import Interval
+from repro.terms import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

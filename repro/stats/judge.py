@@ -9,12 +9,13 @@ from pathlib import Path
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
-from repro.ablation import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, Ablation, Arm, Claim, Measured, View
+from repro.experiments.experiment import Ablation, Arm, Claim, Measured
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
 from repro.stats.values import Effect, Interval, Judgement, Word, unit_of
 from repro.store import Block
+from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, View
 
 if TYPE_CHECKING:
     import pandas as pd

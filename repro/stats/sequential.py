@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from repro.ablation import FEWEST_SEEDS
 from repro.stats.rule import ALPHA
+from repro.terms import FEWEST_SEEDS
 
 POWER = 0.8
 MOST_SEEDS = 10_000  # beyond, "no number of seeds" is the better answer

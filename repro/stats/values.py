@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.ablation import Claim, Kind
+from repro.experiments.experiment import Claim, Kind
 
 Word = Literal["reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated"]
 Unit = Literal["points", "percent", "times"]

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from repro.ablation import FEWEST_SEEDS
 from repro.stats.intervals import RUNS_IN_WORDS
 from repro.stats.rule import TOLERANCE
 from repro.stats.values import Interval, Word
+from repro.terms import FEWEST_SEEDS
 
 
 def too_few(seeds: int) -> tuple[Word, str] | None:

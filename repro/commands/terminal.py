@@ -1,0 +1,305 @@
+"""What the command line shows: tables, the card of an experiment, and the bar of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from repro.data.manifest import Manifest
+    from repro.data.prepare.prepare import StorageCost
+    from repro.experiments.experiment import Ablation, Claim
+    from repro.plan.cost import Cost
+    from repro.plan.plan import Plan
+    from repro.training.events import Event, Listener
+
+PAGE = 120  # columns, where no terminal says how many there are
+
+# without a standard output (`repro list >&-`) Python has None there, and rich and print write nothing
+on_screen = sys.stdout is not None and sys.stdout.isatty()
+console = Console(width=None if on_screen or "COLUMNS" in os.environ else PAGE, emoji=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A rich table; columns named in `right` are aligned for numbers. Cells are plain text, not markup."""
+    made = Table(title=title, title_justify="left", header_style="bold")
+    for place, name in enumerate(columns):
+        justify: Literal["left", "right"] = "right" if name in right else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=place == 0)
+    for row in rows:
+        made.add_row(*(Text(str(cell)) for cell in row))
+    return made
+
+
+def print_json(value: object) -> None:
+    """Indented JSON on standard output, whatever the terminal's width."""
+    print(json.dumps(value, indent=1, default=list))
+
+
+def size(count: float) -> str:
+    """`"1.2 GB"`, `"35 MB"`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """`model.norm=null, ...` as `--set` takes it."""
+    return ", ".join(f"{key}={json.dumps(value, default=list)}" for key, value in changes.items()) or "nothing"
+
+
+def claim_text(claim: Claim) -> str:
+    """One line: what is claimed, in points or percent, from where, measured on what."""
+    against = f" against {claim.reference}" if claim.reference else ""
+    numbers = ", ".join(_number(claim.kind, metric, value) for metric, value in claim.published.items())
+    runs = f"; 2012 runs {', '.join(claim.runs)}" if claim.runs else ""
+    return f"{claim.arm}{against}: {numbers} [{claim.source}; {claim.measured.text}{runs}]"
+
+
+def _number(kind: str, metric: str, value: float | None) -> str:
+    if value is None:
+        return f"{metric} larger, no number given"
+    shown = {
+        "ratio": f"{value:g} times the epochs",
+        "value": f"{value:g}%",
+        "at_least": f"at least {value:+g} points",
+        "no_effect": f"no difference beyond noise ({value:+g} points)",
+    }.get(kind, f"{value:+g} points")
+    return shown if kind == "ratio" else f"{metric} {shown}"
+
+
+def print_card(
+    ablation: Ablation, preset: str, cost_line: str, assignments: Sequence[str], include: Sequence[Path]
+) -> None:
+    """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
+    section = "a reader's question" if ablation.section == "-" else f"section {ablation.section}"
+    console.print(f"[bold]{escape(ablation.name)}[/]: {escape(ablation.question)}")
+    console.print(
+        f"factor {escape(ablation.factor)}; {section}; presets {', '.join(ablation.presets)}", highlight=False
+    )
+    rows = [
+        (
+            arm.name,
+            f"reads {', '.join(arm.ensemble.of)}" if arm.ensemble else changes_text(arm.changes_at(preset)),
+            arm.note,
+        )
+        for arm in ablation.arms_at(preset)
+    ]
+    console.print(table(f"Arms at {preset}", ("arm", "changes", "note"), rows))
+    for claim in ablation.claims_at(preset):
+        console.print(f"claim     {escape(claim_text(claim))}", highlight=False)
+    for confound in ablation.confounds:
+        console.print(f"confound  {escape(confound)}", highlight=False)
+    if ablation.search:
+        search = ablation.search.at(preset)
+        values = ", ".join(f"{value:g}" for value in search.values)
+        tried = values or " and ".join(f"{factor:g}" for factor in search.factors) + " times the preset's"
+        seeds = " and ".join(map(str, search.seeds))
+        length = f", {search.epochs} epochs" if search.epochs else ""
+        console.print(f"search    {search.key} for each arm: {tried}, by {search.metric}, seeds {seeds}{length}")
+    console.print(f"cost      {cost_line}", highlight=False)
+    options = [("--set", item) for item in assignments] + [("--include", str(path)) for path in include]
+    words = ["repro", "run", ablation.name, "--preset", preset, *(word for option in options for word in option)]
+    console.print(f"command   {escape(shlex.join(words))}", highlight=False, soft_wrap=True)
+
+
+def cost_text(cost: Cost) -> str:
+    """One line: runs, time, disk and memory of what is missing."""
+    if not cost.runs:
+        return "nothing is missing"
+    from repro.report.words import count, duration
+
+    basis = "from finished runs" if cost.measured else "guessed; finished runs will tell better"
+    return (
+        f"{count(cost.runs, 'run')}, about {duration(cost.seconds)} one after another ({basis}), "
+        f"{size(cost.disk_bytes)} on disk, up to {size(cost.memory_bytes)} of memory a run"
+    )
+
+
+def print_plan(plan: Plan, cost: Cost) -> None:
+    """Runs by state, and the bill."""
+    rows = [
+        (
+            run.digest,
+            run.seed,
+            ("finished" if run.done else "evaluate" if run.finished else "train")
+            + (f" (last attempt failed: {run.failed})" if run.failed else ""),
+            ", ".join(run.used_by),
+        )
+        for run in plan.runs
+    ]
+    console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
+    for name in plan.waiting:
+        console.print(f"{name} waits for its search to finish", highlight=False)
+    from repro.report.words import count
+
+    done = sum(run.done for run in plan.runs)
+    console.print(f"{count(len(plan.runs), 'run')}, {done} finished. Missing: {cost_text(cost)}.", highlight=False)
+    for line in plan.unprepared:
+        console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+
+
+@contextmanager
+def progress(names: Mapping[str, str], total: int) -> Iterator[Listener]:
+    """A listener that shows each run: a live bar on a terminal, a line an epoch elsewhere.
+
+    `names` maps a run to what people call it; `total` is the number of runs of the whole plan.
+    """
+    if console.is_terminal:
+        with _bars(names, total) as listen:
+            yield listen
+    else:
+        yield _lines(names)
+
+
+def _epoch_text(metrics: Mapping[str, Any]) -> str:
+    loss = "not finite" if metrics["train_loss"] is None else f"{metrics['train_loss']:.3f}"
+    text = f"loss {loss}, training error {metrics['train_error']:.1f}%"
+    if "test_top1_error" in metrics:
+        text += f", test error {metrics['test_top1_error']:.1f}% / {metrics['test_top5_error']:.1f}%"
+    return text
+
+
+def _lines(names: Mapping[str, str]) -> Listener:
+    from repro.training.events import EpochDone, Failed, Finished, Started
+
+    epochs: dict[str, int] = {}
+
+    def listen(event: Event) -> None:
+        name = names.get(event.run, event.run)
+        if isinstance(event, Started):
+            epochs[event.run] = event.epochs
+        elif isinstance(event, EpochDone):
+            metrics = event.metrics
+            rate = metrics["images_per_second"]
+            print(
+                f"{name}: epoch {metrics['epoch']}/{epochs[event.run]}, {rate:.0f} images/s, {_epoch_text(metrics)}",
+                flush=True,
+            )
+        elif isinstance(event, Finished):
+            for view, found in event.record["errors"].items():
+                print(f"{name}: {view} {found['top1_error']:.2f}% / {found['top5_error']:.2f}%", flush=True)
+        elif isinstance(event, Failed):
+            print(f"{name}: failed: {event.reason}", flush=True)
+
+    return listen
+
+
+@contextmanager
+def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[epoch]} {task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+    ) as bars:
+        whole = bars.add_task("runs", total=total, epoch="", rate="", text="")
+        tasks: dict[str, TaskID] = {}
+        began: dict[str, tuple[float, int]] = {}
+        batches: dict[str, tuple[int, int]] = {}
+
+        def listen(event: Event) -> None:
+            name = escape(names.get(event.run, event.run))
+            if isinstance(event, Started):
+                batches[event.run] = (event.epochs, event.batches)
+                tasks[event.run] = bars.add_task(
+                    name,
+                    total=event.epochs * event.batches,
+                    completed=event.epoch * event.batches + event.batch,
+                    epoch=f"{event.epoch}/{event.epochs}",
+                    rate="",
+                    text="",
+                )
+            elif isinstance(event, Stepped) and event.run in tasks:
+                epochs, length = batches[event.run]
+                now = bars.get_time()
+                since, pictures = began.get(event.run, (now, event.pictures))
+                if event.pictures < pictures or event.run not in began:
+                    since, pictures = began[event.run] = (now, event.pictures)
+                fields: dict[str, Any] = {"epoch": f"{event.epoch + 1}/{epochs}"}
+                if now > since:
+                    fields["rate"] = f"{(event.pictures - pictures) / (now - since):.0f} images/s"
+                if event.loss is not None:
+                    fields["text"] = f"loss {event.loss:.3f}"
+                bars.update(tasks[event.run], completed=event.epoch * length + event.batch, **fields)
+            elif isinstance(event, EpochDone) and event.run in tasks:
+                bars.update(tasks[event.run], text=_epoch_text(event.metrics))
+            elif isinstance(event, Evaluating) and event.run in tasks:
+                bars.update(tasks[event.run], text=f"evaluating: {event.view}")
+            elif isinstance(event, Finished):
+                if task := tasks.pop(event.run, None):
+                    bars.remove_task(task)
+                shown = ", ".join(f"{view} {each['top1_error']:.2f}%" for view, each in event.record["errors"].items())
+                bars.console.print(f"{name}: top-1 error {shown}", highlight=False)
+                bars.advance(whole)
+            elif isinstance(event, Failed):
+                if task := tasks.pop(event.run, None):
+                    bars.remove_task(task)
+                bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
+                bars.advance(whole)
+
+        yield listen
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[Any], None]]:
+    """A listener for the progress of a preparation: stage, pictures done and in all, rate, time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def listen(step: Any) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bars.add_task(step.stage, total=step.total, rate="")
+            task = bars.tasks[tasks[step.stage]]
+            rate = f"{task.speed:.0f}/s" if task.speed else ""
+            bars.update(task.id, completed=step.done, total=step.total, rate=rate)
+
+        yield listen
+
+
+def print_costs(count: int, costs: Sequence[StorageCost]) -> None:
+    """What each storage would take, before anything is written."""
+    parts = [f"{one.storage}{f' {one.quality}' if one.quality else ''} {size(one.bytes)}" for one in costs]
+    console.print(f"{count:,} pictures; on disk as {', '.join(parts)}", highlight=False, soft_wrap=True)
+
+
+def print_manifest(manifest: Manifest, directory: Path) -> None:
+    """What a preparation made, with every picture that was left out, and why."""
+    counts = (
+        f"{manifest.train_count} training and {manifest.test_count} test pictures of {len(manifest.classes)} classes"
+    )
+    console.print(f"{directory / manifest.name}: {counts}, {size(manifest.bytes)}", highlight=False, soft_wrap=True)
+    console.print(f"from {escape(manifest.origin)}", highlight=False, soft_wrap=True)
+    console.print(f"digest {manifest.digest}; resized with {manifest.resize_filter}", highlight=False)
+    for reason, entry in manifest.converted.items():
+        text = f"{entry['count']:,} {reason}, for example {entry['files'][0]}"
+        console.print(escape(text), highlight=False, soft_wrap=True)
+    for note in manifest.notes:
+        console.print(escape(note), highlight=False)
+    for entry in manifest.bad:
+        console.print(f"[yellow]left out {escape(entry['file'])}: {escape(entry['reason'])}[/]", highlight=False)

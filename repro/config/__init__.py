@@ -1,0 +1,1 @@
+"""The Config: everything that a run's numbers depend on, its presets, and the arithmetic of its network."""

@@ -1,0 +1,108 @@
+"""Dotted keys of a Config: change some, list all, compare two, and read them off the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from repro.config.config import Config, from_dict, to_dict
+from repro.suggest import did_you_mean
+
+
+def override(config: Config, changes: Mapping[str, Any]) -> Config:
+    """`config` with some dotted keys changed; the whole is validated again.
+
+    Values are plain (numbers, strings, lists, mappings, None). None removes an optional part or a layer; a mapping
+    given for a part that is None makes it, with that part's defaults; `model.layers.conv6` may be new.
+    Raises ValueError in one line that names the key, with a suggestion when it is misspelled.
+    """
+    values = to_dict(config)
+    for key, value in changes.items():
+        _set(values, key, value)
+    return from_dict(values)
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    place: Any = values
+    for depth, part in enumerate(path):
+        if not isinstance(place, dict) or part not in place:
+            raise ValueError(_unknown(key, part, place))
+        if place[part] is None:
+            whole = ".".join(path[: depth + 1])
+            raise ValueError(f"{key}: {whole} is null here; give {whole} a mapping first")
+        place = place[part]
+    new_layer = path == ["model", "layers"] and isinstance(value, Mapping)
+    if not isinstance(place, dict) or (last not in place and not new_layer):
+        raise ValueError(_unknown(key, last, place))
+    if isinstance(value, Mapping) and isinstance(place.get(last), dict):
+        for name, part in value.items():
+            if key == "model.layers" and part is None and name not in place[last]:
+                raise ValueError(_unknown(f"{key}.{name}", name, place[last]))
+        value = {**place[last], **value}
+    place[last] = _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return json.loads(value.model_dump_json())
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
+
+
+def _unknown(key: str, part: str, place: Any) -> str:
+    known = list(place) if isinstance(place, dict) else []
+    return f"unknown key {key!r}: there is no {part!r} in it{did_you_mean(part, known)}"
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """`["optim.batch_size=64", "model.norm=null"]` as changes. Values are JSON; anything else is a string.
+
+    Raises ValueError when an item has no `=` or a key comes twice.
+    """
+    changes: dict[str, Any] = {}
+    for item in assignments:
+        key, sign, text = item.partition("=")
+        if not sign or not key:
+            raise ValueError(f"--set {item!r}: write key=value, for example --set optim.batch_size=64")
+        if key in changes:
+            raise ValueError(f"--set {key}: given twice")
+        try:
+            changes[key] = json.loads(text)
+        except json.JSONDecodeError:
+            changes[key] = text
+    return changes
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Dotted key -> value, for every value of the Config."""
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for name, part in value.items():
+                walk(f"{prefix}.{name}" if prefix else name, part)
+        else:
+            flat[prefix] = value
+
+    walk("", to_dict(config))
+    return flat
+
+
+def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with both. A part or layer that one side lacks is one entry, None there."""
+    changed: dict[str, tuple[Any, Any]] = {}
+
+    def walk(prefix: str, one: Any, two: Any) -> None:
+        if isinstance(one, dict) and isinstance(two, dict):
+            for name in [*one, *(name for name in two if name not in one)]:
+                walk(f"{prefix}.{name}" if prefix else name, one.get(name), two.get(name))
+        elif one != two:
+            changed[prefix] = (one, two)
+
+    walk("", to_dict(a), to_dict(b))
+    return changed

@@ -1,0 +1,1 @@
+"""From pictures anywhere to a prepared set. Part of the bench half."""

@@ -1,0 +1,1 @@
+"""How a question about the paper is declared and found, and what the paper reports."""

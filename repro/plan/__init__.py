@@ -1,0 +1,1 @@
+"""Which runs are missing, which value a search chooses, and what the rest costs."""

@@ -1,0 +1,99 @@
+"""What missing runs cost in time, disk and memory, at the rate that finished runs reached."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from repro import store
+from repro.config.config import Config, from_dict
+from repro.data.manifest import Manifest, find
+
+if TYPE_CHECKING:
+    from repro.plan.plan import Plan
+
+GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
+# bytes of a process with torch, numba and a loader, beside its net and the pictures that it maps: as seen on Linux
+INTERPRETER = 850_000_000
+PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
+    "photos": (10, 2_560, 640),
+    "cifar10": (10, 50_000, 10_000),
+    "tiny200": (200, 100_000, 10_000),
+    "imagenette": (10, 9_469, 3_925),
+    "imagenet": (1000, 1_281_167, 50_000),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the missing runs take; all 0 where nothing is missing."""
+
+    runs: int
+    seconds: float
+    disk_bytes: int
+    memory_bytes: int  # of the largest run
+    measured: bool  # the rate comes from finished runs, not from a guess
+
+
+def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
+    """Time, disk and memory of what is missing.
+
+    Time: multiply-adds (three times forward for a training step, once for a view) over the rate that finished runs of
+    these networks reached, or all finished runs, or GUESSED_RATE.
+    """
+    rates = measured_rates(results)
+    overall = median(rates.values()) if rates else GUESSED_RATE
+    seconds = 0.0
+    disk = memory = 0
+    for run in plan.todo:
+        manifest = find(run.config.data, data)
+        train, test = pictures(run.config, manifest)
+        shapes = run.config.shapes()
+        forward = sum(shape.multiply_adds for shape in shapes)
+        parameters = sum(shape.parameters for shape in shapes)
+        epochs = 0 if run.finished else run.config.schedule.epochs
+        looks = sum(
+            {"center": 1, "flips": 2, "ten": 10, "dense": 50}[view] for view in run.missing if view in run.views
+        )
+        work = forward * (epochs * (3 * train + test / run.config.eval.every) + looks * test + (train if epochs else 0))
+        seconds += work / rates.get(network_key(run.config), overall)
+        disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2
+        activations = run.config.optim.batch_size * sum(shape.neurons for shape in shapes) * 4 * 3
+        memory = max(memory, parameters * 16 + activations + INTERPRETER)
+    return Cost(len(plan.todo), seconds, disk, memory, bool(rates))
+
+
+def network_key(config: Config) -> str:
+    """Runs of one network on one kind of picture take the same time a picture."""
+    return f"{sum(shape.multiply_adds for shape in config.shapes())}-{config.precision}-{config.augment.crop}"
+
+
+def measured_rates(results: Path) -> dict[str, float]:
+    """Multiply-adds a second of training that finished runs reached, the median by network."""
+    found: dict[str, list[float]] = {}
+    for record in store.finished_runs(results)[0]:
+        with suppress(ValueError):  # a Config of an older version: its rate is not known, its results are
+            config = from_dict(record["config"])
+            work = 3 * sum(shape.multiply_adds for shape in config.shapes())
+            found.setdefault(network_key(config), []).append(work * record["images_per_second"])
+    return {key: median(rates) for key, rates in found.items()}
+
+
+def pictures(config: Config, manifest: Manifest | None) -> tuple[int, int]:
+    """Training and test pictures that a run sees an epoch; of data not prepared, those that are published."""
+    data = config.data
+    if manifest:
+        classes, train, test = len(manifest.classes), manifest.train_count, manifest.test_count
+    else:
+        classes, train, test = PUBLISHED.get(data.source, PUBLISHED["imagenet"])
+    share = data.classes / classes
+    train, test = int(train * share), int(test * share)
+    train -= data.held_out * data.classes
+    if data.per_class:
+        train = min(train, data.per_class * data.classes)
+    if data.test_per_class:
+        test = min(test, data.test_per_class * data.classes)
+    return train, test

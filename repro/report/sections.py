@@ -1,0 +1,74 @@
+"""What a page consists of: a section for each setting with its tables and figures, and the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from repro.experiments import paper
+from repro.report import contents, tables, words
+from repro.report.gather import Part
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+OWN_PICTURES = ("photos",)  # data whose pictures may be published: those that ship with scikit-image and scikit-learn
+LOCAL = "local"  # below reports/: figures that show pictures of other data
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with its place below reports/, what it shows (for those who cannot see it), and its caption."""
+
+    path: str
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def published(self) -> bool:
+        """Whether the picture may leave this machine."""
+        return not self.path.startswith(f"{LOCAL}/")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One block of an experiment's page."""
+
+    part: Part
+    arms: tables.Table
+    claims: tables.Table
+    setting: tables.Table
+    cost: tables.Table
+    search: tables.Table
+    tests: tables.Table
+    exchange: tables.Table
+    selectivity: tables.Table
+    pictures: Sequence[Picture]
+
+    @property
+    def tables(self) -> tuple[tables.Table, ...]:
+        """All of its tables."""
+        own = (table for table in (self.search, self.tests, self.exchange, self.selectivity) if table.rows)
+        return (self.arms, self.claims, *own, self.setting, self.cost)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates beside this file. HTML templates escape what they print; Markdown ones do not."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("repro.report"),
+        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters["markdown_table"] = tables.markdown
+    made.globals.update(words=words, contents=contents, title=paper.TITLE)
+    return made

@@ -1,0 +1,156 @@
+"""The update rule of 2012 and the learning rate's way down (section 5).
+
+Rule: v <- momentum * v - weight_decay * rate * w - rate * gradient; w <- w + v. The rate is inside the velocity, so
+after a drop the old steps run out at the old rate; torch's form multiplies the whole velocity by the new rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repro.config.config import Config, Optim, Schedule
+from repro.network.model import Network
+from repro.network.towers import TwoTowers, cut, join
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates of one epoch; `layers` overrides both for the layers it names, weights first."""
+
+    weights: float
+    biases: float
+    layers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass
+class _Slot:
+    """One parameter: its parts over the devices, their velocities, and what the Config says of it."""
+
+    layer: str
+    bias: bool
+    decay: float
+    parts: tuple[nn.Parameter, ...]
+    velocity: tuple[Tensor, ...]
+    rate: float = 0.0
+
+
+class Optimizer:
+    """Momentum as `config.optim` says it, for either placement; make it with `make_optimizer`."""
+
+    def __init__(self, slots: dict[str, _Slot], momentum: float, form: str) -> None:
+        self.slots, self.momentum, self.form = slots, momentum, form
+
+    def set_learning_rate(
+        self, weights: float, biases: float, layers: Mapping[str, tuple[float, float]] | None = None
+    ) -> None:
+        """The rates of the next steps; `layers` overrides both for the layers it names, weights first."""
+        for slot in self.slots.values():
+            slot.rate = (layers or {}).get(slot.layer, (weights, biases))[slot.bias]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for slot in self.slots.values():
+            for part in slot.parts:
+                part.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter once. A rate of zero freezes the parameter and its velocity."""
+        for slot in self.slots.values():
+            if slot.rate == 0:
+                continue
+            for part, velocity in zip(slot.parts, slot.velocity, strict=True):
+                assert part.grad is not None, f"{slot.layer} has no gradient"
+                inside, outside = (-slot.rate, 1.0) if self.form == "paper" else (1.0, -slot.rate)
+                velocity.mul_(self.momentum).add_(part.grad, alpha=inside).add_(part, alpha=inside * slot.decay)
+                part.add_(velocity, alpha=outside)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The velocities by parameter name, the same in both placements. Rates are a function of the epoch."""
+        return {name: join(slot.velocity) for name, slot in self.slots.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Read what either placement wrote."""
+        assert state.keys() == self.slots.keys(), f"state of {sorted(state)}, parameters {sorted(self.slots)}"
+        for name, slot in self.slots.items():
+            for velocity, stored in zip(slot.velocity, cut(state[name], len(slot.velocity)), strict=True):
+                velocity.copy_(stored)
+
+
+def make_optimizer(model: Network | TwoTowers, config: Config) -> Optimizer:
+    """The optimizer of `config` for `model`, with velocities of zero. Set the learning rate before the first step."""
+    slots = {}
+    for name, parts in model.parts().items():
+        layer = name.split(".")[0]
+        bias = parts[0].ndim == 1 or name == f"{layer}.bias"
+        decay = config.model.layer(layer).weight_decay
+        decay = config.optim.weight_decay if decay is None else decay
+        if bias and not config.optim.bias_weight_decay:
+            decay = 0.0
+        slots[name] = _Slot(layer, bias, decay, parts, tuple(torch.zeros_like(part) for part in parts))
+    return Optimizer(slots, config.optim.momentum, config.optim.momentum_form)
+
+
+@dataclass(frozen=True)
+class PlateauState:
+    """What the plateau schedule remembers: plain numbers, so that a checkpoint holds it as JSON."""
+
+    best_error: float | None = None
+    waited: int = 0  # epochs since the best error or the last drop
+    drops: int = 0
+
+
+def update_plateau(schedule: Schedule, state: PlateauState, error: float, epochs: int = 1) -> PlateauState:
+    """The state after a test that found this error (percent), `epochs` after the last one.
+
+    Section 5: the rate is divided when the error stops improving with the current rate. How long they waited is not
+    said; here it is `schedule.patience` epochs since the best error or the last drop.
+    """
+    if state.best_error is None or error < state.best_error:
+        return PlateauState(error, 0, state.drops)
+    waited = state.waited + epochs
+    if waited >= schedule.patience and state.drops < schedule.drops:
+        return PlateauState(state.best_error, 0, state.drops + 1)
+    return PlateauState(state.best_error, waited, state.drops)
+
+
+def learning_rates(schedule: Schedule, optim: Optim, epoch: int, plateau: PlateauState) -> Rates:
+    """The rates of `epoch`, counted from 0. `plateau` is used by kind plateau only."""
+    start = optim.learning_rate
+    bias_start = start * optim.bias_learning_rate_factor
+    if schedule.kind == "plateau":
+        weights = biases = schedule.factor**plateau.drops
+    elif schedule.kind == "steps":
+        weights = biases = _drops(schedule, epoch, schedule.steps)
+    elif schedule.kind == "dexp":
+        weights = _stairs(schedule, epoch, schedule.dexp_factor, schedule.dexp_steps)
+        own_factor = schedule.bias_dexp_factor or schedule.dexp_factor
+        biases = _stairs(schedule, epoch, own_factor, schedule.bias_dexp_steps or schedule.dexp_steps)
+    else:
+        weights = biases = 1.0
+    if schedule.bias_steps is not None:
+        biases = _drops(schedule, epoch, schedule.bias_steps)
+    endgame = schedule.endgame
+    slowed = {}
+    if endgame and epoch >= endgame.freeze_epoch:
+        slowed = {endgame.layer: (0.0, 0.0)}
+    elif endgame and epoch >= endgame.slow_epoch:
+        slow, slow_bias = endgame.slow_learning_rate, endgame.slow_bias_learning_rate
+        slowed = {endgame.layer: (slow, slow if slow_bias is None else slow_bias)}
+    return Rates(start / weights, bias_start / biases, slowed)
+
+
+def _drops(schedule: Schedule, epoch: int, steps: tuple[int, ...]) -> float:
+    """What the rate is divided by once those of `steps` that are not after `epoch` have passed."""
+    return float(schedule.factor ** sum(epoch >= step for step in steps))
+
+
+def _stairs(schedule: Schedule, epoch: int, factor: float, steps: int) -> float:
+    """cuda-convnet2's `dexp`, a discretized exponential: stairs of equal length, the last one divided by `factor`."""
+    stair = epoch * steps // schedule.epochs
+    return float(factor ** (stair / (steps - 1)))
