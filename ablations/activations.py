@@ -3,12 +3,12 @@
 repro run activations --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
 # Biases of 1 are there to give ReLUs positive inputs (section 5); there, bounded units are saturated from the start.
 CENTERED = {f"model.layers.{layer}.init_bias": 0.0 for layer in ("conv2", "conv4", "conv5", "fc6", "fc7")}
 
-ablation = Ablation(
+experiment = Experiment(
     name="activations",
     question="Does any other nonlinearity give this net a lower error than the ReLU?",
     factor="model.activation",

@@ -3,12 +3,12 @@
 repro run augmentation-ablation --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
 CODE = ("code-2012",)  # its color noise is the standard deviation, divided; elsewhere it is the text's eigenvalue
 TEXT = ("smoke", "tiny", "cifar10", "paper")
 
-ablation = Ablation(
+experiment = Experiment(
     name="augmentation-ablation",
     question="Does the net overfit without random crops and mirrors, and does color noise take a point off its error?",
     factor="augment.random_crop, augment.mirror, augment.color",
@@ -26,7 +26,7 @@ ablation = Ablation(
         ),
         Arm(
             "color-code", {"augment.color.kind": "stddev", "augment.color.divide": True}, presets=TEXT,
-            note="convdata.py to the end: root of the eigenvalue, then training pictures divided by 1.1",
+            note="convdata.py to the end: root of the eigenvalue, then training images divided by 1.1",
         ),
         Arm(
             "color-text", {"augment.color.kind": "eigenvalue", "augment.color.divide": False}, presets=CODE,
@@ -46,7 +46,7 @@ ablation = Ablation(
         "pixels in [0, 1], where it is 2 to 17 times weaker than the code's (in 0-255 it would be noise of a "
         "thousand gray levels)",
         "2012: no run note without color noise was released; the long runs switched it off at about epoch 67 of 91",
-        "without random crops the net sees only the center of each picture, so ten views show it places it never saw",
+        "without random crops the net sees only the center of each image, so ten views show it places it never saw",
     ],
     search=Search(),
     discussion=(
@@ -54,7 +54,7 @@ ablation = Ablation(
         "where it says why augmentation is needed: without crops and mirrors the gap between test and training error "
         "is larger, by more than eleven points. The error itself is lower without them, by 2.0 to 3.5 points of "
         "ten-view error in the five pairs: the net that sees crops and mirrors still underfits after so few epochs, "
-        "while the other has learned its pictures and not yet paid for it. The paper trains until that turns. Color "
+        "while the other has learned its images and not yet paid for it. The paper trains until that turns. Color "
         "noise takes no point off the error here, and an effect of that size is excluded: the likeliest reason is "
         "that the text's reading of the noise is weak, and these nets do not overfit. Ten views, by which the errors "
         "are measured, also show the net without crops places that it never saw, and it gains more by them. The first "

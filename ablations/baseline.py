@@ -3,14 +3,14 @@
 repro run baseline --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, paper
+from repro import Arm, Claim, Experiment, paper
 
 PEERS = (
     "cuda-convnet2", "caffe-alexnet", "caffenet", "torchvision",
     "cifar-26", "cifar-19", "cifar-18", "cifar-13", "cifar-11",
 )  # fmt: skip
 
-ablation = Ablation(
+experiment = Experiment(
     name="baseline",
     question="Does the net reach the errors that were published for it?",
     factor="nothing: each preset as it is",
@@ -18,7 +18,7 @@ ablation = Ablation(
     arms=[
         Arm(
             "alexnet", presets=("smoke", "tiny", "cifar10", "code-2012", "paper"),
-            note="the paper's net at each scale",
+            note="the paper's net at each setting",
         ),
         Arm("cuda-convnet2", presets=("cuda-convnet2",), note="its author's own net of 2014, one tower"),
         Arm("caffe-alexnet", presets=("caffe-alexnet",), note="bvlc_alexnet"),
@@ -64,7 +64,7 @@ ablation = Ablation(
     confounds=[
         "2012: one run each; other runs of the same net, in the same notes, spread over 0.3 to 0.5 points of top-1 "
         "error",
-        "2012: pictures were stored as JPEG files again after the resize; ours are stored raw",
+        "2012: images were stored as JPEG files again after the resize; ours are stored raw",
     ],
     discussion=(
         "Trust before claims: cuda-convnet's 26% and 18% nets, trained at their full schedules, come within a "

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from repro import Ablation, Arm, AtEach, Claim, Search, paper
+from repro import Arm, Claim, Experiment, PerPreset, Search, paper
 
 if TYPE_CHECKING:
     from repro.config.config import Config
 
-SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
+PRESETS = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 LAYERS = "model.layers"
 
 
@@ -32,7 +32,7 @@ def without_first(_: str, config: Config) -> dict[str, Any]:
     return changes
 
 
-ablation = Ablation(
+experiment = Experiment(
     name="depth-ablation",
     question="Does removing any one of the five convolutions raise the top-1 error by about two points?",
     factor="model.layers",
@@ -41,7 +41,7 @@ ablation = Ablation(
         Arm("five-convolutions"),
         Arm(
             "no-conv1",
-            at=AtEach(SCALES, without_first),
+            at=PerPreset(PRESETS, without_first),
             note="conv2 takes over its window, stride and initial weights, conv3 the pool and norm of conv2",
         ),
         Arm(
@@ -69,5 +69,5 @@ ablation = Ablation(
         "2012: no definition with four convolutions was released",
     ],
     search=Search(),
-    presets=SCALES,
+    presets=PRESETS,
 )

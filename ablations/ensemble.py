@@ -3,11 +3,11 @@
 repro run ensemble --preset cifar10 --seeds 15    # three ensembles of five; other experiments share the runs
 """
 
-from repro import Ablation, Arm, Claim, Ensemble, Search, paper
+from repro import Arm, Claim, Ensemble, Experiment, Search, paper
 
 MEMBERS = ("one", "pool-first", "norm-first", "k-1", "one-tower")
 
-ablation = Ablation(
+experiment = Experiment(
     name="ensemble",
     question="Is the error of five nets averaged lower than that of one?",
     factor="the nets that are averaged",
@@ -33,7 +33,7 @@ ablation = Ablation(
         Arm("five-mixed", ensemble=Ensemble(of=MEMBERS), note="five architectures, one run each, equal weights"),
         Arm(
             "five-mixed-tuned", ensemble=Ensemble(of=MEMBERS, weights="tuned"),
-            note="weights searched on one half of the test pictures and tested on the other, as avg-valid.py could",
+            note="weights searched on one half of the test images and tested on the other, as avg-valid.py could",
         ),
     ],
     claims=[

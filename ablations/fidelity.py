@@ -14,35 +14,35 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from repro import Ablation, Arm, AtEach
+from repro import Arm, Experiment, PerPreset
 from repro.experiments.readings import READINGS, Reading
 
 if TYPE_CHECKING:
     from repro.config.config import Config
 
 TEXT = {"smoke": "code-2012-smoke", "tiny": "code-2012-tiny", "cifar10": "code-2012-cifar10", "paper": "code-2012"}
-OTHER = TEXT | {code: text for text, code in TEXT.items()}  # the same scale in the other reading
+OTHER = TEXT | {code: text for text, code in TEXT.items()}  # the same setting in the other reading
 ELSEWHERE = ("F16", "F22", "F23", "F24", "F25", "F26", "F27", "F28", "F30", "F31", "F32", "F33")
 AGREE = ("F1", "F3", "F5", "F9", "F18", "F19", "F20", "F21", "F29", "F29b")
 FULL = ("paper", "code-2012")
 ONLY_AT = {
     "F1": FULL,  # smaller presets have another first layer
-    "F29": FULL,  # and pictures that are square already
+    "F29": FULL,  # and images that are square already
     "F29b": ("smoke", "code-2012-smoke", "tiny", "code-2012-tiny", *FULL),  # CIFAR-10 is not stored as JPEG files
 }
 
 
-def flipped(*keys: str) -> AtEach:
-    """The other reading's values of the keys that differ and start so, at each scale."""
+def flipped(*keys: str) -> PerPreset:
+    """The other reading's values of the keys that differ and start so, at each setting."""
 
-    def changes(scale: str, own: Config) -> dict[str, object]:
+    def changes(name: str, own: Config) -> dict[str, object]:
         from repro.config.keys import diff
         from repro.config.presets import preset
 
-        differences = diff(own, preset(OTHER[scale]))
+        differences = diff(own, preset(OTHER[name]))
         return {key: theirs for key, (_, theirs) in differences.items() if key.startswith(keys)}
 
-    return AtEach(OTHER, changes)
+    return PerPreset(OTHER, changes)
 
 
 def name_of(reading: Reading) -> str:
@@ -63,7 +63,7 @@ def arm(reading: Reading) -> Arm:
     return Arm(name, at=flipped(*reading.keys), note=note)
 
 
-ablation = Ablation(
+experiment = Experiment(
     name="fidelity",
     question="Where the released 2012 code differs from the printed text, does the error?",
     factor="each row of the comparison of text and code",

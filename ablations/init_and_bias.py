@@ -3,10 +3,10 @@
 repro run init-and-bias --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, AtEach, Claim, Search, paper
+from repro import Arm, Claim, Experiment, PerPreset, Search, paper
 
 TEXT, CODE = ("smoke", "tiny", "cifar10", "paper"), ("code-2012",)
-SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
+PRESETS = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # the layers whose biases start at 1
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 
@@ -16,17 +16,17 @@ def bias(value: float) -> dict[str, float]:
     return {f"model.layers.{layer}.init_bias": value for layer in ONES}
 
 
-def spread(times: float, *layers: str) -> AtEach:
+def spread(times: float, *layers: str) -> PerPreset:
     """Each scale's own initial weights of the named layers, times `times`."""
-    return AtEach(
-        SCALES,
-        lambda scale, own: {
+    return PerPreset(
+        PRESETS,
+        lambda name, own: {
             f"model.layers.{layer}.init_std": round(own.model.layer(layer).init_std * times, 6) for layer in layers
         },
     )
 
 
-ablation = Ablation(
+experiment = Experiment(
     name="init-and-bias",
     question="Does it matter how weights and biases start?",
     factor="model.layers.*.init_std, model.layers.*.init_bias",
@@ -66,7 +66,7 @@ ablation = Ablation(
     ],
     claims=[Claim.worse("caffe-biases-1", "caffe", source=paper.CAFFE_ALEXNET, measured=paper.VALIDATION_2012_CENTER)],
     confounds=[
-        "reduced scales start from wider weights than 0.01, so that each layer multiplies its input's spread as at "
+        "reduced settings start from wider weights than 0.01, so that each layer multiplies its input's spread as at "
         "full size",
     ],
     search=Search(),
@@ -74,5 +74,5 @@ ablation = Ablation(
         "Caffe's readme says that biases of 1 gave a flat loss, and the same project's CaffeNet trains with biases "
         "of 1 and the same full layers; the original also started conv3 to conv5 from 0.03."
     ),
-    presets=SCALES,
+    presets=PRESETS,
 )

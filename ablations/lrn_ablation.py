@@ -3,9 +3,9 @@
 repro run lrn-ablation --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="lrn-ablation",
     question="Does local response normalization lower the error?",
     factor="model.norm",
@@ -65,7 +65,7 @@ ablation = Ablation(
         "interval of the top-1 error just holds no effect, so the word is inconclusive. In top-5 error no effect is "
         "excluded, and ours is smaller than the paper's: with ten classes few labels are not among five guesses. "
         "Adjusted for the claims that were tested, neither is beyond chance. The training error is higher by as much, "
-        "and the gap to the test error is not: at this scale normalization helps to fit, while section 3.3 says that "
+        "and the gap to the test error is not: at this setting normalization helps to fit, while section 3.3 says that "
         "it aids generalization. The curves show another likely reason: the net without it learns sooner, then stalls "
         "at the common rate until that is lowered; its inputs are larger, and a rate of its own might take a part of "
         "the effect. With the first layer alone normalized, the net does as well as with both, as the 2012 notes have "

@@ -3,12 +3,12 @@
 repro run lrn-cifar --preset cifar-13 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
 NORM = {"layers": ["conv1", "conv2"], "alpha": 1e-3, "beta": 0.75, "k": 1.0, "over_n": True}
 PAIR, SAME_MAP = ("smoke", "cifar-13"), ("cifar-18",)
 
-ablation = Ablation(
+experiment = Experiment(
     name="lrn-cifar",
     question="Does normalization take the error of a CIFAR-10 net from 13% to 11%?",
     factor="model.norm",

@@ -3,9 +3,9 @@
 repro run lrn-parameters --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="lrn-parameters",
     question="Do the constants of local response normalization matter, and is one of them redundant?",
     factor="model.norm.size, model.norm.alpha, model.norm.beta, model.norm.k",
@@ -25,7 +25,7 @@ ablation = Ablation(
         ),
         Arm(
             "same-alpha-beta", {"model.norm.alpha": 3e-4, "model.norm.beta": 0.25},
-            note="same product alpha beta: if only the product matters (small sums), the error is the baseline's",
+            note="same artifact alpha beta: if only the artifact matters (small sums), the error is the baseline's",
         ),
         Arm(
             "same-alpha-over-k", {"model.norm.alpha": 5e-5, "model.norm.k": 1.0},

@@ -1,25 +1,25 @@
-"""What should be subtracted from a picture?  A reader's question on section 2.
+"""What should be subtracted from an image?  A reader's question on section 2.
 
 repro run mean-subtraction --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm
+from repro import Arm, Experiment
 
-ablation = Ablation(
+experiment = Experiment(
     name="mean-subtraction",
-    question="Does it matter which mean is subtracted from a picture, or whether its contrast is normalized too?",
+    question="Does it matter which mean is subtracted from an image, or whether its contrast is normalized too?",
     factor="data.mean, data.contrast, data.scale",
     section="-",
     arms=[
-        Arm("pixel", note="the mean picture: text and code, which place it differently (F17 of fidelity)"),
+        Arm("pixel", note="the mean image: text and code, which place it differently (F17 of fidelity)"),
         Arm("channel", {"data.mean": "channel"}, note="three numbers, as most re-implementations"),
         Arm("scalar", {"data.mean": "scalar"}, note="one number; run 136 found it no better and was stopped"),
-        Arm("picture", {"data.mean": "picture"}, note="each picture's own mean"),
+        Arm("picture", {"data.mean": "picture"}, note="each image's own mean"),
         Arm("none", {"data.mean": "none"}),
         Arm(
             "global-contrast",
             {"data.mean": "picture", "data.contrast": "global", "data.scale": 58.0},
-            note="each picture's own mean and deviation, times 58: the usual spread of a pixel",
+            note="each image's own mean and deviation, times 58: the usual spread of a pixel",
         ),
         Arm(
             "local-contrast",

@@ -3,7 +3,7 @@
 repro run norm-order --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
 TEXT = ("smoke", "tiny", "cifar10", "paper")
 FIRST, SECOND = "model.layers.conv1.order", "model.layers.conv2.order"
@@ -13,7 +13,7 @@ NORM_RELU_POOL = ["norm", "activation", "pool"]
 NORM_POOL_RELU = ["norm", "pool", "activation"]
 POOL_NORM_RELU = ["pool", "norm", "activation"]
 
-ablation = Ablation(
+experiment = Experiment(
     name="norm-order",
     question="Does the order of ReLU, normalization and pool matter?",
     factor=f"{FIRST}, {SECOND}",
@@ -21,7 +21,7 @@ ablation = Ablation(
     arms=[
         Arm("relu-norm-pool", at={"code-2012": {FIRST: RELU_NORM_POOL}}, note="the text, in both layers"),
         Arm(
-            "as-145", at={scale: {FIRST: NORM_POOL_RELU} for scale in TEXT},
+            "as-145", at={name: {FIRST: NORM_POOL_RELU} for name in TEXT},
             note="the code: layer 1 normalizes the linear outputs, layer 2 as the text",
         ),
         Arm(

@@ -3,9 +3,9 @@
 repro run normalization --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="normalization",
     question="Does batch, group or layer normalization give a lower error than local response normalization?",
     factor="model.norm",

@@ -3,21 +3,21 @@
 repro run one-vs-two-gpus --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, AtEach, Claim, Search, paper
+from repro import Arm, Claim, Experiment, PerPreset, Search, paper
 
 APART = {f"model.layers.{layer}.connect": "tower" for layer in ("conv3", "fc6", "fc7")}
-SCALES = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
+PRESETS = ["smoke", "tiny", "cifar10", "code-2012", "paper"]
 
 
-def half(*layers: str) -> AtEach:
-    """Half of each scale's kernels in the named layers."""
-    return AtEach(
-        SCALES,
-        lambda scale, own: {f"model.layers.{layer}.maps": own.model.layer(layer).maps // 2 for layer in layers},
+def half(*layers: str) -> PerPreset:
+    """Half of each setting's kernels in the named layers."""
+    return PerPreset(
+        PRESETS,
+        lambda name, own: {f"model.layers.{layer}.maps": own.model.layer(layer).maps // 2 for layer in layers},
     )
 
 
-ablation = Ablation(
+experiment = Experiment(
     name="one-vs-two-gpus",
     question="Does the net of two towers have a lower error than one tower with half the kernels?",
     factor="model.towers",
@@ -74,5 +74,5 @@ ablation = Ablation(
         "train than the one-GPU net. Times stand beside each arm; where the machine has one device, both towers run "
         "on it. The first round, of 12 epochs at one rate, could not tell."
     ),
-    presets=SCALES,
+    presets=PRESETS,
 )  # fmt: skip

@@ -3,9 +3,9 @@
 repro run overlapping-pooling --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="overlapping-pooling",
     question="Do pooling windows that overlap give a lower error than windows that do not?",
     factor="model.pool.size",

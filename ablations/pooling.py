@@ -3,9 +3,9 @@
 repro run pooling --preset cifar10 --seeds 3
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="pooling",
     question="Does another size, stride or kind of pooling give a lower error than maxima over 3x3 at stride 2?",
     factor="model.pool",

@@ -3,16 +3,16 @@
 repro run precision --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm
+from repro import Arm, Experiment
 
-ablation = Ablation(
+experiment = Experiment(
     name="precision",
     question="Does training in bfloat16 change the error?",
     factor="precision",
     section="-",
     arms=[
         Arm("float32"),
-        Arm("bfloat16", {"precision": "bfloat16"}, note="products in bfloat16; weights and their updates in float32"),
+        Arm("bfloat16", {"precision": "bfloat16"}, note="artifacts in bfloat16; weights and their updates in float32"),
     ],
     confounds=[
         "a processor without bfloat16 instructions is slower with it: the times beside the arms hold for this "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repro import Ablation, Arm, AtEach, Claim, Search, paper
+from repro import Arm, Claim, Experiment, PerPreset, Search, paper
 
 if TYPE_CHECKING:
     from repro.config.config import Config
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 FEW = {"smoke": 4, "tiny": 40, "cifar10": 4}
 
 
-def few(scale: str, own: Config) -> dict[str, object]:
+def few(name: str, own: Config) -> dict[str, object]:
     """The first few classes only."""
-    return {"data.classes": FEW[scale]}
+    return {"data.classes": FEW[name]}
 
 
-def sixth(scale: str, own: Config) -> dict[str, object]:
+def sixth(name: str, own: Config) -> dict[str, object]:
     """As run 146-2012-2011: a convolution over the last pool that reads both towers, weights of 0.03, biases of 1."""
     maps, spread = own.model.layer("conv5").maps, 3 * own.model.layer("conv3").init_std
     return {"model.layers.conv6": {"maps": maps, "kernel": 3, "pad": 1, "init_std": spread, "init_bias": 1.0}}
 
 
-def first_others(scale: str, own: Config) -> dict[str, object]:
+def first_others(name: str, own: Config) -> dict[str, object]:
     """Trained first on the classes that are not tested, as long again."""
-    many = own.data.classes - FEW[scale]
-    return {"pretrain": {"first_class": FEW[scale], "classes": many, "epochs": own.schedule.epochs}}
+    many = own.data.classes - FEW[name]
+    return {"pretrain": {"first_class": FEW[name], "classes": many, "epochs": own.schedule.epochs}}
 
 
-ablation = Ablation(
+experiment = Experiment(
     name="pretrain",
     question="Is the error lower after training on many other classes first?",
     factor="pretrain, model.layers.conv6",
     section="6",
     arms=[
-        Arm("from-scratch", at=AtEach(FEW, few)),
-        Arm("six-convolutions", at=AtEach(FEW, lambda *at: few(*at) | sixth(*at))),
-        Arm("pretrained", at=AtEach(FEW, lambda *at: few(*at) | first_others(*at))),
+        Arm("from-scratch", at=PerPreset(FEW, few)),
+        Arm("six-convolutions", at=PerPreset(FEW, lambda *at: few(*at) | sixth(*at))),
+        Arm("pretrained", at=PerPreset(FEW, lambda *at: few(*at) | first_others(*at))),
         Arm(
-            "pretrained-six", at=AtEach(FEW, lambda *at: few(*at) | sixth(*at) | first_others(*at)),
+            "pretrained-six", at=PerPreset(FEW, lambda *at: few(*at) | sixth(*at) | first_others(*at)),
             note="'1 CNN*'",
         ),
     ],
@@ -54,7 +54,7 @@ ablation = Ablation(
         ),
     ],
     confounds=[
-        "the paper trained first on all of ImageNet Fall 2011, 15 million pictures of 22,000 classes that hold the "
+        "the paper trained first on all of ImageNet Fall 2011, 15 million images of 22,000 classes that hold the "
         "1,000 tested; here the classes trained on first and those tested have nothing in common",
         "pretrained arms take twice the epochs",
     ],

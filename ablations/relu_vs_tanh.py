@@ -3,7 +3,7 @@
 repro run relu-vs-tanh --preset figure-1 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 from repro.terms import EPOCHS_TO_TARGET
 
 UNREGULARIZED = {  # "no regularization of any kind": the caption of Figure 1
@@ -12,7 +12,7 @@ UNREGULARIZED = {  # "no regularization of any kind": the caption of Figure 1
     "schedule.kind": "constant", "schedule.stop_train_error": 25.0,
 }  # fmt: skip
 
-ablation = Ablation(
+experiment = Experiment(
     name="relu-vs-tanh",
     question="How many times sooner does a four-layer net reach 25% training error with ReLUs than with tanh units?",
     factor="model.activation",
@@ -26,7 +26,7 @@ ablation = Ablation(
         "2012: no CIFAR-10 net of tanh units was released, so which four-layer net it was is our choice",
         "both arms start from the initial weights that cuda-convnet tuned for its net of ReLUs (1e-4 in layer 1)",
         "each arm has its own learning rate, as in the paper, which does not say what was tried: here the one of four "
-        "that reaches 25% first, or else has the lowest error on training pictures after 30 epochs",
+        "that reaches 25% first, or else has the lowest error on training images after 30 epochs",
         "a run that never gets to 25% counts as longer than its last epoch (censored), not as missing",
     ],
     search=Search(values=(0.001, 0.003, 0.01, 0.03), metric=EPOCHS_TO_TARGET, epochs=30, seeds=(1000,), extensions=0),

@@ -1,14 +1,14 @@
-"""What does averaging over ten views of a picture bring?  Paper, section 4.1 and footnote 5.
+"""What does averaging over ten views of an image bring?  Paper, section 4.1 and footnote 5.
 
 repro run ten-view --preset cifar10 --seeds 3    # trains nothing that `baseline` has trained
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="ten-view",
-    question="Is the error lower when predictions are averaged over ten views of a picture?",
-    factor="the views of a test picture",
+    question="Is the error lower when predictions are averaged over ten views of an image?",
+    factor="the views of a test image",
     section="4.1",
     arms=[
         Arm("center", view="center", note="one center crop"),
@@ -22,12 +22,12 @@ ablation = Ablation(
             source=paper.footnote("5"), measured=paper.TEST_2010, runs=paper.runs("145-2010", "145-2010-center"),
         ),
     ],
-    confounds=["the margin between crop and picture sets how far the views differ: 32 pixels of 256 in the paper"],
+    confounds=["the margin between crop and image sets how far the views differ: 32 pixels of 256 in the paper"],
     search=Search(),  # so that the shared runs are those of the tuned net
     discussion=(
         "On nets trained on a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, averaging over ten views "
         "takes off as much as the paper says, in top-1 and in top-5 error, and in each of five runs. The crops of 24 "
-        "out of 32 pixels differ by a quarter of the picture, the paper's by an eighth, so more could be expected. "
+        "out of 32 pixels differ by a quarter of the image, the paper's by an eighth, so more could be expected. "
         "The mean over a dense grid of fifty views is lower still, by less than half a point, and a mirror image "
         "alone brings more than a third of it. Of the first round, whose nets ended after 12 epochs at the full rate, "
         "ten views took about a quarter as much: nets that are far from done do not disagree for good reasons."

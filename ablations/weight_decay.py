@@ -3,9 +3,9 @@
 repro run weight-decay --preset cifar10 --seeds 5
 """
 
-from repro import Ablation, Arm, Claim, Search, paper
+from repro import Arm, Claim, Experiment, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="weight-decay",
     question="Is the training error lower with weight decay than without?",
     factor="optim.weight_decay",

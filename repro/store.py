@@ -6,12 +6,12 @@
         metrics.jsonl        a line an epoch
         predictions-<view>.npz   index (P,), label (P,), probability (P, classes) float16: softmax, mean over the views
         kernels.npy          weights of the first layer, (maps, 3, k, k) float32, tower 1 first
-        neighbors.npz        what Figure 4 shows, where an experiment asks for it; not for git: it holds pictures
+        neighbors.npz        what Figure 4 shows, where an experiment asks for it; not for git: it holds images
         checkpoint.pt        exact state; not for git
     results/weights/<digest>.json   a run that was not trained here: the weights' file, layout and preset
-    results/experiments/<name>/<block>.json   what `repro run` was asked: preset, changes, seeds, and each arm's digest
+    results/experiments/<name>/<setting>.json  what `repro run` was asked: preset, changes, seeds, each arm's digest
 
-A *block* is one experiment at one preset with one set of changes; reports are made of blocks.
+A *setting* is one experiment at one preset with one set of changes; reports are made of settings.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what r
     "config": {"precision": str, "data": dict},
     "provenance": {"git": dict, "packages": dict, "hardware": dict},
 }
-_BLOCK_FIELDS: dict[str, type | tuple[type, ...]] = {
+_SETTING_FIELDS: dict[str, type | tuple[type, ...]] = {
     "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
     "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)), "search_seeds": tuple,
     "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool, "frozen": str,
@@ -59,7 +59,7 @@ _BLOCK_FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Block:
+class Setting:
     """One experiment at one preset with one set of changes (`--set`), as it was last asked for."""
 
     experiment: str
@@ -110,7 +110,7 @@ def _run_of_2(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "held_out": None, "schema": 2}
 
 
-def _block_of_2(values: dict[str, Any]) -> dict[str, Any]:
+def _setting_of_2(values: dict[str, Any]) -> dict[str, Any]:
     """Schema 2 knows of search seeds, common values and unequal numbers of seeds. The reduced presets hold images out
     since then, which these runs did not."""
     held_out = {"data.held_out": 0} if str(values.get("preset")).endswith(HOLDING_OUT) else {}
@@ -120,7 +120,7 @@ def _block_of_2(values: dict[str, Any]) -> dict[str, Any]:
 
 # What reads an older file: the schema that it has -> the step to the next.
 RUN_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _run_of_2}
-BLOCK_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _block_of_2}
+SETTING_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _setting_of_2}
 HOLDING_OUT = ("cifar10", "tiny", "smoke")  # presets that end so hold training images out since schema 2
 
 
@@ -192,9 +192,9 @@ def write_run(results: Path, record: Mapping[str, Any]) -> None:
     """The record that makes a run finished. `record` has exactly RUN_FIELDS but `schema`."""
     whole = {"schema": SCHEMA, **record}
     assert set(whole) == set(RUN_FIELDS), set(whole) ^ set(RUN_FIELDS)
-    place = run_directory(results, whole["digest"], whole["seed"])
-    write_json(place / "run.json", {name: whole[name] for name in RUN_FIELDS})
-    (place / "failed.json").unlink(missing_ok=True)
+    folder = run_directory(results, whole["digest"], whole["seed"])
+    write_json(folder / "run.json", {name: whole[name] for name in RUN_FIELDS})
+    (folder / "failed.json").unlink(missing_ok=True)
 
 
 def write_weights(results: Path, digest: str, identity: Mapping[str, str]) -> None:
@@ -268,12 +268,12 @@ def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
     return (run_directory(results, digest, seed) / f"predictions-{view}.npz").is_file()
 
 
-def unread(results: Path, digest: str, seed: int, views: Iterable[str], products: Iterable[str]) -> tuple[str, ...]:
-    """The views and products that have no file yet: they are still to be read off the run."""
-    place = run_directory(results, digest, seed)
+def unread(results: Path, digest: str, seed: int, views: Iterable[str], artifacts: Iterable[str]) -> tuple[str, ...]:
+    """The views and artifacts that have no file yet: they are still to be read off the run."""
+    folder = run_directory(results, digest, seed)
     return (
-        *(view for view in views if not (place / f"predictions-{view}.npz").is_file()),
-        *(product for product in products if not any(place.glob(f"{product}.np*"))),
+        *(view for view in views if not (folder / f"predictions-{view}.npz").is_file()),
+        *(artifact for artifact in artifacts if not any(folder.glob(f"{artifact}.np*"))),
     )
 
 
@@ -320,12 +320,12 @@ def _is_epoch(value: Any) -> bool:
     )
 
 
-def block_path(results: Path, block: Block) -> Path:
-    """The file of a block."""
-    return results / "experiments" / block.experiment / f"{block.name}.json"
+def setting_path(results: Path, setting: Setting) -> Path:
+    """The file of a setting."""
+    return results / "experiments" / setting.experiment / f"{setting.name}.json"
 
 
-def write_block(results: Path, block: Block) -> Path:
+def write_setting(results: Path, setting: Setting) -> Path:
     """Remember what was asked. Fewer seeds replace more only where no run beyond them is finished; looks once taken
     stay on record.
 
@@ -333,77 +333,77 @@ def write_block(results: Path, block: Block) -> Path:
     that is a second look, and `max_seeds` is from then on the largest number that was looked at or announced. More
     seeds that were asked for by mistake can be taken back until a run beyond those before is finished.
     """
-    path = block_path(results, block)
+    path = setting_path(results, setting)
     if path.is_file():
         try:
-            before = read_block(path)
+            before = read_setting(path)
         except ValueError:
             before = None
-        if before and not _other_runs(before, block):
-            before = replace(before, arms={**block.arms, **before.arms})  # it had none while a search went on
+        if before and not _other_runs(before, setting):
+            before = replace(before, arms={**setting.arms, **before.arms})  # it had none while a search went on
             undone: dict[str, Any] = dict(before.raised_from or {})
             if undone and not _is_any_finished(results, before, undone["seeds"]):
                 before = replace(before, **undone, raised_from=None)
-            if block.seeds < before.seeds and _is_any_finished(results, before, block.seeds):
-                block = replace(block, seeds=before.seeds)
-            again = block.seeds != before.seeds and _could_be_judged(results, before)
-            looks = [before.max_seeds, block.max_seeds, max(before.seeds, block.seeds) if again else None]
+            if setting.seeds < before.seeds and _is_any_finished(results, before, setting.seeds):
+                setting = replace(setting, seeds=before.seeds)
+            again = setting.seeds != before.seeds and _could_be_judged(results, before)
+            looks = [before.max_seeds, setting.max_seeds, max(before.seeds, setting.seeds) if again else None]
             raised_from = before.raised_from
-            if block.seeds > before.seeds:
+            if setting.seeds > before.seeds:
                 raised_from = {"seeds": before.seeds, "max_seeds": before.max_seeds}
             most = max((most for most in looks if most), default=None)
-            block = replace(block, max_seeds=most, raised_from=raised_from)
-    if block.max_seeds:
-        block = replace(block, max_seeds=max(block.max_seeds, block.seeds))
-    write_json(path, asdict(block))
+            setting = replace(setting, max_seeds=most, raised_from=raised_from)
+    if setting.max_seeds:
+        setting = replace(setting, max_seeds=max(setting.max_seeds, setting.seeds))
+    write_json(path, asdict(setting))
     return path
 
 
-def _other_runs(before: Block, block: Block) -> bool:
+def _other_runs(before: Setting, setting: Setting) -> bool:
     """Whether the two have no run in common, so that nobody has seen these; arms that wait for a search may be any."""
-    return bool(before.arms and block.arms) and before.arms.items().isdisjoint(block.arms.items())
+    return bool(before.arms and setting.arms) and before.arms.items().isdisjoint(setting.arms.items())
 
 
-def _is_any_finished(results: Path, block: Block, first: int) -> bool:
+def _is_any_finished(results: Path, setting: Setting, first: int) -> bool:
     """Whether a run beyond the first `first` seeds is finished."""
-    seeds = range(block.first_seed + first, block.first_seed + block.seeds)
-    return any(is_finished(results, arm, seed) for arm in block.arms.values() for seed in seeds)
+    seeds = range(setting.first_seed + first, setting.first_seed + setting.seeds)
+    return any(is_finished(results, arm, seed) for arm in setting.arms.values() for seed in seeds)
 
 
-def _could_be_judged(results: Path, block: Block) -> bool:
+def _could_be_judged(results: Path, setting: Setting) -> bool:
     """Whether an arm has as many finished runs as a verdict takes: whoever asks for more then may have seen one."""
     return any(
-        sum(is_finished(results, digest, seed) for seed in block.seeds_for(arm)) >= FEWEST_SEEDS
-        for arm, digest in block.arms.items()
+        sum(is_finished(results, digest, seed) for seed in setting.seeds_for(arm)) >= FEWEST_SEEDS
+        for arm, digest in setting.arms.items()
     )
 
 
-def read_block(path: Path) -> Block:
-    """One block file. Raises ValueError where it is damaged or of another schema."""
+def read_setting(path: Path) -> Setting:
+    """One setting file. Raises ValueError where it is damaged or of another schema."""
     try:
-        values = migrated(orjson.loads(path.read_bytes()), BLOCK_STEPS)
+        values = migrated(orjson.loads(path.read_bytes()), SETTING_STEPS)
         if not values:
             raise ValueError("written with a schema that this version cannot read")
-        block = Block(**{**values, "search_seeds": tuple(values["search_seeds"])})
-        if wrong := [name for name, types in _BLOCK_FIELDS.items() if not isinstance(getattr(block, name), types)]:
+        setting = Setting(**{**values, "search_seeds": tuple(values["search_seeds"])})
+        if wrong := [name for name, types in _SETTING_FIELDS.items() if not isinstance(getattr(setting, name), types)]:
             raise ValueError(f"{', '.join(wrong)}: wrong type")
-        digests = [*block.arms.values(), *(one for tried in block.searches.values() for one in tried.values())]
+        digests = [*setting.arms.values(), *(one for tried in setting.searches.values() for one in tried.values())]
         if not all(isinstance(one, str) for one in digests):
             raise ValueError("a digest is no text")
-        return block
+        return setting
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
 
 
-def read_blocks(results: Path) -> tuple[list[Block], list[Damaged]]:
-    """Every block, sorted by experiment and name, and those that cannot be read."""
-    blocks, damaged = [], []
+def read_settings(results: Path) -> tuple[list[Setting], list[Damaged]]:
+    """Every setting, sorted by experiment and name, and those that cannot be read."""
+    settings, damaged = [], []
     for path in sorted((results / "experiments").glob("*/*.json")):
         try:
-            blocks.append(read_block(path))
+            settings.append(read_setting(path))
         except ValueError as error:
             damaged.append(Damaged(path, str(error)))
-    return blocks, damaged
+    return settings, damaged
 
 
 def finished_runs(results: Path) -> tuple[list[dict[str, Any]], list[Damaged]]:

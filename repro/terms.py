@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 View = Literal["center", "flips", "ten", "dense"]
-Product = Literal["kernels", "neighbors"]
+Artifact = Literal["kernels", "neighbors"]
 
 ERRORS = ("top1_error", "top5_error", "train_error")  # percent
 EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error is reached

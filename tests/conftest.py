@@ -35,8 +35,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four classes of made-up pictures, 12 to train and 3 to test with; a test that writes into it takes a copy."""
-    from made_up_pictures import class_tree
+    """Four classes of made-up images, 12 to train and 3 to test with; a test that writes into it takes a copy."""
+    from made_up_images import class_tree
 
     return class_tree(tmp_path_factory.mktemp("source") / "tree", classes=4, train=12, test=3)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from repro import store
 from repro.config import config, keys, presets
-from repro.experiments.experiment import Ablation
+from repro.experiments.experiment import Experiment
 
 PROVENANCE = {
     "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
@@ -24,9 +24,9 @@ PROVENANCE = {
 }
 
 
-def write_block(
+def write_setting(
     results: Path,
-    ablation: Ablation,
+    experiment: Experiment,
     preset: str,
     levels: Mapping[str, float],
     *,
@@ -35,28 +35,29 @@ def write_block(
     changes: Mapping[str, Any] | None = None,
     epochs: int = 6,
     spread: float = 0.3,
-    pictures: int = 400,
+    images: int = 400,
     predictions: bool = True,
     target_epochs: Mapping[str, float] | None = None,
-) -> store.Block:
-    """Write a block and its runs: arm -> level, the top-1 error in percent of the ten views around which runs scatter.
+) -> store.Setting:
+    """Write a setting and its runs: arm -> level, the top-1 error in percent of the ten views around which runs
+    scatter.
 
     `finished` runs of each arm are written, all by default. `target_epochs` makes every run stop there.
     """
     base = keys.override(presets.preset(preset), changes or {})
     digests = {
-        arm: config.digest(keys.override(base, ablation.arm(arm).changes_at(preset)), "made-up") for arm in levels
+        arm: config.digest(keys.override(base, experiment.arm(arm).changes_at(preset)), "made-up") for arm in levels
     }
-    block = store.Block(ablation.name, preset, changes or {}, seeds, digests, data_digest="made-up")
-    store.write_block(results, block)
+    setting = store.Setting(experiment.name, preset, changes or {}, seeds, digests, data_digest="made-up")
+    store.write_setting(results, setting)
     for place, (arm, level) in enumerate(levels.items()):
-        settings = keys.override(base, ablation.arm(arm).changes_at(preset))
+        settings = keys.override(base, experiment.arm(arm).changes_at(preset))
         for seed in range(seeds if finished is None else finished):
             write_run(
                 results, settings, digests[arm], seed, level, place=place, epochs=epochs, spread=spread,
-                pictures=pictures, predictions=predictions, target=(target_epochs or {}).get(arm),
+                images=images, predictions=predictions, target=(target_epochs or {}).get(arm),
             )  # fmt: skip
-    return block
+    return setting
 
 
 def write_run(
@@ -69,7 +70,7 @@ def write_run(
     place: int = 0,
     epochs: int = 6,
     spread: float = 0.3,
-    pictures: int = 400,
+    images: int = 400,
     predictions: bool = True,
     target: float | None = None,
 ) -> None:
@@ -101,7 +102,7 @@ def write_run(
     errors = {"center": top1 + 1.5, "ten": top1}
     if predictions:
         for view, error in errors.items():
-            store.write_predictions(results, digest, seed, view, made_up_predictions(pictures, error, noise))
+            store.write_predictions(results, digest, seed, view, made_up_predictions(images, error, noise))
     maps = settings.model.layers[0].maps
     kernel = getattr(settings.model.layers[0], "kernel", 5)
     np.save(directory / "kernels.npy", noise.standard_normal((maps, 3, kernel, kernel)).astype(np.float32))
@@ -127,14 +128,12 @@ def write_run(
     )
 
 
-def made_up_predictions(pictures: int, error: float, noise: np.random.Generator, classes: int = 10) -> dict[str, Any]:
+def made_up_predictions(images: int, error: float, noise: np.random.Generator, classes: int = 10) -> dict[str, Any]:
     """Softmax outputs whose top-1 error is `error` percent up to rounding."""
-    label = np.arange(pictures) % classes
-    probability = np.full((pictures, classes), 0.05, dtype=np.float16)
-    difficulty = np.random.default_rng(0).standard_normal(pictures) + noise.standard_normal(
-        pictures
-    )  # half of it shared
-    wrong = difficulty.argsort().argsort() >= pictures - round(pictures * error / 100)
+    label = np.arange(images) % classes
+    probability = np.full((images, classes), 0.05, dtype=np.float16)
+    difficulty = np.random.default_rng(0).standard_normal(images) + noise.standard_normal(images)  # half of it shared
+    wrong = difficulty.argsort().argsort() >= images - round(images * error / 100)
     said = np.where(wrong, (label + 1) % classes, label)
-    probability[np.arange(pictures), said] = 0.5
-    return {"index": np.arange(pictures), "label": label, "probability": probability}
+    probability[np.arange(images), said] = 0.5
+    return {"index": np.arange(images), "label": label, "probability": probability}

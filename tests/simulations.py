@@ -78,12 +78,12 @@ def sweeps(spread: float, claimed: float) -> str:
     """A row of the second table: what sweeps with `--until-decided` come to."""
     limit = most_seeds(spread, claimed)
     assert limit is not None
-    words, _, _ = until_decided(simulated(0.0, spread, limit, 1), claimed, limit)
-    asserted = np.mean([word in {"reproduced", "same direction", "contradicted"} for word in words])
-    words, intervals, used = until_decided(simulated(claimed, spread, limit, 2), claimed, limit)
-    right = np.mean([word in {"reproduced", "same direction"} for word in words])
+    verdicts, _, _ = until_decided(simulated(0.0, spread, limit, 1), claimed, limit)
+    asserted = np.mean([verdict in {"reproduced", "same direction", "contradicted"} for verdict in verdicts])
+    verdicts, intervals, used = until_decided(simulated(claimed, spread, limit, 2), claimed, limit)
+    right = np.mean([verdict in {"reproduced", "same direction"} for verdict in verdicts])
     missed = np.mean([not low <= claimed <= high for low, high in intervals])
-    shares = [asserted, right, words.count("not seen") / SIMULATIONS, missed]
+    shares = [asserted, right, verdicts.count("not seen") / SIMULATIONS, missed]
     return f"| {spread}, {claimed} | {limit} | {' | '.join(f'{100 * share:.1f}%' for share in shares)} | {used:.1f} |"
 
 
@@ -194,9 +194,9 @@ def looks_at_independent_runs() -> Iterator[str]:
 def shared_by_seeds(results: Path) -> Iterator[str]:
     """Rows: what arms share through their seed, from the published runs: the correlation within a seed of the test
     errors of all arms with five seeds (intraclass, from the two-way analysis of variance), and the spread of an arm."""
-    blocks, _ = store.read_blocks(results)
-    of_block = [block for block in blocks if block.preset == "cifar10" and block.seeds >= 5]
-    arms = sorted({digest for block in of_block for digest in block.arms.values()})
+    settings, _ = store.read_settings(results)
+    of_block = [setting for setting in settings if setting.preset == "cifar10" and setting.seeds >= 5]
+    arms = sorted({digest for setting in of_block for digest in setting.arms.values()})
     whole = [arm for arm in arms if all(store.is_finished(results, arm, seed) for seed in range(5))]
     tested = [
         [

@@ -25,8 +25,8 @@ def published_spread() -> tuple[float, int]:
     """Standard deviation of runs about the mean of their arm, ten views, points, over all arms of PUBLISHED with three
     runs or more; and how many arms."""
     results = Path(__file__).parents[1] / "results"
-    blocks = [store.read_block(path) for path in sorted((results / "experiments").glob(f"*/{PUBLISHED}.json"))]
-    digests = {digest for block in blocks for digest in block.arms.values()}
+    settings = [store.read_setting(path) for path in sorted((results / "experiments").glob(f"*/{PUBLISHED}.json"))]
+    digests = {digest for setting in settings for digest in setting.arms.values()}
     table = pd.read_csv(results / "runs.csv")
     own = table[table.digest.isin(digests) & (table.view == "ten") & (table.seed < 1000)]
     arms = own.groupby("digest").top1_error_percent.agg(["var", "count"]).query("count >= 3")

@@ -15,7 +15,7 @@ from repro import paper
 from repro.config.config import Config, to_dict
 from repro.config.keys import diff, override
 from repro.config.presets import preset
-from repro.experiments.experiment import Ablation, Arm, Claim, Ensemble
+from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment
 from repro.experiments.registry import load
 from repro.network.model import build
 from repro.training.evaluate import autocast
@@ -24,7 +24,9 @@ from repro.training.optim import PlateauState, learning_rates, make_optimizer
 THIRD_PARTY = Path(__file__).parent / "third_party" / "repro_width" / "__init__.py"
 REGISTRY = load([THIRD_PARTY])
 ALL = list(REGISTRY.experiments.values())
-AT = [pytest.param(ablation, name, id=f"{ablation.name}-{name}") for ablation in ALL for name in ablation.presets]
+AT = [
+    pytest.param(experiment, name, id=f"{experiment.name}-{name}") for experiment in ALL for name in experiment.presets
+]
 
 
 def config_of(arm: Arm, name: str) -> Config:
@@ -40,9 +42,9 @@ def text_of(config: Config) -> str:
     return json.dumps(to_dict(config), sort_keys=True)
 
 
-def trained(ablation: Ablation, name: str) -> list[Arm]:
+def trained(experiment: Experiment, name: str) -> list[Arm]:
     """The arms that are runs of their own: neither another view of a run nor an average of runs."""
-    return [arm for arm in ablation.arms_at(name) if arm.view is None and arm.ensemble is None]
+    return [arm for arm in experiment.arms_at(name) if arm.view is None and arm.ensemble is None]
 
 
 def under(key: str, declared: str) -> bool:
@@ -53,10 +55,10 @@ def test_nothing_is_refused() -> None:
     assert REGISTRY.refused == ()
 
 
-@pytest.mark.parametrize(("ablation", "name"), AT)
-def test_arms_change_what_they_declare(ablation: Ablation, name: str) -> None:
+@pytest.mark.parametrize(("experiment", "name"), AT)
+def test_arms_change_what_they_declare(experiment: Experiment, name: str) -> None:
     base = preset(name)
-    for arm in ablation.arms_at(name):
+    for arm in experiment.arms_at(name):
         changed = diff(base, config_of(arm, name))
         declared = arm.changes_at(name)
         for key in changed:
@@ -67,51 +69,51 @@ def test_arms_change_what_they_declare(ablation: Ablation, name: str) -> None:
             )
 
 
-@pytest.mark.parametrize(("ablation", "name"), AT)
-def test_arms_differ_from_each_other(ablation: Ablation, name: str) -> None:
+@pytest.mark.parametrize(("experiment", "name"), AT)
+def test_arms_differ_from_each_other(experiment: Experiment, name: str) -> None:
     runs: dict[str, str] = {}
-    for arm in trained(ablation, name):
+    for arm in trained(experiment, name):
         same = runs.setdefault(text_of(config_of(arm, name)), arm.name)
         assert same == arm.name, f"{same} and {arm.name} are one run at {name}"
-    for arm in ablation.arms_at(name):
+    for arm in experiment.arms_at(name):
         if arm.view is not None or arm.ensemble is not None:
             assert not arm.changes_at(name), f"{arm.name} reads runs of other arms and may not change keys"
 
 
-@pytest.mark.parametrize(("ablation", "name"), AT)
-def test_something_is_asked_at_every_preset(ablation: Ablation, name: str) -> None:
-    names = {arm.name for arm in ablation.arms_at(name)}
-    for arm in ablation.arms_at(name):
+@pytest.mark.parametrize(("experiment", "name"), AT)
+def test_something_is_asked_at_every_preset(experiment: Experiment, name: str) -> None:
+    names = {arm.name for arm in experiment.arms_at(name)}
+    for arm in experiment.arms_at(name):
         for member in arm.ensemble.of if arm.ensemble else ():
             assert member in names, f"{arm.name} averages {member}, which does not run at {name}"
-    if ablation.claims:
-        assert ablation.claims_at(name), f"no claim can be asked at {name}"
+    if experiment.claims:
+        assert experiment.claims_at(name), f"no claim can be asked at {name}"
 
 
-@pytest.mark.parametrize("ablation", ALL, ids=lambda ablation: ablation.name)
-def test_the_card_is_complete(ablation: Ablation) -> None:
-    assert ablation.section == "-" or ablation.section in paper.SECTIONS
-    assert "smoke" in ablation.presets
-    for claim in ablation.claims:
+@pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
+def test_the_card_is_complete(experiment: Experiment) -> None:
+    assert experiment.section == "-" or experiment.section in paper.SECTIONS
+    assert "smoke" in experiment.presets
+    for claim in experiment.claims:
         assert claim.source
         assert claim.measured.text
-        assert ablation.confounds, "a published number was never measured quite as it is here: say what differs"
+        assert experiment.confounds, "a published number was never measured quite as it is here: say what differs"
 
 
-@pytest.mark.parametrize(("ablation", "name"), AT)
-def test_an_arm_that_changes_more_than_the_factor_says_why(ablation: Ablation, name: str) -> None:
-    factor = [key for key in ablation.factor.split(", ") if " " not in key]
-    arms = trained(ablation, name)
+@pytest.mark.parametrize(("experiment", "name"), AT)
+def test_an_arm_that_changes_more_than_the_factor_says_why(experiment: Experiment, name: str) -> None:
+    factor = [key for key in experiment.factor.split(", ") if " " not in key]
+    arms = trained(experiment, name)
     for arm in arms[1:] if factor else ():
         changed = diff(config_of(arms[0], name), config_of(arm, name))
         beside = [key for key in changed if not any(fnmatch(key, whole) or under(key, whole) for whole in factor)]
-        assert arm.note or not beside, f"{arm.name} changes {beside} beside {ablation.factor}: give it a note"
+        assert arm.note or not beside, f"{arm.name} changes {beside} beside {experiment.factor}: give it a note"
 
 
-@pytest.mark.parametrize("ablation", ALL, ids=lambda ablation: ablation.name)
-def test_claims_agree_with_the_run_notes_behind_them(ablation: Ablation) -> None:
+@pytest.mark.parametrize("experiment", ALL, ids=lambda experiment: experiment.name)
+def test_claims_agree_with_the_run_notes_behind_them(experiment: Experiment) -> None:
     """Up to the paper's rounding of each of the two errors."""
-    for claim in ablation.claims:
+    for claim in experiment.claims:
         notes = [paper.RUNS[run] for run in claim.runs]
         assert len(notes) in (0, 1 if claim.reference is None else 2)
         if notes:
@@ -156,17 +158,17 @@ def test_the_released_cifar_nets_are_the_presets_of_that_name() -> None:
 
 
 BUILT = {
-    text_of(config_of(arm, name)): pytest.param(config_of(arm, name), id=f"{ablation.name}-{arm.name}-{name}")
-    for ablation in ALL
+    text_of(config_of(arm, name)): pytest.param(config_of(arm, name), id=f"{experiment.name}-{arm.name}-{name}")
+    for experiment in ALL
     for name in ("smoke", "code-2012-smoke")
-    if name in ablation.presets
-    for arm in trained(ablation, name)
+    if name in experiment.presets
+    for arm in trained(experiment, name)
 }  # arms that several experiments share are built once
 
 
 @pytest.mark.parametrize("config", BUILT.values())
 def test_every_arm_builds_and_trains_two_finite_steps(config: Config) -> None:
-    """On random pictures; the second step's loss shows that the first left finite weights behind."""
+    """On random images; the second step's loss shows that the first left finite weights behind."""
     model = build(config, seed=0)
     optimizer = make_optimizer(model, config)
     rates = learning_rates(config.schedule, config.optim, 0, PlateauState())
@@ -196,16 +198,17 @@ def test_experiments_share_the_run_of_the_preset_itself(name: str) -> None:
     """So that it is trained once for all of them."""
     plain = text_of(preset(name))
     alone = {
-        ablation.name
-        for ablation in ALL
-        if name in ablation.presets and plain not in [text_of(config_of(arm, name)) for arm in ablation.arms_at(name)]
+        experiment.name
+        for experiment in ALL
+        if name in experiment.presets
+        and plain not in [text_of(config_of(arm, name)) for arm in experiment.arms_at(name)]
     }
     assert alone <= {"pretrain", "relu-vs-tanh", "lrn-cifar"}, "these have a baseline of their own"
 
 
-def made(*arms: Arm, **values: object) -> Ablation:
+def made(*arms: Arm, **values: object) -> Experiment:
     card = {"name": "made-up", "question": "Is it caught?", "factor": "optim.momentum", "section": "-"}
-    return Ablation(**{**card, "arms": arms, "presets": ["smoke", "cifar10"], **values})  # type: ignore[arg-type]
+    return Experiment(**{**card, "arms": arms, "presets": ["smoke", "cifar10"], **values})  # type: ignore[arg-type]
 
 
 SLOW = Arm("slow", {"optim.momentum": 0.5})
@@ -213,7 +216,7 @@ CLAIM = Claim.worse("slow", "as-preset", source="a paper", measured=paper.NOT_SA
 
 
 @pytest.mark.parametrize(
-    ("rule", "ablation"),
+    ("rule", "experiment"),
     [
         (test_arms_change_what_they_declare, made(Arm("as-preset"), Arm("same", {"optim.momentum": 0.9}))),
         (test_arms_differ_from_each_other, made(Arm("as-preset"), Arm("also-as-preset"))),
@@ -232,9 +235,9 @@ CLAIM = Claim.worse("slow", "as-preset", source="a paper", measured=paper.NOT_SA
         (test_an_arm_that_changes_more_than_the_factor_says_why, made(Arm("as-preset"), SLOW, factor="precision")),
     ],
 )  # fmt: skip
-def test_the_contract_catches(rule: Callable[[Ablation, str], None], ablation: Ablation) -> None:
+def test_the_contract_catches(rule: Callable[[Experiment, str], None], experiment: Experiment) -> None:
     with pytest.raises(AssertionError):
-        rule(ablation, "smoke")
+        rule(experiment, "smoke")
     rule(made(Arm("as-preset"), SLOW, claims=[CLAIM]), "smoke")
 
 

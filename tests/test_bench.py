@@ -75,7 +75,7 @@ def test_the_step_benchmark_has_every_ratio_and_the_common_form(monkeypatch, hur
     assert all(row["low"] <= row["median"] <= row["high"] for row in form["rows"])
     assert form["machine"]["packages"]["torch"] == torch.__version__.partition("+")[0]
     console = Console(file=StringIO(), width=200)
-    console.print(bench.render(result))
+    console.print(bench.as_group(result))
     text = console.file.getvalue()
     assert "fraction_of_gemm" in text and "at least 0.5" in text and form["machine"]["cpu"] in text
 
@@ -105,7 +105,7 @@ def test_the_plain_net_is_the_same_net(name):
     for layer in our_net.modules():
         if getattr(layer, "dropout", None):
             layer.dropout = layer.dropout.model_copy(update={"inverted": True})  # as nn.Dropout
-    images, _ = step._pictures(config, 2)
+    images, _ = step._images(config, 2)
     assert torch.allclose(our_net(images), plain_net(images), rtol=1e-4, atol=1e-5)
 
 
@@ -147,5 +147,5 @@ def test_made_up_runs_are_finished_runs_that_a_report_can_read(tmp_path):
     made = desk.make_up_runs(tmp_path, 8)
     runs, damaged = store.finished_runs(tmp_path)
     assert len(runs) == made == 8 and not damaged
-    assert {run["digest"] for run in runs} == set(store.read_blocks(tmp_path)[0][0].arms.values())
+    assert {run["digest"] for run in runs} == set(store.read_settings(tmp_path)[0][0].arms.values())
     assert len({run["errors"]["center"]["top1_error"] for run in runs}) > 1  # they scatter, or no interval is exercised

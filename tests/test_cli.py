@@ -34,7 +34,7 @@ from tests.conftest import QUICK, Repro
         ),
         (["run", "lrn-ablation", "--set", "optim.batch_size"], "write key=value"),
         (["run", "lrn-ablation", "--set", "model.norm=null"], "leave it out"),
-        (["run", "lrn-ablation", "--set", "augment.crop=500"], "augment.crop: 500 is larger than the stored picture"),
+        (["run", "lrn-ablation", "--set", "augment.crop=500"], "augment.crop: 500 is larger than the stored image"),
         (["run", "lrn-ablation", "--set", "data.source=photoz"], "photoz"),
         (["run", "lrn-ablation", "--devices", "cuda:99"], "CUDA devices; use cpu"),
         (["run", "lrn-ablation", "--devices", "gpu"], "is no device"),
@@ -99,7 +99,7 @@ def test_list_names_what_is_registered(repro: Repro) -> None:
 
 
 def test_a_refused_file_is_told_of_whatever_is_asked(repro: Repro, tmp_path: Path) -> None:
-    text = "from repro import Ablation\n\nablation = Ablation(name='dropout-rate', seed=1)\n"
+    text = "from repro import Experiment\n\nablation = Experiment(name='dropout-rate', seed=1)\n"
     (tmp_path / "mine.py").write_text(text)
     place = "mine.py:3: TypeError:"
     code, out, err = repro("show", "dropout-rate", "--include", "mine.py")
@@ -268,7 +268,7 @@ def test_until_decided_adds_seeds_up_to_the_most(repro: Repro, tmp_path: Path) -
     code, _, err = repro(*run, *QUICK)
     assert code == 0, err
     path = next((tmp_path / "results" / "experiments" / "overlapping-pooling").glob("*.json"))
-    block = store.read_block(path)
-    assert (block.seeds, block.max_seeds) == (3, 3)  # a verdict takes three, and three are the most
-    assert len(list((tmp_path / "results").glob("runs/*/seed-*/run.json"))) == 3 * len(block.arms)
+    setting = store.read_setting(path)
+    assert (setting.seeds, setting.max_seeds) == (3, 3)  # a verdict takes three, and three are the most
+    assert len(list((tmp_path / "results").glob("runs/*/seed-*/run.json"))) == 3 * len(setting.arms)
     assert "more than one look" in (tmp_path / "reports" / "overlapping-pooling.md").read_text()

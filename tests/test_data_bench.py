@@ -1,4 +1,4 @@
-"""The loader benchmark: its contenders do the same work on the same pictures."""
+"""The loader benchmark: its contenders do the same work on the same images."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_stored_pictures_are_the_files_that_torchvision_reads(folder: Path) -> None:
+def test_the_stored_images_are_the_files_that_torchvision_reads(folder: Path) -> None:
     data = open_data(loader.benched("raw").data, folder)
     stored = {data.pixels("train", index).tobytes() for index in data.train.indices}
     files = list((folder / "tree" / "train").glob("*/*"))
@@ -29,7 +29,7 @@ def test_the_stored_pictures_are_the_files_that_torchvision_reads(folder: Path) 
     assert {np.asarray(Image.open(file)).tobytes() for file in files} == stored
 
 
-def test_both_do_the_same_to_a_picture(folder: Path) -> None:
+def test_both_do_the_same_to_a_image(folder: Path) -> None:
     data = open_data(loader.benched("raw").data, folder)
     edge = (loader.SIZE - loader.CROP) // 2
     middle = slice(edge, edge + loader.CROP)

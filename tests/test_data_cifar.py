@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_pictures import add
+from made_up_images import add
 from PIL import Image
 
 from repro.data.load.beton import open_beton

@@ -1,4 +1,4 @@
-"""Pictures as sources have them: converted, or listed with the reason why not."""
+"""Images as sources have them: converted, or listed with the reason why not."""
 
 import io
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_pictures import SIZE, class_tree, picture
+from made_up_images import SIZE, class_tree, image
 from PIL import Image
 
 from repro.data.load.beton import open_beton
@@ -22,7 +22,7 @@ def dirty_tree(folder: Path) -> Path:
     class_tree(folder, classes=3, train=6, test=2)
     generator = np.random.default_rng(5)
     place = folder / "train" / "n00000001"
-    base = picture(generator, 60, 50)
+    base = image(generator, 60, 50)
     base.convert("CMYK").save(place / "cmyk.JPEG")
     base.save(place / "really_png.JPEG", format="PNG")
     base.convert("L").save(place / "gray.JPEG")
@@ -34,17 +34,17 @@ def dirty_tree(folder: Path) -> Path:
     base.save(content, "JPEG")
     (place / "cut.JPEG").write_bytes(content.getvalue()[:-300])
     (place / "empty.JPEG").write_bytes(b"")
-    (place / "words.JPEG").write_text("no picture at all")
+    (place / "words.JPEG").write_text("no image at all")
     base.save(place / "odd näme\t(1) 'x'.JPEG")
     base.save(Path(os.fsdecode(bytes(place) + b"/latin\xe9.JPEG")))
     (place / ".hidden.JPEG").write_text("left by some other program")
-    (place / "notes.txt").write_text("not a picture by its name")
+    (place / "notes.txt").write_text("not an image by its name")
     return folder
 
 
-def test_dirty_pictures_are_converted_or_listed_with_their_reason(tmp_path: Path) -> None:
+def test_dirty_images_are_converted_or_listed_with_their_reason(tmp_path: Path) -> None:
     tree = dirty_tree(tmp_path / "tree")
-    with pytest.raises(ValueError, match=r"3 of 28 train pictures cannot be read, and 0 may be .*--allow-bad 3"):
+    with pytest.raises(ValueError, match=r"3 of 28 train images cannot be read, and 0 may be .*--allow-bad 3"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
     with pytest.raises(ValueError, match="3 of 28"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE, allow_bad=2)
@@ -72,11 +72,11 @@ def test_dirty_pictures_are_converted_or_listed_with_their_reason(tmp_path: Path
     assert verify(tmp_path) == []
 
 
-def test_a_picture_too_large_to_decode_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_too_large_to_decode_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = class_tree(tmp_path / "tree", classes=2, train=3, test=1)
     generator = np.random.default_rng(0)
-    picture(generator, 300, 200).save(tree / "train/n00000000/large.JPEG")
-    picture(generator, 600, 400).save(tree / "train/n00000000/huge.JPEG")
+    image(generator, 300, 200).save(tree / "train/n00000000/large.JPEG")
+    image(generator, 600, 400).save(tree / "train/n00000000/huge.JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)  # Pillow warns above it and refuses above its double
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_pictures import SIZE, add
+from made_up_images import SIZE, add
 
 from repro.data.load.beton import open_beton
 from repro.data.prepare import folders
@@ -51,14 +51,14 @@ def test_ilsvrcs_own_archives_are_read_with_their_ground_truth(tree: Path, tmp_p
                     add(one, path.name, path.read_bytes())
             add(tar, f"{wnid}.tar", inner.getvalue())
     ids = {wnid: len(wnids) - number for number, wnid in enumerate(wnids)}  # ILSVRC's ids are in another order
-    pictures = sorted((tree / "val").glob("*/*"), key=lambda path: path.name)
+    images = sorted((tree / "val").glob("*/*"), key=lambda path: path.name)
     with tarfile.open(folder / "ILSVRC2012_img_val.tar", "w") as tar:
-        for number, path in enumerate(pictures, 1):
+        for number, path in enumerate(images, 1):
             add(tar, f"ILSVRC2012_val_{number:08d}.JPEG", path.read_bytes())
     kind = [("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O")]
     meta = io.BytesIO()
     savemat(meta, {"synsets": np.array([(ids[wnid], wnid, f"name of {wnid}") for wnid in wnids], kind).reshape(-1, 1)})
-    truth = "\n".join(str(ids[path.parent.name]) for path in pictures) + "\n"
+    truth = "\n".join(str(ids[path.parent.name]) for path in images) + "\n"
     with tarfile.open(folder / "ILSVRC2012_devkit_t12.tar.gz", "w:gz") as tar:
         add(tar, "ILSVRC2012_devkit_t12/data/meta.mat", meta.getvalue())
         add(tar, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt", truth.encode())
@@ -71,7 +71,7 @@ def test_ilsvrcs_own_archives_are_read_with_their_ground_truth(tree: Path, tmp_p
     assert made.files["train.beton"] == wanted.files["train.beton"]
     assert [entry["name"] for entry in made.classes] == [f"name of {wnid}" for wnid in wnids]
     assert made.test_per_class == wanted.test_per_class
-    assert "48 + 12 pictures, where imagenet has 1,281,167 + 50,000" in made.notes
+    assert "48 + 12 images, where imagenet has 1,281,167 + 50,000" in made.notes
 
     def labeled(directory: Path) -> set[tuple[bytes, int]]:
         beton = open_beton(directory / "test.beton", "raw")
@@ -81,7 +81,7 @@ def test_ilsvrcs_own_archives_are_read_with_their_ground_truth(tree: Path, tmp_p
 
 
 @pytest.mark.parametrize("form", ["tiny", "kaggle"])
-def test_validation_pictures_outside_class_folders_get_their_published_labels(
+def test_validation_images_outside_class_folders_get_their_published_labels(
     tree: Path, tmp_path: Path, form: str
 ) -> None:
     wanted = prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
@@ -112,7 +112,7 @@ def test_validation_pictures_outside_class_folders_get_their_published_labels(
     assert made.classes[0]["name"] == ("tench, Tinca tinca" if form == "kaggle" else "n00000000")
 
 
-def test_a_class_that_lacks_pictures_is_said_and_one_without_any_to_train_on_is_refused(
+def test_a_class_that_lacks_images_is_said_and_one_without_any_to_train_on_is_refused(
     tree: Path, tmp_path: Path
 ) -> None:
     tree = Path(shutil.copytree(tree, tmp_path / "tree"))
@@ -120,13 +120,13 @@ def test_a_class_that_lacks_pictures_is_said_and_one_without_any_to_train_on_is_
     shutil.rmtree(tree / "val" / "n00000002")
     made = prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
     assert made.notes == [
-        "no pictures in 1 folders of train, which are no classes: empty",
-        "no test pictures of 1 classes: n00000002",
+        "no images in 1 folders of train, which are no classes: empty",
+        "no test images of 1 classes: n00000002",
     ]
     whole = {path: path.read_bytes() for path in (tree / "train" / "n00000001").iterdir()}
     for path in whole:
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"no training picture of a class .* first is train/n00000001/train_0.JPEG\)"):
+    with pytest.raises(ValueError, match=r"no training image of a class .* first is train/n00000001/train_0.JPEG\)"):
         prepare("again", source=tree, directory=tmp_path, size=SIZE, allow_bad=12)
     for path, content in whole.items():
         path.write_bytes(content)

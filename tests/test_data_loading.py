@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up_pictures import SIZE, class_tree
+from made_up_images import SIZE, class_tree
 from PIL import Image
 
 from repro.config import config
@@ -28,7 +28,7 @@ KINDS = ["torch", pytest.param("ffcv", marks=needs_ffcv)]
 
 
 def config_of(storage: str = "raw", **changes: object) -> config.Config:
-    """The smoke preset on the made-up pictures: SIZE stored, 32 cropped, batches of 7 out of 45."""
+    """The smoke preset on the made-up images: SIZE stored, 32 cropped, batches of 7 out of 45."""
     plain: dict[str, object] = {
         "data.source": "made-up", "data.size": SIZE, "data.classes": 5, "data.storage": storage, "augment.crop": CROP,
         "augment.color": None,
@@ -41,7 +41,7 @@ def config_of(storage: str = "raw", **changes: object) -> config.Config:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """45 + 20 pictures of 5 classes, prepared raw, as JPEG and as PNG."""
+    """45 + 20 images of 5 classes, prepared raw, as JPEG and as PNG."""
     place = tmp_path_factory.mktemp("made-up")
     tree = class_tree(place / "tree", classes=5, train=9, test=4)
     for storage, quality in (("raw", None), ("jpeg", 90), ("png", None)):
@@ -84,7 +84,7 @@ def test_ffcv_and_torch_give_bitwise_the_same_batches_with_any_workers(directory
 def test_a_batch_has_the_shapes_types_and_layout_of_the_contract(directory: Path, kind: str) -> None:
     cfg = config_of()
     made = loader(directory, cfg, kind=kind)
-    assert (len(made), made.pictures) == (7, 45)
+    assert (len(made), made.images) == (7, 45)
     first = collected(made.epoch(0))[0]
     assert first.index.dtype == first.label.dtype == torch.int64
     assert first.image.shape == (7, 3, CROP, CROP) and first.image.dtype == torch.float32
@@ -99,7 +99,7 @@ def test_a_batch_has_the_shapes_types_and_layout_of_the_contract(directory: Path
 
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg", "png"])
-def test_pictures_are_cropped_mirrored_and_lose_the_mean_as_plain_numpy_says(directory: Path, storage: str) -> None:
+def test_images_are_cropped_mirrored_and_lose_the_mean_as_plain_numpy_says(directory: Path, storage: str) -> None:
     cfg = config_of(storage, augment__color={"kind": "stddev", "strength": 0.2, "divide": True}, data__scale=0.5)
     data = open_data(cfg.data, directory)
     middle = (SIZE - CROP) // 2
@@ -117,7 +117,7 @@ def test_pictures_are_cropped_mirrored_and_lose_the_mean_as_plain_numpy_says(dir
     assert len(seen) > 30
 
 
-def test_a_stored_picture_is_the_source_resized_and_cropped(directory: Path) -> None:
+def test_a_stored_image_is_the_source_resized_and_cropped(directory: Path) -> None:
     data = open_data(config_of().data, directory)
     stored = {data.pixels("train", index).tobytes() for index in data.train.indices}
     for path in list((directory / "tree" / "train").glob("*/*"))[:10]:
@@ -187,7 +187,7 @@ def test_color_can_be_switched_off_for_an_epoch_and_its_division_with_it(directo
     assert same(plain, off)
     assert not any(torch.equal(a.image, b.image) for a, b in zip(on, off, strict=True))
     views = collected(loader(directory, cfg).views("center")), collected(loader(directory, config_of()).views("center"))
-    assert same(*views)  # test pictures are neither divided nor colored
+    assert same(*views)  # test images are neither divided nor colored
 
 
 def test_a_chunk_shares_its_crop_and_mirror_as_the_2012_code_does(directory: Path) -> None:
@@ -349,9 +349,9 @@ def test_contrast_normalization_gives_unit_spread(directory: Path) -> None:
 
 def test_mean_image_and_covariance_are_those_of_the_stored_training_pixels(directory: Path) -> None:
     data = open_data(config_of().data, directory)
-    pictures = np.stack([data.pixels("train", index) for index in data.train.indices]).astype(np.float64)
-    np.testing.assert_allclose(data.mean, pictures.mean(axis=0), atol=1e-4)
-    np.testing.assert_allclose(data.covariance, np.cov(pictures.reshape(-1, 3).T, bias=True), rtol=1e-9)
+    images = np.stack([data.pixels("train", index) for index in data.train.indices]).astype(np.float64)
+    np.testing.assert_allclose(data.mean, images.mean(axis=0), atol=1e-4)
+    np.testing.assert_allclose(data.covariance, np.cov(images.reshape(-1, 3).T, bias=True), rtol=1e-9)
     values, vectors = np.array(data.manifest.eigenvalues), np.array(data.manifest.eigenvectors)
     rebuilt = vectors @ np.diag(values) @ vectors.T
     np.testing.assert_allclose(rebuilt, data.covariance, rtol=1e-9)
@@ -393,7 +393,7 @@ def test_ranks_share_every_batch_and_together_see_the_one_process_epoch(director
         assert same(whole, joined)
 
 
-def test_classes_and_pictures_are_chosen_when_the_set_is_opened(directory: Path) -> None:
+def test_classes_and_images_are_chosen_when_the_set_is_opened(directory: Path) -> None:
     everything = open_data(config_of().data, directory)
     cfg = config_of(data__first_class=1, data__classes=3, data__per_class=4, data__test_per_class=2)
     part = open_data(cfg.data, directory)
@@ -509,7 +509,7 @@ def test_an_error_in_the_pipeline_is_raised_where_the_batch_is_asked_for(
             raise ArithmeticError("made up")
 
     before = threading.active_count()
-    monkeypatch.setattr(render, "render", failing)
+    monkeypatch.setattr(render, "fill", failing)
     with made.epoch(0) as batches:
         next(batches)
         with pytest.raises(ArithmeticError, match="made up"):
@@ -518,7 +518,7 @@ def test_an_error_in_the_pipeline_is_raised_where_the_batch_is_asked_for(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_damaged_stored_jpeg_is_an_error_and_not_a_gray_picture(directory: Path, tmp_path: Path, kind: str) -> None:
+def test_a_damaged_stored_jpeg_is_an_error_and_not_a_gray_image(directory: Path, tmp_path: Path, kind: str) -> None:
     import shutil
 
     shutil.copytree(directory, tmp_path / "copy")

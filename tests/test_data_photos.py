@@ -3,7 +3,7 @@
 import numpy as np
 
 from repro.data.prepare import photos
-from repro.data.prepare.sources import Split
+from repro.data.prepare.sources import SourceSplit
 
 
 def test_photos_train_and_test_windows_share_no_pixel_and_keep_a_gap() -> None:
@@ -15,7 +15,7 @@ def test_photos_train_and_test_windows_share_no_pixel_and_keep_a_gap() -> None:
     for label, whole in enumerate(photos.photographs()):
         axis = 0 if whole.shape[0] >= whole.shape[1] else 1
 
-        def pixels(split: Split, label: int = label, axis: int = axis) -> set[int]:
+        def pixels(split: SourceSplit, label: int = label, axis: int = axis) -> set[int]:
             places = [
                 name.split(" at ")[1].split(",")[axis]
                 for name, of in zip(split.names, split.labels, strict=True)

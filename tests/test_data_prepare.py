@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_up_pictures import SIZE, prepared_files
+from made_up_images import SIZE, prepared_files
 
 from repro.data import manifest
 from repro.data.load.beton import Writer
@@ -89,7 +89,7 @@ def test_a_set_that_is_prepared_from_elsewhere_is_not_passed_off_as_the_one_aske
     next((short / "val").rglob("*.JPEG")).write_bytes(b"")
     prepare("short", source=short, directory=tmp_path, size=SIZE, allow_bad=1)
     prepare("short", source=short, directory=tmp_path, size=SIZE, allow_bad=1)
-    with pytest.raises(ValueError, match="with 1 unreadable pictures of one split left out, and --allow-bad 0"):
+    with pytest.raises(ValueError, match="with 1 unreadable images of one split left out, and --allow-bad 0"):
         prepare("short", source=short, directory=tmp_path, size=SIZE, allow_bad=0)
 
 
@@ -101,7 +101,7 @@ def test_a_set_that_is_prepared_from_elsewhere_is_not_passed_off_as_the_one_aske
         ("anything", None, r"train/CLASS/\*.jpg"),
         ("anything", "nowhere", r"there is no such file or folder"),
         ("cifar10", "empty", r"holds no CIFAR-10 batch .*cs.toronto.edu"),
-        ("anything", "empty", r"holds no training pictures"),
+        ("anything", "empty", r"holds no training images"),
     ],
 )
 def test_a_source_that_is_missing_is_one_line_that_says_what_is_needed(
@@ -121,7 +121,7 @@ def test_storage_has_its_cost_and_a_full_disk_is_told_first(
     assert costs["raw", None].bytes == 1_331_167 * 256 * 256 * 3
     assert costs["jpeg", 85].bytes < costs["jpeg", 95].bytes < costs["png", None].bytes < costs["raw", None].bytes
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(ValueError, match=r"has 1.0 kB free; 60 raw pictures take 288.0 kB"):
+    with pytest.raises(ValueError, match=r"has 1.0 kB free; 60 raw images take 288.0 kB"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
 
 
@@ -132,18 +132,18 @@ def test_an_interrupted_preparation_needs_room_for_the_rest_only(
         if (at.stage, at.done) == ("train", 30):
             raise KeyboardInterrupt
 
-    def free(pictures: int) -> None:
-        usage = SimpleNamespace(free=pictures * SIZE * SIZE * 3)
+    def free(images: int) -> None:
+        usage = SimpleNamespace(free=images * SIZE * SIZE * 3)
         monkeypatch.setattr(preparation.shutil, "disk_usage", lambda path: usage)
 
     free(40)
-    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ kB; choose"):
+    with pytest.raises(ValueError, match=r"60 raw images take \S+ kB; choose"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
     free(60)
     with pytest.raises(KeyboardInterrupt):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE, progress=stop_half_way)
     free(20)
-    with pytest.raises(ValueError, match=r"60 raw pictures take \S+ kB and \S+ kB are written; choose"):
+    with pytest.raises(ValueError, match=r"60 raw images take \S+ kB and \S+ kB are written; choose"):
         prepare("made-up", source=tree, directory=tmp_path, size=SIZE)
     free(40)
     assert prepare("made-up", source=tree, directory=tmp_path, size=SIZE).test_count == 12

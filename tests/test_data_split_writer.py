@@ -1,4 +1,4 @@
-"""Splits on their way to disk: interruption, states that cannot be read, what is synced, pictures in flight."""
+"""Splits on their way to disk: interruption, states that cannot be read, what is synced, images in flight."""
 
 import os
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_up_pictures import SIZE, class_tree, prepared_files
+from made_up_images import SIZE, class_tree, prepared_files
 
 from repro.data import manifest
 from repro.data.prepare import files, split_writer
@@ -19,7 +19,7 @@ def test_an_interrupted_preparation_goes_on_and_ends_in_the_same_bytes(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = prepare("made-up", source=tree, directory=tmp_path / "whole", size=SIZE, storage="png")
-    monkeypatch.setattr(split_writer, "SAVE_BYTES", 5 * SIZE * SIZE * 3)  # save every 5 pictures
+    monkeypatch.setattr(split_writer, "SAVE_BYTES", 5 * SIZE * SIZE * 3)  # save every 5 images
     reads: list[str] = []
     read = files.File.read
     monkeypatch.setattr(files.File, "read", lambda entry: reads.append(entry.name) or read(entry))
@@ -65,7 +65,7 @@ def test_a_state_that_cannot_be_read_starts_the_split_anew(
     assert prepared_files(tmp_path / "cut", made.name) == prepared_files(tmp_path / "whole", made.name)
 
 
-def test_pictures_are_on_the_disk_before_the_state_and_the_manifest_say_so(
+def test_images_are_on_the_disk_before_the_state_and_the_manifest_say_so(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[tuple[str, bytes]] = []
@@ -120,8 +120,8 @@ def test_another_source_does_not_go_on_where_the_first_stopped(tree: Path, tmp_p
     assert made.train_count == 40 and made.digest == fresh.digest
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
-    """The pictures in flight are bounded, however slow the writer is."""
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    """The images in flight are bounded, however slow the writer is."""
     alive, most = 0, 0
     lock = threading.Lock()
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from made_up_pictures import SIZE
+from made_up_images import SIZE
 
 from repro.data import manifest
 from repro.data.prepare.prepare import prepare

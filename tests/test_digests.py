@@ -48,9 +48,11 @@ def test_a_published_run_is_named_by_its_record() -> None:
 
 
 def test_the_plan_finds_the_published_runs_of_a_setting(tmp_path: Path) -> None:
-    asked = store.read_block(RESULTS / "experiments" / "ten-view" / "cifar10+3c6ba0.json")
+    asked = store.read_setting(RESULTS / "experiments" / "ten-view" / "cifar10+3c6ba0.json")
     experiment = registry.load().get("ten-view")
-    made = plan.make([experiment], asked.preset, asked.seeds, asked.changes, data=tmp_path, results=RESULTS)
+    made = plan.make(
+        [experiment], asked.preset, asked.seeds, asked.changes, data=tmp_path, results=RESULTS, tuned=False
+    )
     assert len(made.runs) == 5
     assert all(run.finished for run in made.runs)
 

@@ -144,8 +144,8 @@ def test_a_net_of_one_tower_takes_the_first_of_two_devices(machine: Machine, pho
     assert execute(job(small(**{"model.towers": 1}), photos), two, quiet)["placement"] == "cpu"
 
 
-def test_a_record_comes_before_its_products(machine: Machine, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = job(small(), photos, products=("neighbors",))
+def test_a_record_comes_before_its_artifacts(machine: Machine, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(small(), photos, artifacts=("neighbors",))
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("made up")
@@ -154,13 +154,13 @@ def test_a_record_comes_before_its_products(machine: Machine, photos: Path, monk
         patch.setattr("repro.training.neighbors.write_neighbors", fail)
         with pytest.raises(RuntimeError, match="made up"):
             execute(one, machine, quiet)
-    assert store.is_finished(machine.results, one.digest, 0), "what was trained is not lost with a picture of it"
+    assert store.is_finished(machine.results, one.digest, 0), "what was trained is not lost with an image of it"
     execute(one, machine, quiet)
     assert (store.run_directory(machine.results, one.digest, 0) / "neighbors.npz").is_file()
 
 
 def test_neighbors_are_the_nearest_in_the_last_hidden_layer(machine: Machine, photos: Path) -> None:
-    one = job(small(), photos, products=("neighbors",))
+    one = job(small(), photos, artifacts=("neighbors",))
     execute(one, machine, quiet)
     with np.load(store.run_directory(machine.results, one.digest, 0) / "neighbors.npz") as found:
         assert found["guess_probability"].shape == (8, 5) and found["near_picture"].shape[:2] == (5, 6)

@@ -43,7 +43,7 @@ FIRST = 1e-5
 
 
 def reduced(name: str) -> Config:
-    """The preset with an eighth of the maps of each layer, ten classes and, where pictures are large, 67x67 crops."""
+    """The preset with an eighth of the maps of each layer, ten classes and, where images are large, 67x67 crops."""
     config = preset(name)
     changes: dict[str, object] = {
         f"model.layers.{layer.name}.maps": layer.maps // 8 for layer in config.model.layers if layer.maps is not None
@@ -56,7 +56,7 @@ def reduced(name: str) -> Config:
     return override(config, changes)
 
 
-def pictures(config: Config) -> tuple[torch.Tensor, torch.Tensor]:
+def made_images(config: Config) -> tuple[torch.Tensor, torch.Tensor]:
     """Ten sorts of plaid, one a label, without a random number: the same bits on every machine."""
     crop = config.augment.crop
     sort = torch.arange(BATCH).view(-1, 1, 1, 1) % CLASSES
@@ -80,7 +80,7 @@ def losses(config: Config, dtype: torch.dtype, steps: int = STEPS) -> list[float
     optimizer = make_optimizer(model, config)
     rates = learning_rates(config.schedule, config.optim, 0, PlateauState())
     optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
-    images, labels = pictures(config)
+    images, labels = made_images(config)
     images = images.to(dtype)
     found = []
     for step in range(steps):

@@ -12,7 +12,7 @@ from scipy import stats
 
 from repro import paper, store
 from repro.config import config, keys, presets
-from repro.experiments.experiment import Ablation, Arm, Claim, Ensemble, Measured
+from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment, Measured
 from repro.plan import plan
 from repro.stats import Judgement, arm_summary, holm, judge, peeking_level
 from repro.stats.intervals import over_seeds
@@ -22,14 +22,14 @@ LIKE_PAPER = paper.VALIDATION_2012
 PHOTOS = Measured("photos", "center", "our photos, center view")
 
 
-def ablation(*claims: Claim, arms: Sequence[Arm] = (Arm("with"), Arm("without")), **others: Any) -> Ablation:
+def experiment(*claims: Claim, arms: Sequence[Arm] = (Arm("with"), Arm("without")), **others: Any) -> Experiment:
     values = {"name": "made-up", "question": "Is it?", "factor": "x", "section": "-", "presets": ["smoke", "paper"]}
-    return Ablation(arms=arms, claims=claims, **{**values, **others})
+    return Experiment(arms=arms, claims=claims, **{**values, **others})
 
 
-def block(one: Ablation, seeds: int, preset: str = "smoke", **others: Any) -> store.Block:
+def setting(one: Experiment, seeds: int, preset: str = "smoke", **others: Any) -> store.Setting:
     digests = {arm.name: f"{arm.name:.<12.12}" for arm in one.arms if not arm.ensemble}
-    return store.Block(one.name, preset, others.pop("changes", {}), seeds, others.pop("arms", digests), **others)
+    return store.Setting(one.name, preset, others.pop("changes", {}), seeds, others.pop("arms", digests), **others)
 
 
 def write(
@@ -85,7 +85,7 @@ def only(judgements: Sequence[Judgement]) -> Judgement:
 
 
 @pytest.mark.parametrize(
-    ("shift", "word"),
+    ("shift", "verdict"),
     [
         ([1.3, 1.5, 1.4, 1.45], "reproduced"),
         ([0.5, 0.6, 0.5, 0.55], "same direction"),
@@ -94,13 +94,13 @@ def only(judgements: Sequence[Judgement]) -> Judgement:
         ([-0.5, -0.6, -0.5, -0.55], "contradicted"),
     ],
 )
-def test_an_effect_of_known_size_gets_its_word(tmp_path: Path, shift: list[float], word: str) -> None:
-    one = ablation(worse())
+def test_an_effect_of_known_size_gets_its_verdict(tmp_path: Path, shift: list[float], verdict: str) -> None:
+    one = experiment(worse())
     base = [20.0, 20.7, 19.6, 20.2]
     write(tmp_path, "with", base)
     write(tmp_path, "without", [b + s for b, s in zip(base, shift, strict=True)])
-    found = only(judge(one, block(one, 4), tmp_path))
-    assert found.word == word
+    found = only(judge(one, setting(one, 4), tmp_path))
+    assert found.verdict == verdict
     assert found.effect is not None
     assert [points for _, points in found.effect.by_seed] == pytest.approx(shift)
     assert found.estimate == found.effect.interval == found.effect.t_interval
@@ -113,23 +113,23 @@ def test_an_effect_of_known_size_gets_its_word(tmp_path: Path, shift: list[float
 
 def test_a_word_waits_for_all_seeds_that_were_asked_for(tmp_path: Path) -> None:
     value = Claim.value("with", top1=20.0, source="here", measured=PHOTOS)
-    one = ablation(worse(), value)
+    one = experiment(worse(), value)
     write(tmp_path, "with", [20.0, 20.1, 19.9, 20.0, 20.05])
     write(tmp_path, "without", [21.3, 21.6, 21.3, 21.45])
-    effect, error = judge(one, block(one, 5, "smoke"), tmp_path)
-    assert (effect.word, effect.seeds) == ("inconclusive", 4)
+    effect, error = judge(one, setting(one, 5, "smoke"), tmp_path)
+    assert (effect.verdict, effect.seeds) == ("inconclusive", 4)
     assert "4 of the 5 seeds that were asked for" in effect.reason
     assert effect.estimate is not None and effect.estimate.low > 0  # shown all the same
     assert error.seeds == 5 and "asked for" not in error.reason
     assert effect.waits and not error.waits
     assert holm([effect])[0].holm_p is None, "a p would be a look as well"
-    whole = judge(one, block(one, 4), tmp_path)[0]
-    assert whole.word == "reproduced" and holm([whole])[0].holm_p is not None
+    whole = judge(one, setting(one, 4), tmp_path)[0]
+    assert whole.verdict == "reproduced" and holm([whole])[0].holm_p is not None
 
 
 def test_a_drop_that_is_set_for_both_arms_sets_their_best_epoch(tmp_path: Path) -> None:
     claim = Claim.ratio("without", "with", times=2.0, metric=EPOCHS_TO_BEST, source="here", measured=PHOTOS)
-    one = ablation(claim)
+    one = experiment(claim)
     steps = {"schedule.kind": "steps", "schedule.steps": [3]}
     for arm, best in (("with", (4, 5, 4)), ("without", (5, 4, 5))):
         write(tmp_path, arm, [20.0, 20.5, 20.2], train=[10.0] * 3)
@@ -141,16 +141,16 @@ def test_a_drop_that_is_set_for_both_arms_sets_their_best_epoch(tmp_path: Path) 
             errors = [60.0 - at if at <= epoch else 70.0 for at in range(1, 7)]
             lines = [{"epoch": at, "train_error": 50.0, "test_top1_error": error} for at, error in enumerate(errors, 1)]
             (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = judge(one, block(one, 3), tmp_path)[0]
-    assert found.word == "not evaluated" and "the schedule sets the time" in found.reason
+    found = judge(one, setting(one, 3), tmp_path)[0]
+    assert found.verdict == "not evaluated" and "the schedule sets the time" in found.reason
     early = store.run_directory(tmp_path, "with........", 0) / "metrics.jsonl"
     early.write_text(early.read_text().replace('"test_top1_error": 58.0', '"test_top1_error": 50.0'))
-    assert judge(one, block(one, 3), tmp_path)[0].word != "not evaluated"
+    assert judge(one, setting(one, 3), tmp_path)[0].verdict != "not evaluated"
 
 
 def test_predictions_bring_the_images_in(tmp_path: Path) -> None:
     """Both arms are wrong on images of their own, the same for every seed: seeds agree, and images could differ."""
-    one = ablation(worse())
+    one = experiment(worse())
     for arm, start in (("with", 0), ("without", 200)):
         errors = []
         for seed in range(3):
@@ -160,7 +160,7 @@ def test_predictions_bring_the_images_in(tmp_path: Path) -> None:
             errors.append(100 * wrong.mean())
             write_predictions(tmp_path, arm, seed, wrong)
         write(tmp_path, arm, errors)
-    found = only(judge(one, block(one, 3), tmp_path))
+    found = only(judge(one, setting(one, 3), tmp_path))
     assert found.effect is not None
     assert found.effect.interval is not None
     assert found.effect.interval.method == "hierarchical bootstrap over seeds and images"
@@ -169,22 +169,22 @@ def test_predictions_bring_the_images_in(tmp_path: Path) -> None:
     assert found.effect.t_interval is not None
     assert found.effect.t_interval.high - found.effect.t_interval.low < 1e-6
     assert found.effect.mcnemar_p == min(1.0, 2 * stats.binomtest(200, 414).pvalue)
-    assert found.word == "inconclusive"  # the seeds alone would have said: reproduced
+    assert found.verdict == "inconclusive"  # the seeds alone would have said: reproduced
 
 
 @pytest.mark.parametrize(("seeds", "words"), [(1, "one run per arm"), (2, "two runs per arm")])
 def test_fewer_than_three_seeds_get_images_only_and_no_verdict(tmp_path: Path, seeds: int, words: str) -> None:
-    one = ablation(worse(top1=20.0))
+    one = experiment(worse(top1=20.0))
     for seed in range(seeds):
         write_predictions(tmp_path, "with", seed, np.arange(500) < 100)
         write_predictions(tmp_path, "without", seed, np.arange(500) < 200)
     write(tmp_path, "with", [20.0] * seeds)
     write(tmp_path, "without", [40.0] * seeds)
-    found = only(judge(one, block(one, 3), tmp_path))
+    found = only(judge(one, setting(one, 3), tmp_path))
     assert found.estimate is not None
     assert found.estimate.method == f"images only, {words}"
     assert 10 < found.estimate.low < 20 < found.estimate.high < 30
-    assert (found.word, found.seeds) == ("inconclusive", seeds)
+    assert (found.verdict, found.seeds) == ("inconclusive", seeds)
     assert words in found.reason
     assert found.effect is not None
     assert found.effect.p is None
@@ -192,45 +192,45 @@ def test_fewer_than_three_seeds_get_images_only_and_no_verdict(tmp_path: Path, s
 
 def test_two_runs_vary_with_all_of_their_images(tmp_path: Path) -> None:
     """Not only with what the two have in common: the interval is of these networks."""
-    one = ablation(Claim.value("with", top1=20.0, source="here", measured=PHOTOS), arms=[Arm("with")])
+    one = experiment(Claim.value("with", top1=20.0, source="here", measured=PHOTOS), arms=[Arm("with")])
     generator = np.random.default_rng(2)
     wrongs = [generator.random(1000) < 0.2 for _ in range(2)]
     for seed, wrong in enumerate(wrongs):
         write_predictions(tmp_path, "with", seed, wrong)
     write(tmp_path, "with", [100 * wrong.mean() for wrong in wrongs])
-    found = only(judge(one, block(one, 3), tmp_path))
+    found = only(judge(one, setting(one, 3), tmp_path))
     assert found.estimate is not None
     error = 100 * np.mean(wrongs, axis=0).std(ddof=1) / math.sqrt(1000)
     assert (found.estimate.high - found.estimate.low) / 2 == pytest.approx(1.96 * error, rel=0.06)
 
 
 def test_one_run_without_predictions_has_a_mean_and_no_ends(tmp_path: Path) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     write(tmp_path, "with", [20.0])
     write(tmp_path, "without", [21.0])
-    found = only(judge(one, block(one, 3), tmp_path))
+    found = only(judge(one, setting(one, 3), tmp_path))
     assert found.estimate is not None
     assert (found.estimate.mean, found.estimate.low, found.estimate.high) == (1.0, -math.inf, math.inf)
     assert found.estimate.method == "no interval, one run per arm"
-    assert found.word == "inconclusive"
+    assert found.verdict == "inconclusive"
 
 
 def test_nothing_finished_is_not_evaluated(tmp_path: Path) -> None:
-    one = ablation(worse())
-    found = only(judge(one, block(one, 3), tmp_path))
-    assert (found.word, found.estimate, found.seeds) == ("not evaluated", None, 0)
+    one = experiment(worse())
+    found = only(judge(one, setting(one, 3), tmp_path))
+    assert (found.verdict, found.estimate, found.seeds) == ("not evaluated", None, 0)
     write(tmp_path, "with", [20.0, 21.0])
-    found = only(judge(one, block(one, 3), tmp_path))
+    found = only(judge(one, setting(one, 3), tmp_path))
     assert found.reason == "no finished run of without"
 
 
 def test_seeds_are_paired_and_the_rest_left_out(tmp_path: Path) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     write(tmp_path, "with", [20.0, None, 21.0, 22.0, 23.0, 24.0])
     write(tmp_path, "without", [21.0, 99.0, 22.5, 23.2, None, 99.0])
     damaged = store.run_directory(tmp_path, "with........", 4) / "run.json"
     damaged.write_text("{")
-    found = only(judge(one, block(one, 5), tmp_path))  # seed 5 was not asked for in this block
+    found = only(judge(one, setting(one, 5), tmp_path))  # seed 5 was not asked for in this setting
     assert found.effect is not None
     assert [seed for seed, _ in found.effect.by_seed] == [0, 2, 3]
     assert found.effect.probability_of_improvement is not None
@@ -238,21 +238,21 @@ def test_seeds_are_paired_and_the_rest_left_out(tmp_path: Path) -> None:
 
 
 def test_records_that_are_given_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [21.4, 22.1, 21.1])
     records = {(record["digest"], record["seed"]): record for record in store.finished_runs(tmp_path)[0]}
-    expected = judge(one, block(one, 3), tmp_path)
+    expected = judge(one, setting(one, 3), tmp_path)
 
     def refuse(*_: object) -> None:
         raise AssertionError("read again")
 
     monkeypatch.setattr(store, "read_run", refuse)
-    assert judge(one, block(one, 3), tmp_path, records) == expected
+    assert judge(one, setting(one, 3), tmp_path, records) == expected
 
 
 def test_only_three_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     generator = np.random.default_rng(1)
     for arm, rate in (("with", 0.20), ("without", 0.22)):
         wrongs = [generator.random(200) < rate for _ in range(8)]
@@ -262,33 +262,33 @@ def test_only_three_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: p
     read = []
     reader = store.read_predictions
     monkeypatch.setattr(store, "read_predictions", lambda *args: read.append(args[1:3]) or reader(*args))
-    found = only(judge(one, block(one, 8), tmp_path))
+    found = only(judge(one, setting(one, 8), tmp_path))
     assert found.seeds == 8
     assert len(read) == len(set(read)) == 6
 
 
 def test_training_error_needs_no_images(tmp_path: Path) -> None:
     claim = Claim.effect("without", "with", train=2.0, source="here", measured=PHOTOS)
-    one = ablation(claim)
+    one = experiment(claim)
     write(tmp_path, "with", [20.0] * 3, train=[10.0, 11.0, 12.0])
     write(tmp_path, "without", [20.0] * 3, train=[12.1, 12.9, 14.0])
-    found = judge(one, block(one, 3), tmp_path)
-    assert (found[0].metric, found[0].word) == ("train_error", "reproduced")
+    found = judge(one, setting(one, 3), tmp_path)
+    assert (found[0].metric, found[0].verdict) == ("train_error", "reproduced")
     assert found[1].claim is None  # the top-1 effect, which no claim names
-    assert found[1].word == "not evaluated"
+    assert found[1].verdict == "not evaluated"
     assert found[1].estimate is not None
 
 
 def test_a_direction_gets_no_further_than_same_direction(tmp_path: Path) -> None:
-    one = ablation(Claim.worse("without", "with", source="here", measured=PHOTOS))
+    one = experiment(Claim.worse("without", "with", source="here", measured=PHOTOS))
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [22.0, 22.6, 21.7])
-    found = only(judge(one, block(one, 3), tmp_path))
-    assert (found.word, found.published, found.seeds_needed) == ("same direction", None, None)
+    found = only(judge(one, setting(one, 3), tmp_path))
+    assert (found.verdict, found.published, found.seeds_needed) == ("same direction", None, None)
 
 
 @pytest.mark.parametrize(
-    ("shift", "word"),
+    ("shift", "verdict"),
     [
         ([0.02, 0.025, 0.015], "reproduced"),  # not the published direction, and as small
         ([-0.04, -0.05, -0.03], "reproduced"),
@@ -297,12 +297,12 @@ def test_a_direction_gets_no_further_than_same_direction(tmp_path: Path) -> None
         ([1.5, -1.0, 0.4], "inconclusive"),
     ],
 )
-def test_no_difference_beyond_noise_is_judged_by_equivalence(tmp_path: Path, shift: list[float], word: str) -> None:
-    one = ablation(Claim.no_effect("without", "with", top1=-0.04, source="here", measured=PHOTOS))
+def test_no_difference_beyond_noise_is_judged_by_equivalence(tmp_path: Path, shift: list[float], verdict: str) -> None:
+    one = experiment(Claim.no_effect("without", "with", top1=-0.04, source="here", measured=PHOTOS))
     write(tmp_path, "with", [20.0] * 3)
     write(tmp_path, "without", [20.0 + points for points in shift])
-    found = only(judge(one, block(one, 3), tmp_path))
-    assert (found.word, found.published, found.seeds_needed) == (word, -0.04, None)
+    found = only(judge(one, setting(one, 3), tmp_path))
+    assert (found.verdict, found.published, found.seeds_needed) == (verdict, -0.04, None)
     assert "published: no difference beyond noise (-0.04 points)" in found.reason
 
 
@@ -310,21 +310,21 @@ def test_no_difference_beyond_noise_is_judged_by_equivalence(tmp_path: Path, shi
 
 
 def test_at_least(tmp_path: Path) -> None:
-    one = ablation(Claim.at_least("without", "with", top1=1.0, source="here", measured=PHOTOS))
+    one = experiment(Claim.at_least("without", "with", top1=1.0, source="here", measured=PHOTOS))
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [22.0, 22.6, 21.7])
-    found = only(judge(one, block(one, 3), tmp_path))
-    assert found.word == "reproduced"
+    found = only(judge(one, setting(one, 3), tmp_path))
+    assert found.verdict == "reproduced"
     assert "at least +1 points" in found.reason
 
 
 def test_overfits_compares_gaps(tmp_path: Path) -> None:
-    one = ablation(Claim.overfits("without", "with", source="here", measured=PHOTOS))
+    one = experiment(Claim.overfits("without", "with", source="here", measured=PHOTOS))
     write(tmp_path, "with", [20.0, 21.0, 20.5], train=[18.0, 19.0, 18.4])  # gaps of 2
     write(tmp_path, "without", [20.0, 21.0, 20.5], train=[10.0, 11.2, 10.4])  # gaps of 10: same error, overfits
-    found = judge(one, block(one, 3), tmp_path)[0]
+    found = judge(one, setting(one, 3), tmp_path)[0]
     assert found.metric == "gap"
-    assert found.word == "same direction"
+    assert found.verdict == "same direction"
     assert found.estimate is not None
     assert found.estimate.mean == pytest.approx(8.0, abs=0.2)
 
@@ -332,7 +332,7 @@ def test_overfits_compares_gaps(tmp_path: Path) -> None:
 def test_a_gap_and_its_images_are_of_the_center_view(tmp_path: Path) -> None:
     """The arms are wrong on other images there, and on the same ones in the ten views that the claim names."""
     measured = Measured("photos", "ten", "our photos, ten views")
-    one = ablation(Claim.overfits("without", "with", source="here", measured=measured))
+    one = experiment(Claim.overfits("without", "with", source="here", measured=measured))
     for arm, start, train in (("with", 0, 10.0), ("without", 200, 8.0)):
         write(tmp_path, arm, [20.0] * 3, train=[train] * 3)
         for seed in range(3):
@@ -341,7 +341,7 @@ def test_a_gap_and_its_images_are_of_the_center_view(tmp_path: Path) -> None:
             record = store.read_run(tmp_path, f"{arm:.<12.12}", seed)
             record["errors"]["ten"] = {"top1_error": 10.0, "top5_error": 10.0}
             store.write_run(tmp_path, record)
-    found = judge(one, block(one, 3), tmp_path)[0]
+    found = judge(one, setting(one, 3), tmp_path)[0]
     assert found.metric == "gap"
     assert found.estimate is not None
     assert found.estimate.mean == pytest.approx(2.0)
@@ -357,7 +357,7 @@ RELU_TANH = (Arm("relu"), Arm("tanh"))
 
 
 @pytest.mark.parametrize(
-    ("tanh", "word", "reason"),
+    ("tanh", "verdict", "reason"),
     [
         ([30.0, 33.0, 28.0], "reproduced", "published: 6 times"),
         ([10.0, 11.0, 9.8], "same direction", "excludes 1 and the published"),
@@ -366,12 +366,14 @@ RELU_TANH = (Arm("relu"), Arm("tanh"))
         ([2.0, 2.1, 2.2], "contradicted", "other direction"),
     ],
 )
-def test_ratios_and_runs_that_never_get_there(tmp_path: Path, tanh: list[float | None], word: str, reason: str) -> None:
-    one = ablation(ratio_of(6.0), arms=RELU_TANH)
+def test_ratios_and_runs_that_never_get_there(
+    tmp_path: Path, tanh: list[float | None], verdict: str, reason: str
+) -> None:
+    one = experiment(ratio_of(6.0), arms=RELU_TANH)
     write(tmp_path, "relu", [30.0] * 3, epochs_to_target=[5.0, 5.4, 5.1])
     write(tmp_path, "tanh", [30.0] * 3, epochs_to_target=tanh)
-    found = only(judge(one, block(one, 3), tmp_path))  # arms that stop at a set error have no top-1 effect
-    assert (found.word, found.unit) == (word, "times")
+    found = only(judge(one, setting(one, 3), tmp_path))  # arms that stop at a set error have no top-1 effect
+    assert (found.verdict, found.unit) == (verdict, "times")
     assert reason in found.reason
     assert found.estimate is not None
     censored = None in tanh
@@ -383,11 +385,11 @@ def test_ratios_and_runs_that_never_get_there(tmp_path: Path, tanh: list[float |
 
 
 def test_a_claim_whose_runs_had_no_target_is_not_evaluated(tmp_path: Path) -> None:
-    one = ablation(ratio_of(6.0), arms=RELU_TANH)
+    one = experiment(ratio_of(6.0), arms=RELU_TANH)
     write(tmp_path, "relu", [30.0] * 3)
     write(tmp_path, "tanh", [30.0] * 3)
-    found = only(judge(one, block(one, 3), tmp_path))
-    assert (found.word, found.seeds) == ("not evaluated", 0)
+    found = only(judge(one, setting(one, 3), tmp_path))
+    assert (found.verdict, found.seeds) == ("not evaluated", 0)
     assert "epochs_to_target" in found.reason
 
 
@@ -411,7 +413,7 @@ LEARNING = {3: 60.0, 6: 40.0, 9: 45.0}
 def test_a_side_that_did_not_train_is_not_evaluated(tmp_path: Path, metric: str, dead: str, side: str) -> None:
     """Its first test is its lowest error too, so that it would seem to get there sooner than a net that learns."""
     claims = [ratio_of(2.0, metric=metric), Claim.worse("tanh", "relu", source="here", measured=PHOTOS)]
-    one = ablation(*claims, Claim.value("tanh", top1=90.0, source="here", measured=PHOTOS), arms=RELU_TANH)
+    one = experiment(*claims, Claim.value("tanh", top1=90.0, source="here", measured=PHOTOS), arms=RELU_TANH)
     for arm in ("relu", "tanh"):
         if arm == side:
             never, diverged = [None] * 3, dead == "diverged"
@@ -420,23 +422,23 @@ def test_a_side_that_did_not_train_is_not_evaluated(tmp_path: Path, metric: str,
         else:
             write(tmp_path, arm, [40.0, 41.0, 40.5], train=[20.0] * 3, epochs_to_target=[6.0, 6.5, 6.2])
             write_epochs(tmp_path, arm, [LEARNING] * 3)
-    found = judge(one, block(one, 3), tmp_path)
+    found = judge(one, setting(one, 3), tmp_path)
     of_side = [each for each in found if side in (each.arm, each.reference)]
     assert len(of_side) == (3 if side == "tanh" else 2)
     for each in of_side:
         assert each.estimate is not None  # our number is shown all the same
-        assert each.word == "not evaluated"
+        assert each.verdict == "not evaluated"
         assert f"arm {side} did not train: 3 of 3 runs {'diverged' if dead == 'diverged' else 'ended'}" in each.reason
     assert [each.holm_p for each in holm(found)] == [None] * len(found)
 
 
 def test_one_run_that_did_not_train_is_censored_and_the_others_count(tmp_path: Path) -> None:
-    one = ablation(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
+    one = experiment(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
     write(tmp_path, "relu", [40.0] * 3, train=[20.0] * 3)
     write_epochs(tmp_path, "relu", [LEARNING] * 3)
     write(tmp_path, "tanh", [40.0, 40.0, 90.0], train=[20.0, 20.0, 90.0])
     write_epochs(tmp_path, "tanh", [LEARNING, LEARNING, STUCK])
-    found = judge(one, block(one, 3), tmp_path)[0]
+    found = judge(one, setting(one, 3), tmp_path)[0]
     assert found.estimate is not None
     assert math.isinf(found.estimate.high)
     assert "1 of 3 pairs censored" in found.estimate.method
@@ -445,99 +447,99 @@ def test_one_run_that_did_not_train_is_censored_and_the_others_count(tmp_path: P
 @pytest.mark.parametrize(("classes", "error", "dead"), [(10, 89.5, True), (10, 88.5, False), (200, 99.0, True)])
 def test_chance_is_that_of_the_classes(tmp_path: Path, classes: int, error: float, dead: bool) -> None:
     """Also where no training error was asked for: the metrics have that of the batches."""
-    one = ablation(worse())
+    one = experiment(worse())
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [error] * 3)
     write_epochs(tmp_path, "without", [{1: error}] * 3, train=error)
     records = {(each["digest"], each["seed"]): each for each in store.finished_runs(tmp_path)[0]}
     for record in records.values():
         record["config"]["data"]["classes"] = classes
-    assert (only(judge(one, block(one, 3), tmp_path, records)).word == "not evaluated") == dead
+    assert (only(judge(one, setting(one, 3), tmp_path, records)).verdict == "not evaluated") == dead
 
 
 def test_runs_without_any_training_error_count_as_trained(tmp_path: Path) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     for arm, errors in (("with", [20.0, 20.7, 19.6]), ("without", [21.4, 22.1, 21.05])):
         write(tmp_path, arm, errors)
         for seed in range(3):
             (store.run_directory(tmp_path, f"{arm:.<12}", seed) / "metrics.jsonl").write_text('{"epoch": 1}\n')
-    assert only(judge(one, block(one, 3), tmp_path)).word == "reproduced"
+    assert only(judge(one, setting(one, 3), tmp_path)).verdict == "reproduced"
 
 
 def test_epochs_to_the_lowest_error_are_read_off_the_epochs(tmp_path: Path) -> None:
-    one = ablation(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
-    for every, word in ((1, "reproduced"), (10, "inconclusive")):  # tests far apart say little about where it was
+    one = experiment(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
+    for every, verdict in ((1, "reproduced"), (10, "inconclusive")):  # tests far apart say little about where it was
         for arm, bests in (("relu", [50, 60, 50]), ("tanh", [100, 120, 100])):
             write(tmp_path, arm, [30.0] * 3)
             tests = range(every, 201, every)
             write_epochs(tmp_path, arm, [{epoch: 30.0 + abs(epoch - best) / 10 for epoch in tests} for best in bests])
-        found = judge(one, block(one, 3), tmp_path)[0]
+        found = judge(one, setting(one, 3), tmp_path)[0]
         assert found.estimate is not None
-        assert (found.estimate.mean, found.word) == (pytest.approx(2.0), word)
+        assert (found.estimate.mean, found.verdict) == (pytest.approx(2.0), verdict)
 
 
 def test_a_value_is_bound_to_its_setting(tmp_path: Path) -> None:
     claim = Claim.value("alexnet", top1=40.7, top5=18.2, source="Table 2", measured=LIKE_PAPER)
-    one = ablation(claim, arms=[Arm("alexnet")])
+    one = experiment(claim, arms=[Arm("alexnet")])
     errors = {"top5": [18.1, 18.3, 18.2]}
     write(tmp_path, "alexnet", [40.6, 40.9, 40.7], preset="paper", view="ten", **errors)
-    found = judge(one, block(one, 3, "paper"), tmp_path)
-    assert [each.word for each in found] == ["reproduced", "reproduced"]
+    found = judge(one, setting(one, 3, "paper"), tmp_path)
+    assert [each.verdict for each in found] == ["reproduced", "reproduced"]
     assert all(each.same_setting and each.differences == () for each in found)
     smoke = tmp_path / "smoke"
     write(smoke, "alexnet", [40.6, 40.9, 40.7], view="ten", **errors)
-    found = judge(one, block(one, 3), smoke)
-    assert [each.word for each in found] == ["not evaluated", "not evaluated"]
+    found = judge(one, setting(one, 3), smoke)
+    assert [each.verdict for each in found] == ["not evaluated", "not evaluated"]
     assert found[0].estimate is not None  # our number is shown all the same
-    assert found[0].differences == ("data: photos, not imagenet", "scale: preset smoke")
+    assert found[0].differences == ("data: photos, not imagenet", "setting: preset smoke")
     center = tmp_path / "center"
     write(center, "alexnet", [40.6, 40.9, 40.7], preset="paper", view="center", **errors)
-    found = judge(one, block(one, 3, "paper"), center)
+    found = judge(one, setting(one, 3, "paper"), center)
     assert found[0].differences == ("evaluation: center, not ten",)
-    assert found[0].word == "not evaluated"
+    assert found[0].verdict == "not evaluated"
 
 
 def test_a_value_that_is_missed(tmp_path: Path) -> None:
     claim = Claim.value("alexnet", top1=40.7, source="Table 2", measured=LIKE_PAPER)
-    one = ablation(claim, arms=[Arm("alexnet")])
+    one = experiment(claim, arms=[Arm("alexnet")])
     write(tmp_path, "alexnet", [45.0, 45.2, 45.1], preset="paper", view="ten")
-    found = only(judge(one, block(one, 3, "paper"), tmp_path))
-    assert found.word == "not seen"
+    found = only(judge(one, setting(one, 3, "paper"), tmp_path))
+    assert found.verdict == "not seen"
     assert "higher" in found.reason
 
 
 # --- setting --------------------------------------------------------------------------------------------------------
 
 
-def test_a_reduced_scale_never_claims_to_have_tested_the_full_one(tmp_path: Path) -> None:
-    one = ablation(worse(measured=LIKE_PAPER))
+def test_a_reduced_setting_never_claims_to_have_tested_the_full_one(tmp_path: Path) -> None:
+    one = experiment(worse(measured=LIKE_PAPER))
     write(tmp_path, "with", [20.0, 20.7, 19.6], view="ten")
     write(tmp_path, "without", [21.4, 22.1, 21.05], view="ten")
-    found = only(judge(one, block(one, 3, changes={"optim.batch_size": 64}), tmp_path))
-    assert found.word == "reproduced"
+    found = only(judge(one, setting(one, 3, changes={"optim.batch_size": 64}), tmp_path))
+    assert found.verdict == "reproduced"
     assert not found.same_setting
     assert found.differences == (
-        "data: photos, not imagenet", "scale: preset smoke", "changed: optim.batch_size = 64"
+        "data: photos, not imagenet", "setting: preset smoke", "changed: optim.batch_size = 64"
     )  # fmt: skip
     assert "says nothing of ILSVRC-2012 validation, ten views" in found.reason
 
 
-@pytest.mark.parametrize(("preset", "differences"), [("cifar-26", ()), ("cifar10", ("scale: preset cifar10",))])
+@pytest.mark.parametrize(("preset", "differences"), [("cifar-26", ()), ("cifar10", ("setting: preset cifar10",))])
 def test_the_data_alone_do_not_make_the_setting(tmp_path: Path, preset: str, differences: tuple[str, ...]) -> None:
     """Both presets are of CIFAR-10; one is the published network, the other a small AlexNet."""
     claim = Claim.value("net", top1=26.0, source="layers-80sec", measured=paper.CIFAR_TEST)
-    one = ablation(claim, arms=[Arm("net")], presets=["cifar-26", "cifar10"])
+    one = experiment(claim, arms=[Arm("net")], presets=["cifar-26", "cifar10"])
     write(tmp_path, "net", [25.8, 26.1, 26.0], preset=preset)
-    found = only(judge(one, block(one, 3, preset), tmp_path))
+    found = only(judge(one, setting(one, 3, preset), tmp_path))
     assert found.differences == differences
-    assert found.word == ("not evaluated" if differences else "reproduced")
+    assert found.verdict == ("not evaluated" if differences else "reproduced")
 
 
 def test_a_claim_without_its_setting_is_never_the_same_setting(tmp_path: Path) -> None:
-    one = ablation(worse(measured=paper.NOT_SAID))
+    one = experiment(worse(measured=paper.NOT_SAID))
     for arm in ("with", "without"):
         write(tmp_path, arm, [20.0, 20.7, 19.6], preset="paper", view="ten")
-    found = only(judge(one, block(one, 3, "paper"), tmp_path))
+    found = only(judge(one, setting(one, 3, "paper"), tmp_path))
     assert not found.same_setting
     assert "published without its setting" in found.differences[0]
 
@@ -545,7 +547,7 @@ def test_a_claim_without_its_setting_is_never_the_same_setting(tmp_path: Path) -
 def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
     arms = [Arm("center", view="center"), Arm("ten", view="ten")]
     claim = Claim.effect("ten", "center", top1=-1.5, source="footnote 5", measured=LIKE_PAPER)
-    one = ablation(claim, arms=arms)
+    one = experiment(claim, arms=arms)
     settings = config.to_dict(presets.preset("paper"))
     for seed, (center, ten) in enumerate([(39.0, 37.5), (39.4, 37.8), (38.8, 37.4)]):
         errors = {"center": {"top1_error": center, "top5_error": 18.0}, "ten": {"top1_error": ten, "top5_error": 17.0}}
@@ -555,9 +557,9 @@ def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
             "diverged": False, "train_error": None, "held_out": None, "errors": errors, "provenance": {},
             "placement": "cpu",
         })  # fmt: skip
-    shared = block(one, 3, "paper", arms={"center": "one.........", "ten": "one........."})
+    shared = setting(one, 3, "paper", arms={"center": "one.........", "ten": "one........."})
     found = only(judge(one, shared, tmp_path))
-    assert (found.word, found.same_setting) == ("reproduced", True)
+    assert (found.verdict, found.same_setting) == ("reproduced", True)
     assert found.estimate is not None
     assert found.estimate.mean == pytest.approx(-1.5)
 
@@ -584,11 +586,11 @@ def write_members(results: Path, arm: str, seeds: int, images: int = 400, sure: 
 
 def test_an_ensemble_averages_stored_predictions_in_disjoint_groups(tmp_path: Path) -> None:
     arms = [Arm("one"), Arm("two", ensemble=Ensemble(of=("one",), seeds=2))]
-    one = ablation(
+    one = experiment(
         Claim.effect("two", "one", top1=-5.0, source="Table 2", measured=PHOTOS), arms=arms, presets=["smoke"]
     )
     kept = write_members(tmp_path, "one", 7)
-    found = only(judge(one, block(one, 7), tmp_path))
+    found = only(judge(one, setting(one, 7), tmp_path))
     assert found.seeds == 3  # seeds 0 to 5 in pairs; seed 6 has no partner
     label = np.arange(400) % 10
     expected = []
@@ -602,8 +604,8 @@ def test_an_ensemble_averages_stored_predictions_in_disjoint_groups(tmp_path: Pa
     assert found.estimate is not None
     assert found.estimate.mean < 0
     assert found.effect.mcnemar_p is None  # the reference is a mean of two networks
-    assert only(judge(one, block(one, 1), tmp_path)).word == "not evaluated"
-    frame = arm_summary(one, block(one, 7), tmp_path).set_index("arm")
+    assert only(judge(one, setting(one, 1), tmp_path)).verdict == "not evaluated"
+    frame = arm_summary(one, setting(one, 7), tmp_path).set_index("arm")
     assert frame.loc["two", "seeds"] == 3
     assert frame.loc["two", "top1_error_mean"] < frame.loc["one", "top1_error_mean"]
 
@@ -617,13 +619,13 @@ def test_tuned_weights_are_tested_on_the_other_half(tmp_path: Path) -> None:
         Arm("tuned", ensemble=Ensemble(of=("good", "noise"), weights="tuned")),
     ]
     claim = Claim.effect("tuned", "equal", top1=-2.0, source="avg-valid.py", measured=PHOTOS)
-    one = ablation(claim, arms=arms, presets=["smoke"])
+    one = experiment(claim, arms=arms, presets=["smoke"])
     good = write_members(tmp_path, "good", 3, sure=2.5)
     write_members(tmp_path, "noise", 3, sure=0.0)
-    found = judge(one, block(one, 3), tmp_path)[0]
+    found = judge(one, setting(one, 3), tmp_path)[0]
     assert found.estimate is not None
     assert found.estimate.mean < 0
-    frame = arm_summary(one, block(one, 3), tmp_path).set_index("arm")
+    frame = arm_summary(one, setting(one, 3), tmp_path).set_index("arm")
     label = (np.arange(400) % 10)[1::2]
     alone = np.mean([100 * (probability[1::2].argmax(axis=1) != label).mean() for probability in good])
     assert frame.loc["tuned", "top1_error_mean"] <= frame.loc["equal", "top1_error_mean"]
@@ -632,11 +634,11 @@ def test_tuned_weights_are_tested_on_the_other_half(tmp_path: Path) -> None:
 
 def test_members_that_saw_other_images_are_not_averaged(tmp_path: Path) -> None:
     arms = [Arm("a"), Arm("b"), Arm("both", ensemble=Ensemble(of=("a", "b")))]
-    one = ablation(Claim.effect("both", "a", top1=-1.0, source="x", measured=PHOTOS), arms=arms, presets=["smoke"])
+    one = experiment(Claim.effect("both", "a", top1=-1.0, source="x", measured=PHOTOS), arms=arms, presets=["smoke"])
     write_members(tmp_path, "a", 3)
     write_members(tmp_path, "b", 3, images=300)
-    found = judge(one, block(one, 3), tmp_path)[0]
-    assert found.word == "not evaluated"
+    found = judge(one, setting(one, 3), tmp_path)[0]
+    assert found.verdict == "not evaluated"
     assert "ensemble" in found.reason
 
 
@@ -646,11 +648,11 @@ def test_members_that_saw_other_images_are_not_averaged(tmp_path: Path) -> None:
 def test_holm_adjusts_over_all_claims_of_a_report(tmp_path: Path) -> None:
     arms = [Arm("with"), *(Arm(name) for name in "abc")]
     claims = [Claim.effect(name, "with", top1=1.0, source="here", measured=PHOTOS) for name in "abc"]
-    one = ablation(*claims, arms=arms)
+    one = experiment(*claims, arms=arms)
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     for name, shift in zip("abc", ([1.0, 1.1, 1.05], [1.0, 2.0, 1.5], [0.1, -0.1, 0.2]), strict=True):
         write(tmp_path, name, [b + s for b, s in zip([20.0, 20.7, 19.6], shift, strict=True)])
-    found = holm(judge(one, block(one, 3), tmp_path))
+    found = holm(judge(one, setting(one, 3), tmp_path))
     raw = [each.effect.p for each in found if each.effect and each.effect.p is not None]
     assert [each.holm_p for each in found] == pytest.approx(
         [min(1.0, 3 * raw[0]), max(3 * raw[0], 2 * raw[1]), max(2 * raw[1], raw[2])]
@@ -659,12 +661,12 @@ def test_holm_adjusts_over_all_claims_of_a_report(tmp_path: Path) -> None:
 
 
 def test_looking_after_every_seed_widens_the_interval_as_the_stopping_rule_does(tmp_path: Path) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     shift = [1.3, 1.5, 1.4, 1.45]
     write(tmp_path, "with", [20.0] * 4)
     write(tmp_path, "without", [20.0 + points for points in shift])
-    fixed = only(judge(one, block(one, 4), tmp_path))
-    peeked = only(judge(one, block(one, 4, max_seeds=20), tmp_path))
+    fixed = only(judge(one, setting(one, 4), tmp_path))
+    peeked = only(judge(one, setting(one, 4, max_seeds=20), tmp_path))
     assert fixed.estimate is not None
     assert peeked.estimate is not None
     assert peeked.estimate.low < fixed.estimate.low
@@ -674,11 +676,13 @@ def test_looking_after_every_seed_widens_the_interval_as_the_stopping_rule_does(
 
 def test_p_is_as_much_larger_as_the_level_of_a_look_is_smaller(tmp_path: Path) -> None:
     """So that it is below 0.05 where the widened interval excludes none, and Holm's adjustment starts from it."""
-    one = ablation(worse())
+    one = experiment(worse())
     write(tmp_path, "with", [20.0] * 4)
     for shift, excludes in (([1.3, 0.4, 0.9, 0.6], False), ([1.3, 1.0, 0.9, 1.2], True)):
         write(tmp_path, "without", [20.0 + points for points in shift])
-        fixed, peeked = (only(holm(judge(one, block(one, 4, **looks), tmp_path))) for looks in ({}, {"max_seeds": 20}))
+        fixed, peeked = (
+            only(holm(judge(one, setting(one, 4, **looks), tmp_path))) for looks in ({}, {"max_seeds": 20})
+        )
         assert fixed.effect is not None
         assert peeked.effect is not None
         assert fixed.effect.p is not None
@@ -688,22 +692,22 @@ def test_p_is_as_much_larger_as_the_level_of_a_look_is_smaller(tmp_path: Path) -
         assert peeked.estimate is not None
         assert (peeked.estimate.low > 0) == excludes
     write(tmp_path, "without", [20.1, 19.9, 20.2, 19.8])
-    assert only(holm(judge(one, block(one, 4, max_seeds=20), tmp_path))).holm_p == 1.0  # and never above 1
+    assert only(holm(judge(one, setting(one, 4, max_seeds=20), tmp_path))).holm_p == 1.0  # and never above 1
 
 
 def test_seeds_needed_come_from_the_spread_seen(tmp_path: Path) -> None:
-    one = ablation(worse(top1=0.4))
+    one = experiment(worse(top1=0.4))
     write(tmp_path, "with", [20.0] * 4)
     write(tmp_path, "without", [20.9, 20.1, 20.5, 19.7])
-    found = only(judge(one, block(one, 4), tmp_path))
-    assert found.word == "inconclusive"
+    found = only(judge(one, setting(one, 4), tmp_path))
+    assert found.verdict == "inconclusive"
     assert found.seeds_needed is not None
     assert found.seeds_needed > 10
 
 
 def test_the_plan_counts_the_images_in_both_numbers_of_seeds(tmp_path: Path) -> None:
     """Each arm is wrong on images of its own: other images would move the effect by 2 points, whatever the seeds."""
-    one = ablation(worse(top1=6.5))
+    one = experiment(worse(top1=6.5))
     for arm, start in (("with", 0), ("without", 200)):
         errors = []
         for seed, more in enumerate((0, 40, 80)):
@@ -713,7 +717,7 @@ def test_the_plan_counts_the_images_in_both_numbers_of_seeds(tmp_path: Path) -> 
             errors.append(100 * wrong.mean())
             write_predictions(tmp_path, arm, seed, wrong)
         write(tmp_path, arm, errors)
-    (row,) = plan.power([one], plan.Plan((block(one, 3),), (), (), (), frozenset()), tmp_path)
+    (row,) = plan.power([one], plan.Plan((setting(one, 3),), (), (), (), frozenset()), tmp_path)
     assert row["needed"] > 10
     assert row["max_seeds"] is None or row["max_seeds"] >= row["needed"]
 
@@ -722,11 +726,11 @@ def test_the_plan_counts_the_images_in_both_numbers_of_seeds(tmp_path: Path) -> 
 
 
 def test_a_row_an_arm(tmp_path: Path) -> None:
-    one = ablation(worse())
+    one = experiment(worse())
     errors = [20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0, 90.0]
     write(tmp_path, "with", errors, train=[10.0] * 8)
     write(tmp_path, "without", [30.0, 32.0], epochs_to_target=[7.0, None])
-    frame = arm_summary(one, block(one, 8), tmp_path).set_index("arm")
+    frame = arm_summary(one, setting(one, 8), tmp_path).set_index("arm")
     assert list(frame.index) == ["with", "without"]
     row: Mapping[str, Any] = frame.loc["with"]
     assert row["seeds"] == 8
@@ -741,7 +745,7 @@ def test_a_row_an_arm(tmp_path: Path) -> None:
 
 
 def test_no_runs_make_an_empty_row(tmp_path: Path) -> None:
-    one = ablation(worse())
-    frame = arm_summary(one, block(one, 3), tmp_path)
+    one = experiment(worse())
+    frame = arm_summary(one, setting(one, 3), tmp_path)
     assert frame["seeds"].tolist() == [0, 0]
     assert frame["top1_error_mean"].isna().all()

@@ -39,7 +39,7 @@ def same_map_by_definition(x: Tensor, size: int, scale: float, beta: float, k: f
     return torch.stack(rows, 2)
 
 
-def picture(shape: tuple[int, ...], dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+def image(shape: tuple[int, ...], dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
     """Activations as large as those of 0..255 pixels, so that the sum of squares matters beside k."""
     return (torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 100).to(dtype)
 
@@ -72,7 +72,7 @@ def relative_error(found: Tensor, wanted: Tensor) -> float:
 @pytest.mark.parametrize("over_n", [True, False])
 @pytest.mark.parametrize(("beta", "k"), [(0.75, 2.0), (0.5, 1.0)])
 def test_forward_and_gradient_follow_the_formula(dtype, shape, size, groups, over_n, beta, k):
-    x, g = picture(shape, dtype), picture(shape, dtype, seed=1)
+    x, g = image(shape, dtype), image(shape, dtype, seed=1)
     scale = 1e-4 / size if over_n else 1e-4
     wanted, wanted_gradient = with_gradient(lambda x: by_definition(x, size, scale, beta, k, groups), x.double(), g)
     found, gradient = with_gradient(
@@ -89,7 +89,7 @@ def test_forward_and_gradient_follow_the_formula(dtype, shape, size, groups, ove
 )
 @pytest.mark.parametrize("over_n", [True, False])
 def test_same_map_follows_the_formula(dtype, shape, size, over_n):
-    x, g = picture(shape, dtype), picture(shape, dtype, seed=1)
+    x, g = image(shape, dtype), image(shape, dtype, seed=1)
     scale = 1e-3 / size**2 if over_n else 1e-3
     wanted, wanted_gradient = with_gradient(lambda x: same_map_by_definition(x, size, scale, 0.75, 1.0), x.double(), g)
     found, gradient = with_gradient(
@@ -101,7 +101,7 @@ def test_same_map_follows_the_formula(dtype, shape, size, over_n):
 
 @pytest.mark.parametrize("size", [3, 5, 9])
 def test_equals_torch_where_torch_divides_alpha_too(size):
-    x, g = picture((2, 16, 4, 4), torch.float32), picture((2, 16, 4, 4), torch.float32, seed=1)
+    x, g = image((2, 16, 4, 4), torch.float32), image((2, 16, 4, 4), torch.float32, seed=1)
     theirs = torch.nn.LocalResponseNorm(size, alpha=1e-4, beta=0.75, k=2.0)
     wanted, wanted_gradient = with_gradient(theirs, x, g)
     found, gradient = with_gradient(lambda x: lrn(x, **{**PAPER, "size": size}), x, g)
@@ -110,7 +110,7 @@ def test_equals_torch_where_torch_divides_alpha_too(size):
 
 
 def test_the_two_readings_of_alpha_differ_by_the_window():
-    x = picture((2, 8, 3, 3))
+    x = image((2, 8, 3, 3))
     as_printed = lrn(x, **PAPER, over_n=False)
     as_run = lrn(x, **{**PAPER, "alpha": 5e-4}, over_n=True)
     assert torch.equal(as_printed, as_run)
@@ -118,7 +118,7 @@ def test_the_two_readings_of_alpha_differ_by_the_window():
 
 
 def test_towers_do_not_see_each_other():
-    x = picture((2, 8, 3, 3), torch.float32)
+    x = image((2, 8, 3, 3), torch.float32)
     alone = torch.cat([lrn(tower, **PAPER) for tower in x.chunk(2, 1)], 1)
     assert torch.equal(lrn(x, **PAPER, groups=2), alone)
     apart = (lrn(x, **PAPER) != alone).any(0).any(1).any(1)
@@ -142,7 +142,7 @@ def test_gradcheck(rule):
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("dtype", RELATIVE)
 def test_the_operations_of_other_devices_agree_with_the_cpu_loops(same_map, dtype, relu):
-    x, g = picture((2, 12, 5, 7), dtype), picture((2, 12, 5, 7), dtype, seed=1)
+    x, g = image((2, 12, 5, 7), dtype), image((2, 12, 5, 7), dtype, seed=1)
     if same_map:
         rule = _Rule(3, 1e-3, 0.75, 1.0, 1, True, relu)
         ours = lambda x: lrn_same_map(x, size=3, alpha=1e-3, beta=0.75, k=1.0, over_n=False, relu=relu)  # noqa: E731
@@ -158,7 +158,7 @@ def test_the_operations_of_other_devices_agree_with_the_cpu_loops(same_map, dtyp
 @pytest.mark.parametrize("dtype", RELATIVE)
 @pytest.mark.parametrize("beta", [0.75, 0.6])
 def test_a_relu_inside_equals_one_in_front(rule, dtype, beta):
-    x, g = picture((2, 12, 5, 7), dtype), picture((2, 12, 5, 7), dtype, seed=1)
+    x, g = image((2, 12, 5, 7), dtype), image((2, 12, 5, 7), dtype, seed=1)
     x[0, 0, 0] = 0.0  # where the slope of a ReLU is a choice, both choose 0
     settings = {**PAPER, "beta": beta}
     wanted, wanted_gradient = with_gradient(lambda x: rule(torch.relu(x), **settings), x, g)
@@ -170,9 +170,9 @@ def test_a_relu_inside_equals_one_in_front(rule, dtype, beta):
 @pytest.mark.parametrize("same_map", [False, True])
 def test_memory_layout_and_threads_change_no_bit(same_map):
     rule = lrn_same_map if same_map else lrn
-    whole = picture((16, 32, 40, 40), torch.float32)  # large enough to be shared out between threads
+    whole = image((16, 32, 40, 40), torch.float32)  # large enough to be shared out between threads
     strided = torch.stack([whole, whole], -1)[..., 0]
-    g = picture(tuple(whole.shape), torch.float32, seed=1)
+    g = image(tuple(whole.shape), torch.float32, seed=1)
     threads = torch.get_num_threads()
     results = []
     try:
@@ -202,14 +202,14 @@ def test_works_under_autocast_with_a_convolution_before_and_after():
 
 
 def test_bfloat16_is_rounded_to_nearest():
-    x = picture((4, 16, 8, 8), torch.bfloat16)
+    x = image((4, 16, 8, 8), torch.bfloat16)
     exact = by_definition(x, 5, 1e-4 / 5, 0.75, 2.0)
     assert (lrn(x, **PAPER) == exact.to(torch.bfloat16)).float().mean() > 0.999  # float32 errs at a few ties
 
 
 @pytest.mark.parametrize("relu", [False, True])
 def test_a_diverged_network_stays_visible(relu):
-    x = picture((1, 4, 2, 2), torch.float32)
+    x = image((1, 4, 2, 2), torch.float32)
     x[0, 0, 0, 0] = float("nan")
     assert lrn(x, **PAPER, relu=relu).isnan().any()
     assert lrn(x.bfloat16(), **PAPER, relu=relu).isnan().any()
@@ -218,9 +218,9 @@ def test_a_diverged_network_stays_visible(relu):
 @pytest.mark.parametrize("rule", [lrn, lrn_same_map])
 def test_an_even_window_is_a_programming_error(rule):
     with pytest.raises(AssertionError, match="size 4"):
-        rule(picture((1, 4, 2, 2)), **{**PAPER, "size": 4})
+        rule(image((1, 4, 2, 2)), **{**PAPER, "size": 4})
 
 
 def test_groups_must_divide_the_maps():
     with pytest.raises(AssertionError, match="groups"):
-        lrn(picture((1, 5, 2, 2)), **PAPER, groups=2)
+        lrn(image((1, 5, 2, 2)), **PAPER, groups=2)

@@ -20,7 +20,7 @@ from repro.network.model import ACTIVATIONS, Network, Pooling, build
 SMALL = [name for name in PRESETS if preset(name).augment.crop <= 64]
 
 
-def pictures(config: Config, count: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:
+def made_images(config: Config, count: int = 4, dtype: torch.dtype = torch.float64) -> Tensor:
     crop = config.augment.crop
     values = torch.randn(count, 3, crop, crop, generator=torch.Generator().manual_seed(7), dtype=dtype)
     return (60 * values).contiguous(memory_format=torch.channels_last)
@@ -82,7 +82,7 @@ def by_hand(weights: dict[str, Tensor], x: Tensor, *, code: bool) -> Tensor:
 def test_both_readings_equal_plain_torch_by_hand(name: str, code: bool) -> None:
     config = preset(name)
     model = build(config, 0).double().eval()
-    images = pictures(config)
+    images = made_images(config)
     weights = {key: value.detach().clone().requires_grad_() for key, value in model.state_dict().items()}
     expected = by_hand(weights, images, code=code)
     F.cross_entropy(expected, torch.arange(len(images)) % expected.shape[1]).backward()
@@ -123,14 +123,14 @@ def direct(image: Tensor, weight: Tensor, bias: Tensor, stride: int, positions: 
 )
 def test_ceil_mode_equals_a_direct_loop(side: int, kernel: int, stride: int, positions: int) -> None:
     model = single({"maps": 2, "kernel": kernel, "stride": stride, "ceil_mode": True}, side)
-    image = pictures(model.config, 1)
+    image = made_images(model.config, 1)
     layer = model.layer("conv1")
     close(layer(image)[0], direct(image[0], layer.weight, layer.bias, stride, positions))
 
 
 def test_locally_connected_equals_a_direct_loop() -> None:
     model = single({"kind": "local", "maps": 3, "kernel": 3, "pad": 1}, 8)
-    layer, image = model.layer("conv1"), pictures(model.config, 2)
+    layer, image = model.layer("conv1"), made_images(model.config, 2)
     layer.bias.data.normal_(generator=torch.Generator().manual_seed(1))
     padded = F.pad(image, (1, 1, 1, 1))
     found = layer(image)
@@ -153,7 +153,7 @@ def test_a_tie_in_a_max_pool_sends_the_gradient_to_one_position() -> None:
 def test_average_pool_counts_only_what_is_inside_the_map() -> None:
     pool = {"kind": "avg", "size": 3, "stride": 2, "ceil_mode": True}
     model = single({"maps": 2, "kernel": 1, "pool": pool}, 8)
-    layer, image = model.layer("conv1"), pictures(model.config, 1)
+    layer, image = model.layer("conv1"), made_images(model.config, 1)
     sums = layer.connect(image)[0]
     found = layer(image)[0]
     assert found.shape == (2, 4, 4)
@@ -166,7 +166,7 @@ def test_average_pool_counts_only_what_is_inside_the_map() -> None:
 def test_shapes_and_parameters_are_those_of_the_table(name: str) -> None:
     config = preset(name)
     model = build(config, 0).eval()
-    x = pictures(config, 1, torch.float32)
+    x = made_images(config, 1, torch.float32)
     for shape in config.shapes():
         layer = model.layer(shape.name)
         sums = layer.connect(x)
@@ -180,7 +180,7 @@ def test_shapes_and_parameters_are_those_of_the_table(name: str) -> None:
 def test_forward_is_the_last_layer_of_the_features() -> None:
     config = preset("smoke")
     model = build(config, 0).eval()
-    images = pictures(config, 3, torch.float32)
+    images = made_images(config, 3, torch.float32)
     features = model.features(images)
     assert features.shape == (3, 64)
     assert torch.equal(F.linear(features, model.layer("fc8").weight, model.layer("fc8").bias), model(images))
@@ -237,7 +237,7 @@ def test_arms_share_the_initial_weights_of_layers_that_they_share() -> None:
 
 
 @pytest.mark.parametrize(("inverted", "factor"), [(False, 1.0), (True, 1 / 0.7)])
-def test_dropout_masks_in_training_and_scales_in_test(inverted: bool, factor: float) -> None:
+def test_dropout_masks_in_training_and_settings_in_test(inverted: bool, factor: float) -> None:
     config = override(preset("smoke"), {"model.dropout.inverted": inverted, "model.dropout.probability": 0.3})
     drop = build(config, 0).layer("fc6").drop
     x = torch.rand(200, 64) + 1
@@ -252,7 +252,7 @@ def test_dropout_masks_in_training_and_scales_in_test(inverted: bool, factor: fl
 def test_dropout_is_a_function_of_the_seed_and_the_step() -> None:
     config = preset("smoke")
     model = build(config, 0).train()
-    images = pictures(config, 4, torch.float32)
+    images = made_images(config, 4, torch.float32)
 
     def logits(*keys: int) -> Tensor:
         model.reseed(*keys)
@@ -273,7 +273,7 @@ def test_dropout_is_a_function_of_the_seed_and_the_step() -> None:
 def test_dropout_without_a_seed_is_a_mistake() -> None:
     config = preset("smoke")
     with pytest.raises(AssertionError, match="reseed"):
-        build(config, 0).train()(pictures(config, 1, torch.float32))
+        build(config, 0).train()(made_images(config, 1, torch.float32))
 
 
 @pytest.mark.parametrize(

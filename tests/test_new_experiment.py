@@ -49,8 +49,10 @@ def test_the_page_leads_to_a_verdict(tmp_path: Path) -> None:
     assert "Is the error lower with less dropout than the paper's 0.5?" in report
     row = next(line for line in report.splitlines() if line.startswith("| fifth against half | top-1 error |"))
     assert "2.3 points" in row
-    verdict = row.split("|")[6].strip()  # so few pictures that a net may not train at all
-    assert verdict == "not evaluated" or verdict.endswith("(at this scale)"), "never evidence about the published scale"
+    verdict = row.split("|")[6].strip()  # so few images that a net may not train at all
+    assert verdict == "not evaluated" or verdict.endswith("(at this setting)"), (
+        "never evidence about the published setting"
+    )
 
 
 def test_every_kind_of_claim_that_the_page_lists_exists() -> None:

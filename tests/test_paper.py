@@ -10,7 +10,7 @@ from repro.experiments.registry import load
 EXPERIMENTS = load().experiments
 
 
-def row(who: str, measured: str) -> paper.Row:
+def row(who: str, measured: str) -> paper.TableRow:
     (found,) = (row for row in paper.TABLES if row.who == who and row.measured == measured)
     return found
 

@@ -14,19 +14,19 @@ from repro import paper, store
 from repro.config.config import Config, digest, to_dict
 from repro.config.presets import preset
 from repro.data.manifest import find
-from repro.experiments.experiment import Ablation, Arm, Claim, Search
+from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.plan import cost, plan
 
 
-def question(**changes: Any) -> Ablation:
+def question(**changes: Any) -> Experiment:
     values: dict[str, Any] = {
         "name": "made-up", "question": "Is this one made up?", "factor": "model.norm", "section": "-",
         "arms": [Arm("with"), Arm("without", {"model.norm": None})], "presets": ["smoke"],
     }  # fmt: skip
-    return Ablation(**{**values, **changes})
+    return Experiment(**{**values, **changes})
 
 
-def made(*experiments: Ablation, photos: Path, results: Path, seeds: int = 2, **changes: Any) -> plan.Plan:
+def made(*experiments: Experiment, photos: Path, results: Path, seeds: int = 2, **changes: Any) -> plan.Plan:
     return plan.make(experiments, None, seeds, changes, data=photos, results=results)
 
 
@@ -91,7 +91,7 @@ def test_the_order_of_changes_is_preset_set_arm(photos: Path, tmp_path: Path) ->
     found = made(question(), photos=photos, results=tmp_path, seeds=1, **{"optim.batch_size": 16})
     assert [run.config.optim.batch_size for run in found.runs] == [16, 16]
     assert [run.config.model.norm is None for run in found.runs] == [False, True]
-    assert found.blocks[0].name.startswith("smoke+")
+    assert found.settings[0].name.startswith("smoke+")
 
 
 @pytest.mark.parametrize("key", ["model.norm", "model.norm.beta", "model"])
@@ -129,13 +129,13 @@ def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: 
     assert [run.seed for run in planned(2).todo] == [1, 1] and len(planned(2).unprepared) == 1
     other = plan.Run(config, 5, digest(config, "e" * 64), (), ("center", "ten"), (), False, (), None)
     finish(tmp_path, other, data=record | {"digest": "e" * 64})
-    assert len(planned(1).todo) == 2, "runs on other pictures of that name: nobody can say which are meant"
+    assert len(planned(1).todo) == 2, "runs on other images of that name: nobody can say which are meant"
 
 
 ONCE = Search(values=(0.1, 0.01), seeds=(1000,), metric="epochs_to_target", extensions=0)
 
 
-def searched(**options: Any) -> Ablation:
+def searched(**options: Any) -> Experiment:
     return question(search=replace(ONCE, **options))
 
 
@@ -151,7 +151,7 @@ def test_a_search_comes_before_the_arms_and_chooses_for_each(photos: Path, tmp_p
     chosen = {run.used_by[0]: run.config.optim.learning_rate for run in then.todo}
     assert chosen == {"made-up/with": 0.01, "made-up/without": 0.1}
     assert sorted(run.seed for run in then.todo) == [0, 0, 1, 1]
-    assert then.blocks[0].searches["with"].keys() == {"0.1", "0.01"}
+    assert then.settings[0].searches["with"].keys() == {"0.1", "0.01"}
 
 
 def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_runs_of_a_search_are_tested_on_the_center_view_only(photos: Path, tmp_p
     asked = question(
         search=ONCE,
         arms=arms,
-        products=["kernels"],
+        artifacts=["kernels"],
     )
     first = made(asked, photos=photos, results=tmp_path)
-    assert {(run.views, run.products) for run in first.runs} == {(("center",), ())}
+    assert {(run.views, run.artifacts) for run in first.runs} == {(("center",), ())}
     for run in first.runs:
         finish(tmp_path, run)
-    read = {run.used_by[0]: (run.views, run.products) for run in made(asked, photos=photos, results=tmp_path).todo}
+    read = {run.used_by[0]: (run.views, run.artifacts) for run in made(asked, photos=photos, results=tmp_path).todo}
     assert read["made-up/with"] == (("center", "ten", "dense"), ("kernels",))
 
 
@@ -185,7 +185,7 @@ def test_the_search_of_a_claim_comes_before_all_else_and_other_searches_after(ph
     assert readers.index("other") > max(at for at, arm in enumerate(readers) if arm in ("with", "without"))
 
 
-def test_a_short_search_chooses_by_the_error_on_training_pictures(photos: Path, tmp_path: Path) -> None:
+def test_a_short_search_chooses_by_the_error_on_training_images(photos: Path, tmp_path: Path) -> None:
     short = searched(metric="train_error", epochs=1)
     first = made(short, photos=photos, results=tmp_path, seeds=1)
     assert {run.config.schedule.epochs for run in first.runs} == {1}
@@ -237,8 +237,8 @@ def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -
     slow = cost.cost(made(question(), photos=photos, results=tmp_path, seeds=2), data=photos, results=tmp_path)
     manifest = find(found.runs[0].config.data, photos)
     assert manifest is not None and slow.measured and slow.runs == 3
-    train = cost.pictures(found.runs[0].config, manifest)[0]
-    training = 3 * found.runs[0].config.schedule.epochs * train / 100.0  # seconds: pictures over pictures a second
+    train = cost.images(found.runs[0].config, manifest)[0]
+    training = 3 * found.runs[0].config.schedule.epochs * train / 100.0  # seconds: images over images a second
     assert training < slow.seconds < 1.5 * training  # tests and views come on top
 
 
@@ -272,9 +272,9 @@ def test_a_run_that_failed_says_why_until_it_is_finished(photos: Path, tmp_path:
 def test_changes_to_what_the_preset_has_anyway_are_none(photos: Path, tmp_path: Path) -> None:
     momentum = preset("smoke").optim.momentum
     nothing = {"optim.momentum": momentum, "model.layers": {}, "schedule.kind": "steps", "schedule.steps": [4]}
-    (block,) = made(question(), photos=photos, results=tmp_path, **nothing).blocks
-    assert block.changes == {"schedule.kind": "steps", "schedule.steps": [4]}
-    (plain,) = made(question(), photos=photos, results=tmp_path, **{"optim.momentum": momentum}).blocks
+    (setting,) = made(question(), photos=photos, results=tmp_path, **nothing).settings
+    assert setting.changes == {"schedule.kind": "steps", "schedule.steps": [4]}
+    (plain,) = made(question(), photos=photos, results=tmp_path, **{"optim.momentum": momentum}).settings
     assert (plain.name, plain.changes) == ("smoke", {})
 
 
@@ -287,14 +287,14 @@ def test_what_a_search_chooses_cannot_be_set(photos: Path, tmp_path: Path) -> No
     ("changes", "said"),
     [({"data.classes": 20}, "need 20 classes; photos has"), ({"data.per_class": 10**6}, "has only")],
 )
-def test_what_the_pictures_rule_out_is_not_planned(
+def test_what_the_images_rule_out_is_not_planned(
     photos: Path, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
         made(question(), photos=photos, results=tmp_path, **changes)
 
 
-def test_what_the_pictures_rule_out_is_seen_in_every_arm(photos: Path, tmp_path: Path) -> None:
+def test_what_the_images_rule_out_is_seen_in_every_arm(photos: Path, tmp_path: Path) -> None:
     asked = question(arms=[Arm("with"), Arm("more", {"data.per_class": 10**6})])
     with pytest.raises(ValueError, match="has only"):
         made(asked, photos=photos, results=tmp_path)
@@ -315,4 +315,4 @@ def test_the_views_to_read_do_not_name_a_run() -> None:
 
 def test_published_counts_are_those_of_the_prepared_photos(photos: Path, tmp_path: Path) -> None:
     config = preset("smoke")
-    assert cost.pictures(config, None) == cost.pictures(config, find(config.data, photos))
+    assert cost.images(config, None) == cost.images(config, find(config.data, photos))

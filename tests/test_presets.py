@@ -11,7 +11,12 @@ from repro.config.keys import diff, flatten, override
 from repro.config.presets import PRESETS, preset
 from repro.experiments.readings import READINGS, Reading, reading_of
 
-SCALES = {"paper": "code-2012", "tiny": "code-2012-tiny", "cifar10": "code-2012-cifar10", "smoke": "code-2012-smoke"}
+BOTH_READINGS = {
+    "paper": "code-2012",
+    "tiny": "code-2012-tiny",
+    "cifar10": "code-2012-cifar10",
+    "smoke": "code-2012-smoke",
+}
 
 
 def parameters(name: str, **changes: object) -> int:
@@ -52,8 +57,8 @@ def test_the_net_for_one_gpu() -> None:
     assert parameters("code-2012", **{"model.towers": 1}, **changes) == 59_798_312
 
 
-@pytest.mark.parametrize(("text", "code"), SCALES.items())
-def test_every_scale_has_both_readings_that_differ_in_rows_only(text: str, code: str) -> None:
+@pytest.mark.parametrize(("text", "code"), BOTH_READINGS.items())
+def test_every_setting_has_both_readings_that_differ_in_rows_only(text: str, code: str) -> None:
     for key in diff(preset(text), preset(code)):
         assert reading_of(key), f"{key} differs between {text} and {code}, and no row of readings.py says so"
     same = {key for key in flatten(preset(text)) if key.startswith("model.layers.") and key.endswith(".maps")}
@@ -171,7 +176,7 @@ def test_figure_1_has_no_regularization() -> None:
     assert flat["schedule.stop_train_error"] == 25.0
 
 
-def test_reduced_scales_keep_every_factor_of_the_paper() -> None:
+def test_reduced_settings_keep_every_factor_of_the_paper() -> None:
     """Two towers with the same connections, the same normalized, pooled and dropped layers, the same biases."""
     for name in ("tiny", "cifar10", "smoke"):
         for key, (big, small) in diff(preset("paper"), preset(name)).items():

@@ -26,7 +26,7 @@ def test_the_readme_has_its_commands() -> None:
 def test_its_commands_run_in_order(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
     for command in COMMANDS:
         arguments = shlex.split(command)
-        if arguments[0] == "run":  # the same command on few pictures
+        if arguments[0] == "run":  # the same command on few images
             arguments += QUICK
         code, out, err = repro(*arguments)
         assert code == 0, (command, out, err)
@@ -67,7 +67,7 @@ def test_the_cost_of_the_results_is_that_of_their_records() -> None:
 
 
 def test_its_numbers_are_those_of_results() -> None:
-    """What stands between the marks: mean and standard deviation over seeds of a net's errors; for `experiment block
+    """What stands between the marks: mean and standard deviation over seeds of a net's errors; for `experiment setting
     arm metric` an effect with its interval. No line begins with a mark: Markdown would end the paragraph there."""
     assert not re.search(r"^\s*<!--", README, flags=re.MULTILINE)
     marked = dict(re.findall(r"<!-- ([^/]+?) -->(.*?)<!-- -->", " ".join(README.split())))
@@ -76,14 +76,14 @@ def test_its_numbers_are_those_of_results() -> None:
     for mark in marked:
         name, *of = mark.split()
         if of:
-            block_name, arm, metric = of
-            block = store.read_block(ROOT / "results" / "experiments" / name / f"{block_name}.json")
-            judged = stats.judge(registry.load().get(name), block, ROOT / "results")
+            setting_name, arm, metric = of
+            setting = store.read_setting(ROOT / "results" / "experiments" / name / f"{setting_name}.json")
+            judged = stats.judge(registry.load().get(name), setting, ROOT / "results")
             (found,) = [one for one in judged if (one.arm, one.metric) == (arm, metric)]
             expected[mark] = f"{with_interval(found.estimate, found.unit)} ({found.seeds} pairs of runs)"
         else:
-            block = store.read_block(ROOT / "results" / "experiments" / "baseline" / f"{name}.json")
-            errors = frame[(frame["digest"] == block.arms[name]) & (frame["view"] == "center")]["top1_error_percent"]
+            setting = store.read_setting(ROOT / "results" / "experiments" / "baseline" / f"{name}.json")
+            errors = frame[(frame["digest"] == setting.arms[name]) & (frame["view"] == "center")]["top1_error_percent"]
             spread = f" ± {errors.std():.1f}" if len(errors) > 1 else ""
             expected[mark] = f"{errors.mean():.1f}%{spread} ({len(errors)} run{'s' * (len(errors) > 1)})"
     assert len(marked) >= 6

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import Arm, AtEach, Claim, paper
+from repro import Arm, Claim, PerPreset, paper
 from repro.config.config import Config
 from repro.experiments.registry import load, select
 
@@ -22,9 +22,9 @@ THIRD_PARTY = Path(__file__).parent / "third_party"
 WELL_FORMED = '''
 """Is it found?"""
 
-from repro import Ablation, Arm, AtEach, Claim, Search, paper
+from repro import Arm, Claim, Experiment, PerPreset, Search, paper
 
-ablation = Ablation(
+experiment = Experiment(
     name="mine",
     question="Is it found?",
     factor="optim.momentum",
@@ -58,7 +58,7 @@ def test_changes_at_each_preset_are_computed_from_its_own_values_when_looked_up(
         asked.append(name)
         return {"optim.batch_size": own.optim.batch_size // 2}
 
-    arm = Arm("half", at=AtEach(["smoke", "cifar10"], half))
+    arm = Arm("half", at=PerPreset(["smoke", "cifar10"], half))
     assert list(arm.at) == ["smoke", "cifar10"] and asked == []
     assert arm.changes_at("smoke") == {"optim.batch_size": 16} and asked == ["smoke"]
     assert arm.changes_at("paper") == {} and asked == ["smoke"]
@@ -74,18 +74,23 @@ def test_included_path_must_exist(tmp_path: Path) -> None:
     [
         ('section="-"', 'section="-', 9, "unterminated string literal"),
         ('"Is it found?",', '"It is found",', 5, "question: must be a question that ends in '?'"),
-        ('name="mine"', 'name="My Ablation"', 5, "use lower-case letters"),
-        ("import Ablation, Arm,", "import Ablation, Arn,", 3, "cannot import name 'Arn'"),
-        ("ablation = ", "experiment = ", 1, "defines no `ablation = Ablation(...)`"),
+        ('name="mine"', 'name="My Experiment"', 5, "use lower-case letters"),
+        ("import Experiment, Arm,", "import Experiment, Arn,", 3, "cannot import name 'Arn'"),
+        ("experiment = ", "ablation = ", 1, "defines no `experiment = Experiment(...)`"),
         ('"optim.momentum": 0.5', '"optim.momentun": 0.5', 10, "did you mean 'momentum'"),
         ('"optim.momentum": 0.5', '"optim.momentum": 1.5', 10, "optim.momentum: input should be less than 1"),
         ('presets=["smoke"]', 'presets=["smoek"]', 11, "no preset 'smoek'; did you mean 'smoke'"),
         ('name="mine"', 'name="lrn-ablation"', 6, "is taken by"),
-        ('{"optim.momentum": 0.5}', 'at=AtEach(["smoke"], lambda name, own: {"a": 1 / 0})', 10, "ZeroDivisionError"),
-        ('{"optim.momentum": 0.5}', 'at=AtEach(["smoke"], lambda *_: __import__("sys").exit(3))', 10, "SystemExit: 3"),
-        ("ablation = ", "__import__('sys').exit(3)\nablation = ", 5, "SystemExit: 3"),
+        ('{"optim.momentum": 0.5}', 'at=PerPreset(["smoke"], lambda name, own: {"a": 1 / 0})', 10, "ZeroDivisionError"),
+        (
+            '{"optim.momentum": 0.5}',
+            'at=PerPreset(["smoke"], lambda *_: __import__("sys").exit(3))',
+            10,
+            "SystemExit: 3",
+        ),
+        ("experiment = ", "__import__('sys').exit(3)\nablation = ", 5, "SystemExit: 3"),
         ('presets=["smoke"]', 'presets="smoke"', 5, "presets: 'smoke' is a string; write a list, ['smoke']"),
-        ("presets=", "products=['kernel'],\n    presets=", 5, "products: no 'kernel'; did you mean 'kernels'"),
+        ("presets=", "artifacts=['kernel'],\n    presets=", 5, "artifacts: no 'kernel'; did you mean 'kernels'"),
         (
             "presets=",
             "search=Search('optim.momentum', values=(0.5,), seeds=(0,)),\n    presets=",
@@ -132,7 +137,7 @@ def test_ill_formed_is_refused_with_file_line_and_reason(
     path = write(tmp_path, WELL_FORMED.replace(before, after))
     registry = load([path])
     (refused,) = registry.refused
-    assert refused.place == f"{path}:{line}"
+    assert refused.location == f"{path}:{line}"
     assert reason in refused.reason
     assert "\n" not in refused.reason
     assert len(registry.experiments) == len(load().experiments), "the others still work"
@@ -181,8 +186,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     target = work / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*install, "--no-build-isolation", "--target", str(target), str(source)], check=True)
-    places = {f"REPRO_{name}_DIR": str(work / name.lower()) for name in ("DATA", "RESULTS", "REPORTS")}
-    return {**os.environ, **places, "PYTHONPATH": str(target)}
+    locations = {f"REPRO_{name}_DIR": str(work / name.lower()) for name in ("DATA", "RESULTS", "REPORTS")}
+    return {**os.environ, **locations, "PYTHONPATH": str(target)}
 
 
 def repro(environment: dict[str, str], *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_results import write_block, write_run
+from made_up_results import write_run, write_setting
 from PIL import Image
 
-from repro import Ablation, Arm, Claim, Search, paper, report, stats, store
+from repro import Arm, Claim, Experiment, Search, paper, report, stats, store
 from repro.commands.terminal import claim_text
 from repro.config import config, keys, presets
 from repro.experiments import registry
-from repro.report import contents, pictures, tables, words
+from repro.report import contents, figures, tables, words
 from repro.report.gather import Score, gather
 from tests.conftest import Repro
 
@@ -28,34 +28,34 @@ LEVELS = {"with-lrn": 30.0, "no-lrn": 33.0, "conv1-only": 31.0, "conv2-only": 32
 
 
 @pytest.fixture(scope="module")
-def experiments() -> list[Ablation]:
+def experiments() -> list[Experiment]:
     return list(registry.load().experiments.values())
 
 
-def named(experiments: Sequence[Ablation], name: str) -> Ablation:
+def named(experiments: Sequence[Experiment], name: str) -> Experiment:
     return next(one for one in experiments if one.name == name)
 
 
 @pytest.fixture(scope="module")
-def built(experiments: list[Ablation], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Path]]:
-    """One block of lrn-ablation, reported in every format: results, reports, paths written."""
+def built(experiments: list[Experiment], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Path]]:
+    """One setting of lrn-ablation, reported in every format: results, reports, paths written."""
     results, reports = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("reports")
-    write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
+    write_setting(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
     return results, reports, report.build(experiments, None, results, reports, formats=report.FORMATS)
 
 
-def test_no_results_writes_nothing(experiments: list[Ablation], tmp_path: Path) -> None:
+def test_no_results_writes_nothing(experiments: list[Experiment], tmp_path: Path) -> None:
     assert report.build(experiments, None, tmp_path / "results", tmp_path / "reports") == []
     assert not (tmp_path / "reports").exists()
 
 
-def test_unknown_format_is_refused(experiments: list[Ablation], tmp_path: Path) -> None:
+def test_unknown_format_is_refused(experiments: list[Experiment], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--format word: known are latex, csv"):
         report.build(experiments, None, tmp_path, tmp_path / "reports", formats=["word"])
 
 
 def test_the_same_results_give_the_same_bytes(
-    experiments: list[Ablation], built: tuple[Path, Path, list[Path]], tmp_path: Path
+    experiments: list[Experiment], built: tuple[Path, Path, list[Path]], tmp_path: Path
 ) -> None:
     results, reports, written = built
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in written}
@@ -66,41 +66,41 @@ def test_the_same_results_give_the_same_bytes(
         assert path.read_bytes() == before[reports / path.relative_to(tmp_path / "reports")][0], path
 
 
-def test_a_picture_is_drawn_again_only_for_other_numbers(tmp_path: Path) -> None:
-    path, drawn = tmp_path / "picture.png", []
+def test_a_figure_is_drawn_again_only_for_other_numbers(tmp_path: Path) -> None:
+    path, drawn = tmp_path / "figure.png", []
 
-    def draw(marks: Sequence[pictures.Mark]) -> bytes:
+    def draw(marks: Sequence[figures.Mark]) -> bytes:
         drawn.append(marks)
-        return pictures.effects(marks)
+        return figures.effects(marks)
 
-    first = [pictures.Mark("a", "points", stats.Interval(1.0, 0.5, 1.5, "t over seeds"), 1.4)]
-    path.write_bytes(pictures.drawn(path, draw, first))
-    assert pictures.drawn(path, draw, first) == path.read_bytes()
+    first = [figures.Mark("a", "points", stats.Interval(1.0, 0.5, 1.5, "t over seeds"), 1.4)]
+    path.write_bytes(figures.drawn(path, draw, first))
+    assert figures.drawn(path, draw, first) == path.read_bytes()
     assert len(drawn) == 1
-    other = [pictures.Mark("a", "points", stats.Interval(1.0, 0.5, 1.6, "t over seeds"), 1.4)]
-    assert pictures.drawn(path, draw, other) != path.read_bytes()
+    other = [figures.Mark("a", "points", stats.Interval(1.0, 0.5, 1.6, "t over seeds"), 1.4)]
+    assert figures.drawn(path, draw, other) != path.read_bytes()
     assert len(drawn) == 2
-    with Image.open(path) as picture:  # still a whole PNG with the digest inside, 900 pixels wide at 1.5 times
-        picture.load()
-        assert picture.width == 1350
+    with Image.open(path) as figure:  # still a whole PNG with the digest inside, 900 pixels wide at 1.5 times
+        figure.load()
+        assert figure.width == 1350
 
 
 def test_the_table_says_what_the_runs_say(built: tuple[Path, Path, list[Path]]) -> None:
     results, reports, _ = built
     page = (reports / "lrn-ablation.md").read_text()
     frame = store.collect(results)
-    block = store.read_blocks(results)[0][0]
-    for arm, digest in block.arms.items():
+    setting = store.read_settings(results)[0][0]
+    for arm, digest in setting.arms.items():
         errors = frame[(frame.digest == digest) & (frame.view == "ten")].top1_error_percent
         assert f"| 3 of 3 | {errors.mean():.2f} ± {errors.std():.2f} |" in page, arm
 
 
 def test_the_scoreboard_says_what_the_statistics_say(
-    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+    experiments: list[Experiment], built: tuple[Path, Path, list[Path]]
 ) -> None:
     results, reports, _ = built
-    block = store.read_blocks(results)[0][0]
-    judged = stats.judge(named(experiments, "lrn-ablation"), block, results)[0]
+    setting = store.read_settings(results)[0][0]
+    judged = stats.judge(named(experiments, "lrn-ablation"), setting, results)[0]
     assert judged.estimate is not None
     index = (reports / "index.md").read_text()
     (row,) = [line for line in index.splitlines() if "no-lrn against with-lrn" in line and "`smoke`" in line]
@@ -108,11 +108,11 @@ def test_the_scoreboard_says_what_the_statistics_say(
     assert f"top-1: {words.number(judged.estimate.mean, signed=True)} points [{low}, {high}]" in row
     assert "top-1: +1.4 points<br>top-5: +1.2 points" in row
     assert "top-1: +1.37 points<br>top-5: +1.15 points" in row  # runs 148 minus 145
-    assert f"{judged.word} (at this scale)" in row
+    assert f"{judged.verdict} (at this setting)" in row
 
 
 def test_every_claim_has_a_row_even_when_nothing_was_run(
-    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+    experiments: list[Experiment], built: tuple[Path, Path, list[Path]]
 ) -> None:
     _, reports, _ = built
     index = (reports / "index.md").read_text()
@@ -134,23 +134,23 @@ def test_every_link_of_a_page_leads_somewhere(built: tuple[Path, Path, list[Path
 def test_csv_holds_full_precision_and_units(built: tuple[Path, Path, list[Path]]) -> None:
     results, reports, _ = built
     rows = list(csv.DictReader(io.StringIO((reports / "scoreboard.csv").read_text())))
-    row = next(one for one in rows if (one["arm"], one["metric"], one["block"]) == ("no-lrn", "top1_error", "smoke"))
-    frame, block = store.collect(results), store.read_blocks(results)[0][0]
+    row = next(one for one in rows if (one["arm"], one["metric"], one["setting"]) == ("no-lrn", "top1_error", "smoke"))
+    frame, setting = store.collect(results), store.read_settings(results)[0][0]
     ten = frame[frame.view == "ten"].set_index("digest").top1_error_percent
-    effect = (ten[block.arms["no-lrn"]].to_numpy() - ten[block.arms["with-lrn"]].to_numpy()).mean()
+    effect = (ten[setting.arms["no-lrn"]].to_numpy() - ten[setting.arms["with-lrn"]].to_numpy()).mean()
     assert row["unit"] == "points"
     assert float(row["estimate"]) == pytest.approx(effect, abs=1e-9)
     assert float(row["published"]) == 1.4
     arms = list(csv.DictReader(io.StringIO((reports / "lrn-ablation" / "smoke-arms.csv").read_text())))
     for arm in arms:
-        assert float(arm["top1_error_percent_mean"]) == pytest.approx(ten[block.arms[arm["arm"]]].mean())
+        assert float(arm["top1_error_percent_mean"]) == pytest.approx(ten[setting.arms[arm["arm"]]].mean())
         assert float(arm["gap_points_mean"]) == pytest.approx(6.5)  # both errors of the center view
 
 
 def test_latex_escapes_what_latex_would_read() -> None:
     import pandas as pd
 
-    table = tables.Table(
+    table = tables.ReportTable(
         "t", "100% of a_b & c", ["x (%)"], [["\N{MINUS SIGN}1.0 ± 0.1"], ["`model.norm` \\"]], pd.DataFrame()
     )
     text = tables.latex(table, "lrn-t")
@@ -161,18 +161,18 @@ def test_latex_escapes_what_latex_would_read() -> None:
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
-def test_errors_are_said_to_be_of_the_view_that_each_arm_reads(experiments: list[Ablation], tmp_path: Path) -> None:
-    ablation = named(experiments, "ten-view")
-    write_block(tmp_path, ablation, "smoke", {"center": 30.0}, seeds=1)
-    (part,) = gather([ablation], tmp_path).parts
+def test_errors_are_said_to_be_of_the_view_that_each_arm_reads(experiments: list[Experiment], tmp_path: Path) -> None:
+    experiment = named(experiments, "ten-view")
+    write_setting(tmp_path, experiment, "smoke", {"center": 30.0}, seeds=1)
+    (part,) = gather([experiment], tmp_path).parts
     told = "center view (center), two views (flips), ten views (ten), dense views (dense)"
     assert contents.views(part) == told
 
 
-def test_partial_blocks_say_so(experiments: list[Ablation], tmp_path: Path) -> None:
+def test_partial_settings_say_so(experiments: list[Experiment], tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    block = write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=5, finished=2)
-    begun = store.run_directory(results, block.arms["no-lrn"], 2) / "metrics.jsonl"
+    setting = write_setting(results, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=5, finished=2)
+    begun = store.run_directory(results, setting.arms["no-lrn"], 2) / "metrics.jsonl"
     begun.parent.mkdir(parents=True)
     begun.write_text('{"epoch": 1, "train_error": 60.0}\n')
     report.build(experiments, ["lrn-ablation"], results, reports)
@@ -182,12 +182,12 @@ def test_partial_blocks_say_so(experiments: list[Ablation], tmp_path: Path) -> N
     assert "`repro run lrn-ablation --preset smoke --seeds 5`" in text
 
 
-def test_damage_is_listed_and_left_out(experiments: list[Ablation], tmp_path: Path) -> None:
+def test_damage_is_listed_and_left_out(experiments: list[Experiment], tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    block = write_block(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
-    cut = store.run_directory(results, block.arms["no-lrn"], 1) / "run.json"
+    setting = write_setting(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
+    cut = store.run_directory(results, setting.arms["no-lrn"], 1) / "run.json"
     cut.write_text(cut.read_text()[:100])
-    old = store.run_directory(results, block.arms["with-lrn"], 2) / "run.json"
+    old = store.run_directory(results, setting.arms["with-lrn"], 2) / "run.json"
     old.write_text(old.read_text().replace('"schema": 1', '"schema": 0'))
     (results / "experiments" / "lrn-ablation" / "broken.json").write_text("{")
     gone = results / "experiments" / "gone" / "smoke.json"
@@ -197,7 +197,7 @@ def test_damage_is_listed_and_left_out(experiments: list[Ablation], tmp_path: Pa
     )
     report.build(experiments, None, results, reports)
     index, page = (reports / "index.md").read_text(), (reports / "lrn-ablation.md").read_text()
-    assert f"`runs/{block.arms['no-lrn']}/seed-1/run.json`: cannot be read" in index
+    assert f"`runs/{setting.arms['no-lrn']}/seed-1/run.json`: cannot be read" in index
     assert "written with schema 0, this version reads 1" in index
     assert "`experiments/lrn-ablation/broken.json`: cannot be read" in index
     assert "`experiments/gone/smoke.json`: no experiment 'gone' is registered" in index
@@ -206,13 +206,13 @@ def test_damage_is_listed_and_left_out(experiments: list[Ablation], tmp_path: Pa
 
 
 def test_files_of_finished_runs_that_cannot_be_read_are_listed(
-    repro: Repro, experiments: list[Ablation], tmp_path: Path
+    repro: Repro, experiments: list[Experiment], tmp_path: Path
 ) -> None:
-    block = write_block(tmp_path / "results", named(experiments, "lrn-ablation"), "smoke", LEVELS)
+    setting = write_setting(tmp_path / "results", named(experiments, "lrn-ablation"), "smoke", LEVELS)
     assert repro("report")[2] == ""
 
     def file(arm: str, seed: int, name: str) -> Path:
-        return store.run_directory(Path("results"), block.arms[arm], seed) / name
+        return store.run_directory(Path("results"), setting.arms[arm], seed) / name
 
     cut, gone = file("no-lrn", 0, "predictions-ten.npz"), file("no-lrn", 1, "predictions-center.npz")
     cut.write_bytes(cut.read_bytes()[:-100])
@@ -235,20 +235,20 @@ def test_files_of_finished_runs_that_cannot_be_read_are_listed(
     assert set(part.curves[part.curves["arm"] == "with-lrn"]["seed"]) == {1}, "the whole file is left out"
 
 
-def test_changes_are_part_of_the_command_and_of_the_file_names(experiments: list[Ablation], tmp_path: Path) -> None:
+def test_changes_are_part_of_the_command_and_of_the_file_names(experiments: list[Experiment], tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
     changes = {"optim.batch_size": 16, "optim.learning_rate": 0.02}
-    block = write_block(results, named(experiments, "lrn-ablation"), "smoke", {"with-lrn": 30.0}, changes=changes)
+    setting = write_setting(results, named(experiments, "lrn-ablation"), "smoke", {"with-lrn": 30.0}, changes=changes)
     report.build(experiments, ["lrn-ablation"], results, reports)
     page = (reports / "lrn-ablation.md").read_text()
     assert "--seeds 3 --set optim.batch_size=16 --set optim.learning_rate=0.02`" in page
-    assert (reports / "lrn-ablation" / f"{block.name}-curves.png").is_file()
+    assert (reports / "lrn-ablation" / f"{setting.name}-curves.png").is_file()
     assert "| optim.batch_size | 128 | 16 |" in page
-    told = f"- `{block.name}`: preset smoke with optim.batch_size = 16, optim.learning_rate = 0.02"
+    told = f"- `{setting.name}`: preset smoke with optim.batch_size = 16, optim.learning_rate = 0.02"
     assert told in (reports / "index.md").read_text(), "the index says what the name of a scale stands for"
 
 
-RACE = Ablation(
+RACE = Experiment(
     name="race",
     question="Is relu faster?",
     factor="model.activation",
@@ -263,7 +263,7 @@ RACE = Ablation(
 def test_figure_1_and_the_search(tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
     changes = {"schedule.stop_train_error": 25.0}
-    asked = write_block(
+    asked = write_setting(
         results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0}, changes=changes, target_epochs={"relu": 5.0, "tanh": 30.0}
     )
     base = keys.override(presets.preset("smoke"), changes)
@@ -303,7 +303,7 @@ def test_figure_1_and_the_search(tmp_path: Path) -> None:
 def test_arms_that_wait_for_their_search_count_as_asked_for(tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
     searches = {arm: {"0.01": letter * 12} for arm, letter in (("relu", "a"), ("tanh", "b"))}
-    store.write_block(results, store.Block("race", "smoke", {}, 3, {}, searches))
+    store.write_setting(results, store.Setting("race", "smoke", {}, 3, {}, searches))
     report.build([RACE], None, results, reports)
     page = (reports / "race.md").read_text()
     assert "0 of 6 runs are finished: **this report is partial** (2 arms wait for their search)." in page
@@ -313,17 +313,17 @@ def test_arms_that_wait_for_their_search_count_as_asked_for(tmp_path: Path) -> N
 
 def test_runs_of_another_declaration_are_named_and_left_out(tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    asked = write_block(results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0})
+    asked = write_setting(results, RACE, "smoke", {"relu": 20.0, "tanh": 21.0})
     sides = {"relu": {}, "tanh": {"model.activation": "tanh"}}
     base = presets.preset("smoke")
     tried = {arm: keys.override(base, {**own, "optim.learning_rate": 0.01}) for arm, own in sides.items()}
     searches = {arm: {"0.01": config.digest(one, "made-up")} for arm, one in tried.items()}
     for arm, one in tried.items():
         write_run(results, one, searches[arm]["0.01"], 1000, 20.0)
-    path = store.write_block(results, replace(asked, searches=searches))
+    path = store.write_setting(results, replace(asked, searches=searches))
 
-    def page(ablation: Ablation) -> str:
-        report.build([ablation], None, results, reports, html=True)
+    def page(experiment: Experiment) -> str:
+        report.build([experiment], None, results, reports, html=True)
         return (reports / "race.md").read_text()
 
     assert "declared otherwise" not in page(RACE), "a value that was declared later changes no run"
@@ -344,22 +344,22 @@ def test_runs_of_another_declaration_are_named_and_left_out(tmp_path: Path) -> N
     assert "| tanh |" not in told, "not in the table of costs either"
 
 
-SHOWN = Ablation(
+SHOWN = Experiment(
     name="shown",
     question="What do the kernels look like?",
     factor="nothing",
     section="6.1",
     arms=[Arm("alexnet")],
     presets=["smoke", "cifar10"],
-    products=["kernels", "neighbors"],
+    artifacts=["kernels", "neighbors"],
 )
 
 
 @pytest.mark.parametrize(("preset", "published"), [("smoke", True), ("cifar10", False)])
-def test_pictures_of_others_stay_on_this_machine(tmp_path: Path, preset: str, published: bool) -> None:
+def test_images_of_others_stay_on_this_machine(tmp_path: Path, preset: str, published: bool) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    block = write_block(results, SHOWN, preset, {"alexnet": 20.0}, seeds=1)
-    place = store.run_directory(results, block.arms["alexnet"], 0)
+    setting = write_setting(results, SHOWN, preset, {"alexnet": 20.0}, seeds=1)
+    place = store.run_directory(results, setting.arms["alexnet"], 0)
     flat = np.full((8, 8, 8, 3), 99, np.uint8)
     np.savez(
         place / "neighbors.npz",
@@ -383,10 +383,10 @@ def test_pictures_of_others_stay_on_this_machine(tmp_path: Path, preset: str, pu
         assert local in written
 
 
-def test_a_damaged_product_is_left_out_and_the_page_stays(tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_left_out_and_the_page_stays(tmp_path: Path) -> None:
     results, reports = tmp_path / "results", tmp_path / "reports"
-    block = write_block(results, SHOWN, "smoke", {"alexnet": 20.0}, seeds=1)
-    (store.run_directory(results, block.arms["alexnet"], 0) / "kernels.npy").write_bytes(b"cut")
+    setting = write_setting(results, SHOWN, "smoke", {"alexnet": 20.0}, seeds=1)
+    (store.run_directory(results, setting.arms["alexnet"], 0) / "kernels.npy").write_bytes(b"cut")
     report.build([SHOWN], None, results, reports)
     page = (reports / "shown.md").read_text()
     assert "figure3" not in page
@@ -394,31 +394,33 @@ def test_a_damaged_product_is_left_out_and_the_page_stays(tmp_path: Path) -> Non
     assert "1 of 1 run is finished." in page
 
 
-def test_claims_of_other_scales_are_marked(experiments: list[Ablation], built: tuple[Path, Path, list[Path]]) -> None:
+def test_claims_of_other_settings_are_marked(
+    experiments: list[Experiment], built: tuple[Path, Path, list[Path]]
+) -> None:
     gathered = gather(experiments, built[0])
     evaluated = [score for score in gathered.scores if score.judgement and score.judgement.estimate]
     assert evaluated
     for score in evaluated:
         assert score.judgement is not None
         assert not score.judgement.same_setting
-        assert contents.verdict(score.judgement).endswith("(at this scale)")
+        assert contents.verdict(score.judgement).endswith("(at this setting)")
     marks = contents.forest_marks(gathered.scores)
     assert all(mark.same_setting is False for mark in marks)
     assert all(mark.label.startswith("\N{SECTION SIGN}3.3 lrn-ablation, smoke (n = 3)\n") for mark in marks)
     told = contents.summary(gathered.scores)
-    assert "; all of them at another scale or on other data than claimed. " in told
+    assert "; all of them at another setting or on other data than claimed. " in told
 
 
 def test_open_intervals_are_drawn_to_the_edge() -> None:
     open_end = stats.Interval(float("inf"), 2.0, float("inf"), "censored")
     marks = [
-        pictures.Mark("a", "times", open_end, 6.0),
-        pictures.Mark("b", "points", stats.Interval(-1.0, -2.0, 0.0, "t"), -1.0),
+        figures.Mark("a", "times", open_end, 6.0),
+        figures.Mark("b", "points", stats.Interval(-1.0, -2.0, 0.0, "t"), -1.0),
     ]
-    low, high = pictures._edges(marks[:1], "times")
+    low, high = figures._edges(marks[:1], "times")
     assert low < 1 < 6 < high < 7
-    with Image.open(io.BytesIO(pictures.effects(marks))) as picture:
-        assert picture.width == 1350
+    with Image.open(io.BytesIO(figures.effects(marks))) as figure:
+        assert figure.width == 1350
 
 
 def test_ratios_lie_on_a_log_axis() -> None:
@@ -426,8 +428,8 @@ def test_ratios_lie_on_a_log_axis() -> None:
 
     axes = Figure().subplots()
     never_slower = stats.Interval(2.0, 0.0, 4.0, "censored")
-    marks = [pictures.Mark("a", "times", never_slower, 6.0), pictures.Mark("b", "times", never_slower, 0.5)]
-    pictures._marks(axes, marks, "times")
+    marks = [figures.Mark("a", "times", never_slower, 6.0), figures.Mark("b", "times", never_slower, 0.5)]
+    figures._marks(axes, marks, "times")
     low, high = axes.get_xlim()
     assert axes.get_xscale() == "log" and 0 < low < 0.5 and 6 < high < 8
     assert {1.0, 2.0, 5.0} <= {round(float(tick), 6) for tick in axes.get_xticks()}
@@ -440,64 +442,66 @@ def test_tests_every_few_epochs_are_marked(tested: tuple[int, ...], shown: bool)
 
     errors = [50.0 if epoch in tested else None for epoch in range(1, 5)]
     frame = pd.DataFrame({"arm": "a", "seed": 0, "epoch": range(1, 5), "train_error": 60.0, "test_top1_error": errors})
-    assert not pictures.marked(frame, "train_error")
-    assert pictures.marked(frame, "test_top1_error") is shown
-    assert pictures.curves(frame, stops=True)
+    assert not figures.marked(frame, "train_error")
+    assert figures.marked(frame, "test_top1_error") is shown
+    assert figures.curves(frame, stops=True)
 
 
 def test_one_run_is_not_runs() -> None:
     assert [words.count(many, "run") for many in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
 
 
-def test_a_claim_counts_once_at_its_largest_scale(
-    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+def test_a_claim_counts_once_at_its_largest_setting(
+    experiments: list[Experiment], built: tuple[Path, Path, list[Path]]
 ) -> None:
     gathered = gather(experiments, built[0])
     numbers = sum(len(claim.published) for experiment in experiments for claim in experiment.claims)
-    judged = [score for score in gathered.scores if score.word != "not evaluated"]
+    judged = [score for score in gathered.scores if score.verdict != "not evaluated"]
     assert contents.summary(gathered.scores).startswith(f"Of {numbers} comparisons with what was published ")
     assert f"{len(judged)} were evaluated: " in contents.summary(gathered.scores)
     again = contents.summary([*gathered.scores, *judged])
     assert again.split(". ")[0] == contents.summary(gathered.scores).split(". ")[0]
 
 
-def test_scales_of_one_preset_go_from_the_longest_training_down(experiments: list[Ablation], tmp_path: Path) -> None:
+def test_settings_of_one_preset_go_from_the_longest_training_down(
+    experiments: list[Experiment], tmp_path: Path
+) -> None:
     lrn = named(experiments, "lrn-ablation")
     for epochs in (4, 12, 2):
         changes = {} if epochs == 2 else {"schedule.epochs": epochs}
         levels = LEVELS if epochs < 12 else {arm: level for arm, level in LEVELS.items() if arm != "conv1-only"}
-        write_block(tmp_path, lrn, "smoke", levels, seeds=3, changes=changes, epochs=epochs)
+        write_setting(tmp_path, lrn, "smoke", levels, seeds=3, changes=changes, epochs=epochs)
     gathered = gather(experiments, tmp_path)
     assert [part.config.schedule.epochs for part in gathered.of("lrn-ablation")] == [12, 8, 4]
-    judged = {(id(score.claim), score.metric): score for score in gathered.scores if score.word != "not evaluated"}
+    judged = {(id(score.claim), score.metric): score for score in gathered.scores if score.verdict != "not evaluated"}
     assert any(score.claim.arm == "conv1-only" for score in judged.values()), (
-        "evaluated at the smaller scales only, and counted"
+        "evaluated at the smaller settings only, and counted"
     )
     assert f", {len(judged)} were evaluated: " in contents.summary(gathered.scores)
 
 
-def test_a_scale_whose_runs_are_not_all_there_counts_for_none_that_has_them(
-    experiments: list[Ablation], tmp_path: Path
+def test_a_setting_whose_runs_are_not_all_there_counts_for_none_that_has_them(
+    experiments: list[Experiment], tmp_path: Path
 ) -> None:
     lrn = named(experiments, "lrn-ablation")
-    write_block(tmp_path, lrn, "smoke", LEVELS)
-    write_block(tmp_path, lrn, "smoke", LEVELS, seeds=5, finished=4, changes={"schedule.epochs": 12}, epochs=12)
+    write_setting(tmp_path, lrn, "smoke", LEVELS)
+    write_setting(tmp_path, lrn, "smoke", LEVELS, seeds=5, finished=4, changes={"schedule.epochs": 12}, epochs=12)
     gathered = gather(experiments, tmp_path)
-    assert [part.block.seeds for part in gathered.of("lrn-ablation")] == [5, 3]
-    chosen = [score for score in contents.counted(gathered.scores) if score.block]
-    assert {score.block.name for score in chosen if score.block} == {"smoke"}
+    assert [part.setting.seeds for part in gathered.of("lrn-ablation")] == [5, 3]
+    chosen = [score for score in contents.counted(gathered.scores) if score.setting]
+    assert {score.setting.name for score in chosen if score.setting} == {"smoke"}
     assert all("smoke (n = 3)" in mark.label for mark in contents.forest_marks(gathered.scores))
 
 
-def test_an_interval_of_images_only_says_so(experiments: list[Ablation], tmp_path: Path) -> None:
-    write_block(tmp_path, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=1)
-    (score, *_) = [score for score in gather(experiments, tmp_path).scores if score.block]
+def test_an_interval_of_images_only_says_so(experiments: list[Experiment], tmp_path: Path) -> None:
+    write_setting(tmp_path, named(experiments, "lrn-ablation"), "smoke", LEVELS, seeds=1)
+    (score, *_) = [score for score in gather(experiments, tmp_path).scores if score.setting]
     assert score.judgement and score.judgement.estimate and score.judgement.estimate.images_only
     assert words.with_interval(score.judgement.estimate, "points").endswith("] (images only)")
 
 
 def test_the_summary_says_what_is_left_of_so_many_tests(
-    experiments: list[Ablation], built: tuple[Path, Path, list[Path]]
+    experiments: list[Experiment], built: tuple[Path, Path, list[Path]]
 ) -> None:
     scores = gather(experiments, built[0]).scores
     tested = [score for score in scores if score.judgement and score.judgement.holm_p is not None]
@@ -545,10 +549,10 @@ def test_condensing_loses_no_difference() -> None:
         assert key in told or (path[2] in told and path[-1] in told), key
 
 
-def test_the_terminal_gets_the_same_words(experiments: list[Ablation], built: tuple[Path, Path, list[Path]]) -> None:
+def test_the_terminal_gets_the_same_words(experiments: list[Experiment], built: tuple[Path, Path, list[Path]]) -> None:
     results, reports, _ = built
     rows = report.verdict_table(
-        stats.judge(named(experiments, "lrn-ablation"), store.read_blocks(results)[0][0], results)
+        stats.judge(named(experiments, "lrn-ablation"), store.read_settings(results)[0][0], results)
     )
     page = (reports / "lrn-ablation.md").read_text()
     for row in rows:
@@ -561,10 +565,10 @@ def test_the_towers_page_states_what_crosses_between_them(tmp_path: Path) -> Non
     from repro.plan.plan import configs
     from repro.report import build
 
-    ablation = load().get("one-vs-two-gpus")
-    arms = {name: digest(config, "d") for name, config in configs(ablation, "code-2012", {}).items()}
-    store.write_block(tmp_path / "results", store.Block(ablation.name, "code-2012", {}, 1, arms))
-    build([ablation], None, tmp_path / "results", tmp_path / "reports")
+    experiment = load().get("one-vs-two-gpus")
+    arms = {name: digest(config, "d") for name, config in configs(experiment, "code-2012", {}).items()}
+    store.write_setting(tmp_path / "results", store.Setting(experiment.name, "code-2012", {}, 1, arms))
+    build([experiment], None, tmp_path / "results", tmp_path / "reports")
     page = (tmp_path / "reports" / "one-vs-two-gpus.md").read_text()
     assert "| conv3 | 173,056 | 173,056 | reads both |" in page  # 256 maps of 13x13 float32, half of them each way
     assert "| conv4 | 0 | 0 | reads its own |" in page

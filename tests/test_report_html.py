@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_results import write_block
+from made_up_results import write_setting
 
 from repro import report
 from repro.experiments import registry
@@ -28,7 +28,7 @@ LEVELS = {"with-lrn": 30.0, "no-lrn": 34.0, "conv1-only": 31.0, "conv2-only": 32
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results, reports = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("reports")
     experiments = registry.load().experiments
-    write_block(results, experiments["lrn-ablation"], "smoke", LEVELS)
+    write_setting(results, experiments["lrn-ablation"], "smoke", LEVELS)
     written = report.build(list(experiments.values()), None, results, reports, html=True)
     assert reports / "index.html" in written
     return reports / "index.html"
@@ -40,11 +40,11 @@ def test_nothing_is_loaded_from_elsewhere(page_file: Path) -> None:
     assert "default-src 'none'" in own
 
 
-def test_every_picture_has_an_alternative(page_file: Path) -> None:
+def test_every_figure_has_an_alternative(page_file: Path) -> None:
     own = re.sub(r"<script>.*?</script>", "", page_file.read_text(), flags=re.DOTALL)
-    pictures = re.findall(r"<img [^>]*>", own)
-    assert pictures
-    assert all(re.search(r'alt="[^"]{20,}"', picture) for picture in pictures)
+    figures = re.findall(r"<img [^>]*>", own)
+    assert figures
+    assert all(re.search(r'alt="[^"]{20,}"', figure) for figure in figures)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def shown_rows(page: Any) -> list[list[str]]:
 def test_filters_and_says_how_many(page: Any) -> None:
     every = page.locator("#board tbody tr").count()
     assert page.locator("#shown").inner_text() == f"{every} of {every} rows shown"
-    page.select_option("#filter-scale", "smoke")
+    page.select_option("#filter-setting", "smoke")
     page.fill("#filter-text", "no-lrn top-1")
     rows = shown_rows(page)
     assert len(rows) == 1

@@ -25,21 +25,21 @@ def p_values(effects: np.ndarray, looks: range) -> np.ndarray:
 
 
 def until_decided(effects: np.ndarray, claimed: float, max_seeds: int) -> tuple[list[str], list[float], float]:
-    """The word and the ends of the interval that each simulated sweep stops with, and the mean number of seeds.
+    """The verdict and the ends of the interval that each simulated sweep stops with, and the mean number of seeds.
 
     A sweep adds a seed while the claim is inconclusive by the widened interval, up to `max_seeds`.
     """
-    words, ends, used = [], [], 0
+    verdicts, ends, used = [], [], 0
     for row in effects.tolist():
         for seeds in range(FEWEST_SEEDS, max_seeds + 1):
             interval = over_seeds(row[:seeds], confidence=1 - peeking_level(max_seeds))
-            word, _ = of_effect(interval, claimed, seeds)
-            if word != "inconclusive":
+            verdict, _ = of_effect(interval, claimed, seeds)
+            if verdict != "inconclusive":
                 break
-        words.append(word)
+        verdicts.append(verdict)
         ends.append((interval.low, interval.high))
         used += seeds
-    return words, ends, used / len(words)
+    return verdicts, ends, used / len(verdicts)
 
 
 @pytest.mark.parametrize(("spread", "claimed"), [(0.4, 0.4), (0.3, 1.4), (0.5, 0.4)])
@@ -48,12 +48,12 @@ def test_peeking_keeps_the_error_rate_and_the_power(spread: float, claimed: floa
     assert limit is not None
     asserts_an_effect = {"reproduced", "same direction", "contradicted"}
 
-    words, _, _ = until_decided(simulated(0.0, spread, limit, 1), claimed, limit)
-    assert sum(word in asserts_an_effect for word in words) / SIMULATIONS <= 0.05
+    verdicts, _, _ = until_decided(simulated(0.0, spread, limit, 1), claimed, limit)
+    assert sum(verdict in asserts_an_effect for verdict in verdicts) / SIMULATIONS <= 0.05
 
-    words, ends, used = until_decided(simulated(claimed, spread, limit, 2), claimed, limit)
-    assert sum(word in {"reproduced", "same direction"} for word in words) / SIMULATIONS >= 0.80
-    assert words.count("not seen") / SIMULATIONS <= 0.05
+    verdicts, ends, used = until_decided(simulated(claimed, spread, limit, 2), claimed, limit)
+    assert sum(verdict in {"reproduced", "same direction"} for verdict in verdicts) / SIMULATIONS >= 0.80
+    assert verdicts.count("not seen") / SIMULATIONS <= 0.05
     assert sum(not low <= claimed <= high for low, high in ends) / SIMULATIONS <= 0.05
     assert used < limit or limit <= 4  # it does stop early
 
@@ -65,7 +65,7 @@ def test_a_fixed_interval_would_not_survive_peeking() -> None:
 
 
 def test_more_seeds_by_hand_cost_little_more_than_the_first_look() -> None:
-    """A verdict at 3 seeds, another at 5, another at 10: the first at 95%, the others as wide as their block says."""
+    """A verdict at 3 seeds, another at 5, another at 10: the first at 95%, the others as wide as their setting says."""
     p = p_values(simulated(0.0, 0.4, 10, 6), range(3, 11))[[0, 2, 7]]
     plain = (p < 0.05).any(axis=0)
     widened = (p[0] < 0.05) | (p[1] < peeking_level(5)) | (p[2] < peeking_level(10))

@@ -378,7 +378,7 @@ def interval(low: float, high: float, mean: float | None = None) -> Interval:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "published", "word"),
+    ("low", "high", "published", "verdict"),
     [
         (1.0, 1.8, 1.4, "reproduced"),
         (0.2, 1.0, 1.4, "same direction"),  # too small
@@ -399,14 +399,14 @@ def interval(low: float, high: float, mean: float | None = None) -> Interval:
         (-0.9, 0.9, 0.0, "inconclusive"),
     ],
 )
-def test_effects(low: float, high: float, published: float | None, word: str) -> None:
-    assert of_effect(interval(low, high), published, 5)[0] == word
+def test_effects(low: float, high: float, published: float | None, verdict: str) -> None:
+    assert of_effect(interval(low, high), published, 5)[0] == verdict
     if published is not None:  # the claim and its mirror image
-        assert of_effect(interval(-high, -low), -published, 5)[0] == word
+        assert of_effect(interval(-high, -low), -published, 5)[0] == verdict
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"),
+    ("low", "high", "verdict"),
     [
         (1.1, 1.9, "reproduced"),
         (1.0, 1.9, "reproduced"),
@@ -417,13 +417,13 @@ def test_effects(low: float, high: float, published: float | None, word: str) ->
         (-0.9, -0.1, "contradicted"),
     ],
 )
-def test_at_least(low: float, high: float, word: str) -> None:
-    assert at_least(interval(low, high), 1.0, 5)[0] == word
-    assert at_least(interval(-high, -low), -1.0, 5)[0] == word
+def test_at_least(low: float, high: float, verdict: str) -> None:
+    assert at_least(interval(low, high), 1.0, 5)[0] == verdict
+    assert at_least(interval(-high, -low), -1.0, 5)[0] == verdict
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"),
+    ("low", "high", "verdict"),
     [
         (4.0, 9.0, "reproduced"),
         (2.0, 4.0, "same direction"),
@@ -440,15 +440,15 @@ def test_at_least(low: float, high: float, word: str) -> None:
         (0.0, math.inf, "inconclusive"),
     ],
 )
-def test_ratios(low: float, high: float, word: str) -> None:
+def test_ratios(low: float, high: float, verdict: str) -> None:
     mean = 5.0 if math.isinf(high) else math.sqrt(max(low, 0.1) * high)
-    assert of_ratio(interval(low, high, mean), 6.0, 5)[0] == word
+    assert of_ratio(interval(low, high, mean), 6.0, 5)[0] == verdict
     flipped = interval(0.0 if math.isinf(high) else 1 / high, 1 / low if low else math.inf, 1 / mean)
-    assert of_ratio(flipped, 1 / 6, 5)[0] == word
+    assert of_ratio(flipped, 1 / 6, 5)[0] == verdict
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "word"),
+    ("low", "high", "verdict"),
     [
         (40.2, 41.0, "reproduced"),
         (39.8, 41.6, "reproduced"),
@@ -458,8 +458,8 @@ def test_ratios(low: float, high: float, word: str) -> None:
         (38.0, 39.0, "not seen"),
     ],
 )
-def test_values(low: float, high: float, word: str) -> None:
-    assert of_value(interval(low, high), 40.7, "top1_error", 5)[0] == word
+def test_values(low: float, high: float, verdict: str) -> None:
+    assert of_value(interval(low, high), 40.7, "top1_error", 5)[0] == verdict
 
 
 def test_a_value_says_on_which_side_it_is_missed() -> None:
@@ -472,14 +472,14 @@ def test_a_value_says_on_which_side_it_is_missed() -> None:
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_fewer_than_three_seeds_are_inconclusive_whatever_they_show(seeds: int) -> None:
     words = "one run per arm" if seeds == 1 else "two runs per arm"
-    for word, why in (
+    for verdict, why in (
         of_effect(interval(1.3, 1.5), 1.4, seeds),
         at_least(interval(1.3, 1.5), 1.0, seeds),
         of_none(interval(-0.1, 0.1), seeds),
         of_ratio(interval(5.0, 7.0), 6.0, seeds),
         of_value(interval(40.6, 40.8), 40.7, "top1_error", seeds),
     ):
-        assert word == "inconclusive"
+        assert verdict == "inconclusive"
         assert words in why
 
 
@@ -487,25 +487,25 @@ ENDS = st.floats(-20, 20, allow_nan=False).map(lambda value: round(value, 2))
 
 
 @given(ENDS, ENDS, ENDS | st.none())
-def test_words_exclude_each_other_and_mean_what_they_say(one: float, two: float, published: float | None) -> None:
+def test_verdicts_exclude_each_other_and_mean_what_they_say(one: float, two: float, published: float | None) -> None:
     low, high = sorted((one, two))
-    word, why = of_effect(interval(low, high), published, 5)
+    verdict, why = of_effect(interval(low, high), published, 5)
     assert why
     direction = 1 if published is None or published >= 0 else -1
     claimed_side = (low > 0) if direction > 0 else (high < 0)
     other_side = (high < 0) if direction > 0 else (low > 0)
     holds_zero = low <= 0 <= high
     if published == 0:
-        assert (word == "reproduced") == (low >= -NEGLIGIBLE and high <= NEGLIGIBLE)
-        assert word in {"reproduced", "contradicted", "inconclusive"}
+        assert (verdict == "reproduced") == (low >= -NEGLIGIBLE and high <= NEGLIGIBLE)
+        assert verdict in {"reproduced", "contradicted", "inconclusive"}
         return
-    assert (word == "contradicted") == other_side
-    assert (word in {"reproduced", "same direction"}) == claimed_side
-    assert (word in {"inconclusive", "not seen"}) == holds_zero
+    assert (verdict == "contradicted") == other_side
+    assert (verdict in {"reproduced", "same direction"}) == claimed_side
+    assert (verdict in {"inconclusive", "not seen"}) == holds_zero
     if published is not None:
         holds_published = low <= published <= high
-        if word == "reproduced":
+        if verdict == "reproduced":
             assert holds_published
             assert abs(low + high) / 2 <= 2 * abs(published)
         if holds_zero:
-            assert (word == "inconclusive") == holds_published
+            assert (verdict == "inconclusive") == holds_published

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from repro import store
-from repro.store import Block
+from repro.store import Setting
 
 
 def record(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -109,11 +109,11 @@ def test_a_record_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], 
         ({"searches": {"relu": "0.1"}}, "cannot be read"),
     ],
 )
-def test_a_block_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
-    path = store.write_block(tmp_path, Block("activations", "smoke", {}, 3, {"relu": "aaaaaaaaaaaa"}))
+def test_a_setting_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    path = store.write_setting(tmp_path, Setting("activations", "smoke", {}, 3, {"relu": "aaaaaaaaaaaa"}))
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-    blocks, damaged = store.read_blocks(tmp_path)
-    assert not blocks and damaged[0].path == path and named in damaged[0].reason
+    settings, damaged = store.read_settings(tmp_path)
+    assert not settings and damaged[0].path == path and named in damaged[0].reason
 
 
 def test_collect_has_a_row_a_run_and_view_with_units(tmp_path: Path) -> None:
@@ -171,23 +171,25 @@ def test_fewer_seeds_replace_more_only_where_no_run_beyond_them_is_finished(tmp_
     arms = {"with-lrn": "aaaaaaaaaaaa"}
     for seed in range(4):
         store.write_run(tmp_path, record(seed=seed))
-    store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 5, arms))
-    path = store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 2, arms))
-    assert (store.read_block(path).seeds, store.read_block(path).max_seeds) == (5, None)
-    path = store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 4, arms))
-    assert (store.read_block(path).seeds, store.read_block(path).max_seeds) == (4, 5), "the first number was announced"
-    store.write_block(tmp_path, Block("lrn-ablation", "smoke", {}, 2, {"with-lrn": "bbbbbbbbbbbb"}))
-    assert store.read_block(path).seeds == 2
+    store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 5, arms))
+    path = store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 2, arms))
+    assert (store.read_setting(path).seeds, store.read_setting(path).max_seeds) == (5, None)
+    path = store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 4, arms))
+    assert (store.read_setting(path).seeds, store.read_setting(path).max_seeds) == (4, 5), (
+        "the first number was announced"
+    )
+    store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 2, {"with-lrn": "bbbbbbbbbbbb"}))
+    assert store.read_setting(path).seeds == 2
 
 
 ARMS = {"with-lrn": "aaaaaaaaaaaa", "no-lrn": "bbbbbbbbbbbb"}
 
 
-def asked(results: Path, *blocks: tuple[int, int | None], arms: dict[str, str] = ARMS) -> tuple[int, int | None]:
-    """Seeds and max_seeds on record after blocks of (seeds, max_seeds) were asked for one after the other."""
-    for seeds, max_seeds in blocks:
-        path = store.write_block(results, Block("lrn-ablation", "smoke", {}, seeds, arms, max_seeds=max_seeds))
-    read = store.read_block(path)
+def asked(results: Path, *settings: tuple[int, int | None], arms: dict[str, str] = ARMS) -> tuple[int, int | None]:
+    """Seeds and max_seeds on record after settings of (seeds, max_seeds) were asked for one after the other."""
+    for seeds, max_seeds in settings:
+        path = store.write_setting(results, Setting("lrn-ablation", "smoke", {}, seeds, arms, max_seeds=max_seeds))
+    read = store.read_setting(path)
     return read.seeds, read.max_seeds
 
 
@@ -238,12 +240,12 @@ def test_looks_outlive_a_search_and_a_new_arm_but_not_other_runs(tmp_path: Path)
     assert asked(tmp_path, (3, None), arms={"with-lrn": "dddddddddddd"}) == (3, None)
 
 
-def test_changes_make_another_block(tmp_path: Path) -> None:
-    plain = Block("lrn-ablation", "smoke", {}, 1, {})
-    changed = Block("lrn-ablation", "smoke", {"optim.batch_size": 64}, 1, {})
+def test_changes_make_another_setting(tmp_path: Path) -> None:
+    plain = Setting("lrn-ablation", "smoke", {}, 1, {})
+    changed = Setting("lrn-ablation", "smoke", {"optim.batch_size": 64}, 1, {})
     assert plain.name == "smoke" and changed.name.startswith("smoke+")
-    for block in (plain, changed):
-        store.write_block(tmp_path, block)
+    for setting in (plain, changed):
+        store.write_setting(tmp_path, setting)
     (tmp_path / "experiments" / "lrn-ablation" / "broken.json").write_text("{")
-    blocks, damaged = store.read_blocks(tmp_path)
-    assert {block.name for block in blocks} == {plain.name, changed.name} and len(damaged) == 1
+    settings, damaged = store.read_settings(tmp_path)
+    assert {setting.name for setting in settings} == {plain.name, changed.name} and len(damaged) == 1

@@ -121,7 +121,7 @@ def test_a_killed_run_resumes_bitwise(
     assert started.epoch * started.batches + started.batch == batches
 
 
-def test_no_picture_is_repeated_or_left_out_over_a_resume(
+def test_no_image_is_repeated_or_left_out_over_a_resume(
     config: Config, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("repro.training.train.SAVE_SECONDS", -1.0)
@@ -129,12 +129,12 @@ def test_no_picture_is_repeated_or_left_out_over_a_resume(
     second = run(config, photos, tmp_path / "cut.pt")
     steps = [event for event in [*first, *second] if isinstance(event, Stepped)]
     prepared = open_data(config.data, photos)
-    assert [step.pictures for step in steps if step.epoch == 0][-1] == len(prepared.train.labels)
+    assert [step.images for step in steps if step.epoch == 0][-1] == len(prepared.train.labels)
     assert [(step.epoch, step.batch) for step in steps] == [(epoch, batch) for epoch in (0, 1) for batch in range(1, 7)]
 
 
 def test_the_network_learns(photos: Path, tmp_path: Path) -> None:
-    """A net that remembers 80 pictures is far under the chance error of 87.5%; a broken gradient is not.
+    """A net that remembers 80 images is far under the chance error of 87.5%; a broken gradient is not.
 
     It starts slowly, as such nets with small initial weights do: 88% after 5 epochs, 45% after 30, 10% after 54.
     """

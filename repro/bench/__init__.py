@@ -1,7 +1,7 @@
 """Side-by-side measurements: interleaved, with medians and spread, on the machine at hand.
 
 A speed claim here is a number beside its spread, its n, the hardware and a baseline measured in the same run. Each
-module of this room has `measure(quick=False) -> BenchResult`; `render` and `as_json` show the result.
+module of this room has `measure(quick=False) -> BenchResult`; `as_group` and `as_json` show the result.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def as_json(result: BenchResult) -> dict[str, Any]:
     return {"rows": [vars(each) for each in result.rows], "ratios": result.ratios, "machine": result.machine}
 
 
-def render(result: BenchResult) -> Group:
+def as_group(result: BenchResult) -> Group:
     """Two tables for `rich.print`: the rows, and the ratios beside their targets."""
     from rich.console import Group
     from rich.table import Table

@@ -30,7 +30,7 @@ from repro.experiments.registry import load
 RUNS = 10_000
 EXPERIMENT = "lrn-ablation"
 EPOCHS = 30  # of a made-up run
-PICTURES = 100  # of a made-up test set
+IMAGES = 100  # of a made-up test set
 IMPORTS = "python -c 'import typer, rich'"
 EMPTY = "an empty typer command"
 TABLE = "a typer command that prints a table"
@@ -117,13 +117,16 @@ def _start(words: list[str], compiled: str) -> Callable[[], float]:
 
 
 def make_up_runs(results: Path, runs: int) -> int:
-    """Write a block of EXPERIMENT at its first preset with some `runs` finished runs; return how many."""
+    """Write a setting of EXPERIMENT at its first preset with some `runs` finished runs; return how many."""
     experiment = load().get(EXPERIMENT)
-    scale = experiment.presets[0]
-    configs = {arm.name: override(preset(scale), arm.changes_at(scale)) for arm in experiment.arms_at(scale)}
+    name_of_preset = experiment.presets[0]
+    configs = {
+        arm.name: override(preset(name_of_preset), arm.changes_at(name_of_preset))
+        for arm in experiment.arms_at(name_of_preset)
+    }
     digests = {arm: digest(config, "made-up") for arm, config in configs.items()}
     seeds = max(2, round(runs / len(configs)))
-    store.write_block(results, store.Block(EXPERIMENT, scale, {}, seeds, digests, data_digest="made-up"))
+    store.write_setting(results, store.Setting(EXPERIMENT, name_of_preset, {}, seeds, digests, data_digest="made-up"))
     with patch.object(os, "fsync", lambda handle: None):  # these runs need not survive a power cut
         for place, (arm, config) in enumerate(configs.items()):
             for seed in range(seeds):
@@ -143,12 +146,12 @@ def _make_up_run(results: Path, config: Config, found: str, seed: int, noise: np
     ]  # fmt: skip
     directory = store.run_directory(results, found, seed)
     store.write_atomically(directory / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in epochs))
-    label = np.arange(PICTURES) % config.data.classes
-    said = np.where(noise.random(PICTURES) < error / 100, (label + 1) % config.data.classes, label)
-    probability = np.full((PICTURES, config.data.classes), 0.01, np.float16)
-    probability[np.arange(PICTURES), said] = 0.5
+    label = np.arange(IMAGES) % config.data.classes
+    said = np.where(noise.random(IMAGES) < error / 100, (label + 1) % config.data.classes, label)
+    probability = np.full((IMAGES, config.data.classes), 0.01, np.float16)
+    probability[np.arange(IMAGES), said] = 0.5
     for view in config.eval.views:
-        predictions: dict[str, np.ndarray] = {"index": np.arange(PICTURES), "label": label, "probability": probability}
+        predictions: dict[str, np.ndarray] = {"index": np.arange(IMAGES), "label": label, "probability": probability}
         store.write_predictions(results, found, seed, view, predictions)
     errors = {"top1_error": 100 * float((said != label).mean()), "top5_error": error / 3}
     store.write_run(

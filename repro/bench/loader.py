@@ -1,7 +1,7 @@
 """`repro bench loader`: images a second of both loaders beside torchvision's, and beside what the machine can do.
 
-All make the same from the same pictures: a random 224x224 crop of a stored 256x256 picture, mirrored by chance, minus
-the mean image, as float32 batches. They take turns within one run. The pictures are cut from the photographs inside
+All make the same from the same images: a random 224x224 crop of a stored 256x256 image, mirrored by chance, minus
+the mean image, as float32 batches. They take turns within one run. The images are cut from the photographs inside
 two wheels, so nothing is downloaded.
 """
 
@@ -55,12 +55,12 @@ print(time.perf_counter() - start, time.process_time() - busy)
 def measure(quick: bool = False) -> BenchResult:
     """Images a second (higher is better), and the seconds from `import repro` to the first batch.
 
-    `quick` takes few pictures and rounds: it shows that everything runs, its ratios are rough.
+    `quick` takes few images and rounds: it shows that everything runs, its ratios are rough.
     """
     facts = machine()
-    workers, pictures, rounds = facts["cores"], (256 if quick else 768), (3 if quick else 7)
+    workers, images, rounds = facts["cores"], (256 if quick else 768), (3 if quick else 7)
     with tempfile.TemporaryDirectory() as folder:
-        tree = write_tree(Path(folder) / "tree", pictures)
+        tree = write_tree(Path(folder) / "tree", images)
         for storage, quality in (("raw", None), ("jpeg", QUALITY)):
             prepare("bench", source=tree, directory=Path(folder), size=SIZE, storage=storage, quality=quality)
         raw, jpeg = (open_data(benched(storage).data, Path(folder)) for storage in ("raw", "jpeg"))
@@ -79,7 +79,7 @@ def measure(quick: bool = False) -> BenchResult:
         measures["bound: memcpy of the output bytes"] = moving(raw, workers, read=False)
         for work in measures.values():
             work()  # worker processes, buffers and compiled code are there from now on
-        samples = interleaved({name: partial(rate, work, pictures) for name, work in measures.items()}, rounds)
+        samples = interleaved({name: partial(rate, work, images) for name, work in measures.items()}, rounds)
         kind = "ffcv" if ffcv_installed() else "torch"
         first = [[float(value) for value in in_child(FIRST_BATCH, folder, kind).split()] for _ in range(5)]
     rows = [row(name, "images/s", values) for name, values in samples.items()]
@@ -102,10 +102,10 @@ def measure(quick: bool = False) -> BenchResult:
             "ffcv_raw_over_memory_bound": ratio(raw_rates, memory),
         }
     ratios["first_batch_seconds"] = rows[-1].median
-    notes = [f"{pictures} pictures of {SIZE}x{SIZE}, JPEG quality {QUALITY}, {workers} workers, files in memory"]
+    notes = [f"{images} images of {SIZE}x{SIZE}, JPEG quality {QUALITY}, {workers} workers, files in memory"]
     if ffcv_installed():
         notes.append(
-            "decode_and_memory_bound: a picture is decoded, then its floats are written, each at its bound's rate"
+            "decode_and_memory_bound: an image is decoded, then its floats are written, each at its bound's rate"
         )
     else:
         notes.append("FFCV is not installed: its rows are missing; `repro doctor` says how to install it")
@@ -121,16 +121,16 @@ def benched(storage: str) -> Config:
     return override(preset("paper"), changes)
 
 
-def rate(work: Callable[[], None], pictures: int) -> float:
+def rate(work: Callable[[], None], images: int) -> float:
     """Images a second of one epoch."""
-    return pictures / seconds(work)
+    return images / seconds(work)
 
 
-def write_tree(folder: Path, pictures: int) -> Path:
-    """train/ with `pictures` windows of 256x256 in class folders, as JPEG files, and val/ with one a class."""
+def write_tree(folder: Path, images: int) -> Path:
+    """train/ with `images` windows of 256x256 in class folders, as JPEG files, and val/ with one a class."""
     generator = np.random.default_rng(0)
     whole = photographs()
-    for split, count in (("train", pictures), ("val", len(whole))):
+    for split, count in (("train", images), ("val", len(whole))):
         for number in range(count):
             pixels = whole[number % len(whole)]
             y, x = (int(generator.integers(0, side - SIZE + 1)) for side in pixels.shape[:2])
@@ -208,7 +208,7 @@ def decoding(data: Prepared, workers: int) -> Callable[[], None]:
 
 
 def moving(data: Prepared, workers: int, *, read: bool) -> Callable[[], None]:
-    """Memory alone: per picture, the stored bytes read once (`read`) and 224x224x3 floats written once, or copied."""
+    """Memory alone: per image, the stored bytes read once (`read`) and 224x224x3 floats written once, or copied."""
     beton = data.train.beton
     out = np.zeros((3 * BATCH, CROP * CROP * 3), np.float32)  # as much memory as the loader's batches go through
     one = np.ones(CROP * CROP * 3, np.float32)

@@ -174,14 +174,14 @@ class _Contender:
 # ------------------------------------------------------------------------------------------------ inside the contender
 
 
-class Measured(NamedTuple):
+class Contender(NamedTuple):
     """A warmed-up contender: takes a sample, says at the end what it cost."""
 
     sample: Callable[[], float]
     close: Callable[[], dict[str, float]]
 
 
-def prepare(spec: Spec) -> Measured:
+def prepare(spec: Spec) -> Contender:
     """Build the contender, warm it up, and choose how many steps make a sample."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if spec.threads:
@@ -197,7 +197,7 @@ def prepare(spec: Spec) -> Measured:
         took = _seconds(work, times, device)
         return flops / took if spec.kind == "gemm" else took
 
-    return Measured(sample, lambda: {"peak_mib": _peak_mib(device)})
+    return Contender(sample, lambda: {"peak_mib": _peak_mib(device)})
 
 
 def main(spec: Spec) -> None:
@@ -215,8 +215,8 @@ def _answer(values: dict[str, float]) -> None:
 
 
 def operations(config: Config) -> float:
-    """Floating-point operations of one picture's step: two for each multiply-add, forward, and backward to weights and
-    to inputs, but for the pictures themselves. (torch's flop counter forgets groups in the gradient of weights.)"""
+    """Floating-point operations of one image's step: two for each multiply-add, forward, and backward to weights and
+    to inputs, but for the images themselves. (torch's flop counter forgets groups in the gradient of weights.)"""
     shapes = config.shapes()
     return 2.0 * (3 * sum(shape.multiply_adds for shape in shapes) - shapes[0].multiply_adds)
 
@@ -252,7 +252,7 @@ def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
     model = build(config, seed=0).to(device)
     optimizer = make_optimizer(model, config)
     optimizer.set_learning_rate(RATE, RATE)
-    images, labels = _pictures(config, spec.batch)
+    images, labels = _images(config, spec.batch)
     batch = Batch(torch.arange(spec.batch), images.contiguous(memory_format=torch.channels_last), labels)
 
     class InMemory:
@@ -289,7 +289,7 @@ def _plain_loop(model: nn.Module, config: Config, batch: int, device: torch.devi
     optim = config.optim
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=optim.momentum, weight_decay=optim.weight_decay)
     loss_of = nn.CrossEntropyLoss()
-    stored, answers = _pictures(config, batch)
+    stored, answers = _images(config, batch)
 
     def run(times: int) -> None:
         for _ in range(times):
@@ -353,7 +353,7 @@ def gemm(precision: str, device: torch.device) -> tuple[Callable[[int], object],
     return run, 2.0 * side**3
 
 
-def _pictures(config: Config, batch: int) -> tuple[Tensor, Tensor]:
+def _images(config: Config, batch: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     side = config.augment.crop
     images = torch.randn(batch, 3, side, side, generator=generator) * 60  # spread of pixels about their mean

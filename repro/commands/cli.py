@@ -16,14 +16,14 @@ from repro.commands.streams import outlive_readers
 
 app = typer.Typer(
     name="repro",
-    help="Does a claim of the AlexNet paper hold here, at this scale, and how sure can we be?",
+    help="Does a claim of the AlexNet paper hold here, at this setting, and how sure can we be?",
     no_args_is_help=True,
     rich_markup_mode=None,  # help drawn by rich takes twice as long as all the rest of `repro --help`
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 data_app = typer.Typer(
-    help="Pictures: what is prepared, prepare more, check what is there.", no_args_is_help=True, rich_markup_mode=None
+    help="Images: what is prepared, prepare more, check what is there.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
 
@@ -65,7 +65,7 @@ Preset = Annotated[
 ]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs of each arm; seeds 0, 1, ...")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.")]
-DataDir = Annotated[Path | None, typer.Option(help="Prepared pictures. [default: $REPRO_DATA_DIR or data]")]
+DataDir = Annotated[Path | None, typer.Option(help="Prepared images. [default: $REPRO_DATA_DIR or data]")]
 ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
 ReportsDir = Annotated[Path | None, typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
 Include = Annotated[list[Path] | None, typer.Option(help="More declarations: a file or a folder.")]
@@ -121,10 +121,10 @@ def show(
 
     if config and model:
         raise ValueError("--config and --model: show prints one at a time; leave out one of them")
-    ablation = _registry(include, [name]).get(name)
-    at = preset or ablation.presets[0]
+    experiment = _registry(include, [name]).get(name)
+    at = preset or experiment.presets[0]
     changes = parse_assignments(assignments or [])
-    first = next(iter(plan.configs(ablation, at, changes).values()))
+    first = next(iter(plan.configs(experiment, at, changes).values()))
     if config:
         terminal.print_json(to_dict(first))
     elif model:
@@ -133,9 +133,9 @@ def show(
         columns, rows = model_table(first)
         terminal.console.print(terminal.table(f"{name} at {at}", columns, rows, right=columns[1:]))
     else:
-        made = plan.make([ablation], at, 1, changes, **_places(data_dir, results_dir))
+        made = plan.make([experiment], at, 1, changes, **_places(data_dir, results_dir))
         bill = cost.cost(made, **_places(data_dir, results_dir))
-        terminal.print_card(ablation, at, f"one seed: {terminal.cost_text(bill)}", assignments or (), include or ())
+        terminal.print_card(experiment, at, f"one seed: {terminal.cost_text(bill)}", assignments or (), include or ())
 
 
 @app.command("plan")
@@ -387,7 +387,7 @@ def bench(
         result = import_module(f"repro.bench.{room}").measure(quick=quick)
         found[room] = bench.as_json(result)
         if not json:
-            terminal.console.print(bench.render(result))
+            terminal.console.print(bench.as_group(result))
     if json:
         terminal.print_json(found)
 
@@ -421,18 +421,18 @@ def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
 @data_app.command("prepare")
 def data_prepare(
     name: Annotated[str, typer.Argument(help="photos, cifar10, tiny200, imagenette, imagenet, or a name of your own.")],
-    source: Annotated[Path | None, typer.Option(help="Archive or folder with the pictures.")] = None,
+    source: Annotated[Path | None, typer.Option(help="Archive or folder with the images.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Side of the stored square, pixels.")] = None,
     resize: Annotated[Literal["short-crop", "warp"], typer.Option(help="As the paper, or as Caffe.")] = "short-crop",
     storage: Annotated[Literal["raw", "jpeg", "png"], typer.Option(help="jpeg wants --quality.")] = "raw",
     quality: Annotated[int | None, typer.Option(min=1, max=100, help="Of jpeg.")] = None,
     classes: Annotated[int | None, typer.Option(min=2, help="Only so many classes.")] = None,
-    per_class: Annotated[int | None, typer.Option(min=1, help="Only so many training pictures of each.")] = None,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Only so many training images of each.")] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of a subset.")] = 0,
-    allow_bad: Annotated[int | None, typer.Option(min=0, help="Go on with up to so many unreadable pictures.")] = None,
+    allow_bad: Annotated[int | None, typer.Option(min=0, help="Go on with up to so many unreadable images.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Resize, check and store pictures with their manifest. Stopped, it goes on; finished, it does nothing."""
+    """Resize, check and store images with their manifest. Stopped, it goes on; finished, it does nothing."""
     from repro.commands import terminal
     from repro.data.manifest import data_directory
     from repro.data.prepare.prepare import prepare
@@ -481,7 +481,7 @@ def _registry(include: list[Path] | None, names: list[str] | None = None) -> Any
     for name in names or ():
         registry.get(name)
     for refused in registry.refused:
-        print(f"refused {refused.place}: {refused.reason}", file=sys.stderr)
+        print(f"refused {refused.location}: {refused.reason}", file=sys.stderr)
     return registry
 
 
@@ -536,10 +536,10 @@ def _report(
     reports = _reports(reports_dir)
     experiments = list(registry.experiments.values())
 
-    def show(block: Any, judgements: Any) -> None:
+    def show(setting: Any, judgements: Any) -> None:
         if rows := report.verdict_table(judgements):
             cells = [list(row.values()) for row in rows]
-            terminal.console.print(terminal.table(f"{block.experiment} at {block.name}", list(rows[0]), cells))
+            terminal.console.print(terminal.table(f"{setting.experiment} at {setting.name}", list(rows[0]), cells))
 
     def warn(left_out: Any) -> None:
         places = count(len(left_out), "place")

@@ -17,7 +17,7 @@ from repro.plan import plan
 from repro.suggest import did_you_mean
 from repro.terms import SEARCH_SEEDS, View
 
-Table = tuple[str, Sequence[str], list[Sequence[object]]]
+TitledLines = tuple[str, Sequence[str], list[Sequence[object]]]
 
 
 def compare_runs(
@@ -29,22 +29,22 @@ def compare_runs(
     *,
     data: Path,
     results: Path,
-) -> list[Table]:
+) -> list[TitledLines]:
     """Tables of what differs: keys, then errors by view over the seeds that both sides have finished.
 
     Each side is EXPERIMENT/ARM (at `preset`, else the experiment's first, with `--set` changes) or the digest of a run,
     or its beginning.
     Arms that each read a view of their own are compared by those. Raises ValueError for a side that names nothing,
-    and for a scale where no side needs one.
+    and for a setting where no side needs one.
     """
     if (preset or changes) and "/" not in one + two:
-        raise ValueError("--preset and --set choose the scale of EXPERIMENT/ARM; the digest of a run says it already")
+        raise ValueError("--preset and --set choose the setting of EXPERIMENT/ARM; the digest of a run says it already")
     sides = [_side(registry, name, preset, changes, data, results) for name in (one, two)]
     (left, left_view, left_runs), (right, right_view, right_runs) = sides
     keys: list[Sequence[object]] = [(key, json.dumps(a), json.dumps(b)) for key, (a, b) in diff(left, right).items()]
     if left_view != right_view:
         keys.append(("the view it reads", left_view or "any", right_view or "any"))
-    tables: list[Table] = [("What differs", ("key", one, two), keys or [("nothing", "", "")])]
+    tables: list[TitledLines] = [("What differs", ("key", one, two), keys or [("nothing", "", "")])]
     shared = sorted(left_runs.keys() & right_runs.keys())
     rows: list[Sequence[object]] = []
     views = [(left_view, right_view)] if left_view and right_view else [(view, view) for view in get_args(View)]
@@ -80,16 +80,16 @@ def _side(
     if re.fullmatch(r"seed-\d+", rest) and start not in registry.experiments:
         raise ValueError(f"{name!r}: errors are compared over all seeds that both sides have; leave out /{rest}")
     if rest:
-        ablation = registry.get(start)
-        view = ablation.arm(rest).view
-        made = plan.make([ablation], preset, 1, changes, data=data, results=results)
-        block = made.blocks[0]
-        found = plan.configs(ablation, block.preset, changes)
+        experiment = registry.get(start)
+        view = experiment.arm(rest).view
+        made = plan.make([experiment], preset, 1, changes, data=data, results=results)
+        setting = made.settings[0]
+        found = plan.configs(experiment, setting.preset, changes)
         if rest not in found:
-            here = any(arm.name == rest for arm in ablation.arms_at(block.preset))
+            here = any(arm.name == rest for arm in experiment.arms_at(setting.preset))
             why = "has no runs of its own; compare the arms that it reads" if here else "is no arm there"
-            raise ValueError(f"{name} at {block.preset}: {why}")
-        if not (digest := block.arms.get(rest)):  # its search goes on
+            raise ValueError(f"{name} at {setting.preset}: {why}")
+        if not (digest := setting.arms.get(rest)):  # its search goes on
             return found[rest], view, {}
         config = next(run.config for run in made.runs if run.digest == digest)  # with the value that a search chose
         return config, view, {seed: run for seed, run in _runs(results, digest).items() if seed < SEARCH_SEEDS}

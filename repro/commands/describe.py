@@ -13,14 +13,14 @@ from repro.config.keys import diff, flatten
 from repro.config.presets import preset
 from repro.experiments.readings import READINGS, reading_of
 
-Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
+Lines = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 BYTES = 4  # float32
 
 
-def model_table(config: Config) -> Table:
+def model_table(config: Config) -> Lines:
     """Columns and rows: what a kernel of each layer reads, its output before the pool, parameters, neurons,
-    multiply-adds of one picture forward, and the bytes of one picture that two devices would exchange; sums last.
+    multiply-adds of one image forward, and the bytes of one image that two devices would exchange; sums last.
     """
     columns = ("layer", "reads", "output", "parameters", "neurons", "multiply adds", "bytes exchanged")
     shapes = config.shapes()
@@ -41,7 +41,7 @@ def _counts(shapes: Sequence[LayerShape]) -> tuple[str, ...]:
     return tuple(f"{count:,}" for count in (*counts, exchanged))
 
 
-def compare_presets(a: str, b: str) -> Table:
+def compare_presets(a: str, b: str) -> Lines:
     """Columns and rows: each key whose value differs, both values, and the row of docs/fidelity.md that explains it.
 
     Raises ValueError for a preset that does not exist.
@@ -54,7 +54,7 @@ def compare_presets(a: str, b: str) -> Table:
     return ("key", a, b, "why"), rows
 
 
-def fidelity_table() -> Table:
+def fidelity_table() -> Lines:
     """Columns and rows of docs/fidelity.md: the two readings and the keys and values that hold them."""
     text, code = flatten(preset("paper")), flatten(preset("code-2012"))
     rows: list[tuple[str, ...]] = []

@@ -207,7 +207,7 @@ def numba_cache() -> Finding:
 
 
 def photographs() -> Finding:
-    """The pictures that need no network: they ship inside two of the packages that repro depends on."""
+    """The images that need no network: they ship inside two of the packages that repro depends on."""
     from repro.data.prepare.photos import PHOTOGRAPHS
 
     missing = []
@@ -220,8 +220,8 @@ def photographs() -> Finding:
     if missing:
         found_line = f"missing: {', '.join(missing)}"
         mend = "pip install --force-reinstall scikit-image scikit-learn"
-        return Finding("pictures without a network", "missing", found_line, "cifar10, or a folder of yours", mend)
-    return Finding("pictures without a network", "ok", f"photos: {len(PHOTOGRAPHS)} photographs")
+        return Finding("images without a network", "missing", found_line, "cifar10, or a folder of yours", mend)
+    return Finding("images without a network", "ok", f"photos: {len(PHOTOGRAPHS)} photographs")
 
 
 def prepared(data_dir: Path | None) -> Finding:
@@ -242,7 +242,7 @@ def disk() -> Finding:
     found = f"{free / GIB:.0f} GiB free in {Path.cwd()}"
     if not writable(Path.cwd()):
         return Finding("disk", "missing", f"{Path.cwd()} is not writable", mend="cd to a folder of yours")
-    if free < 2 * GIB:  # prepared tiny ImageNet and the checkpoints of an ablation's runs stay below it
+    if free < 2 * GIB:  # prepared tiny ImageNet and the checkpoints of an experiment's runs stay below it
         return Finding("disk", "limited", found, mend="repro plan NAME   (names what a run will write)")
     return Finding("disk", "ok", found)
 

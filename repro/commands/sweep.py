@@ -10,7 +10,7 @@ from repro import store
 from repro.commands import terminal
 from repro.data.load.loading import open_data
 from repro.data.manifest import key
-from repro.experiments.experiment import Ablation
+from repro.experiments.experiment import Experiment
 from repro.launch import launch
 from repro.plan import cost, plan
 from repro.terms import FEWEST_SEEDS
@@ -19,7 +19,7 @@ from repro.training.execute import Job, Machine, choose_devices
 
 
 def sweep(
-    experiments: Sequence[Ablation],
+    experiments: Sequence[Experiment],
     preset: str | None,
     seeds: int,
     changes: Mapping[str, Any],
@@ -53,11 +53,13 @@ def sweep(
             raise ValueError("; ".join(made.unprepared))
         for data in {key(run.config.data): run.config.data for run in made.todo}.values():
             open_data(data, machine.data, verify=machine.verify)  # a damaged set is named before a run begins
-        paths = [store.write_block(machine.results, replace(block, max_seeds=max_seeds)) for block in made.blocks]
+        paths = [
+            store.write_setting(machine.results, replace(setting, max_seeds=max_seeds)) for setting in made.settings
+        ]
         missing = [run for run in made.todo if run.name not in failed]
         todo = [run for run in made.next if run.name not in failed] or missing
         if todo:
-            jobs = [Job(run.config, run.seed, run.digest, run.views, run.products) for run in todo]
+            jobs = [Job(run.config, run.seed, run.digest, run.views, run.artifacts) for run in todo]
             names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo}
             bill = cost.cost(made, data=machine.data, results=machine.results)
             terminal.console.print(f"To do: {terminal.cost_text(bill)}.", highlight=False)
@@ -74,7 +76,7 @@ def sweep(
         undecided = [
             one.name
             for one, path in zip(experiments, paths, strict=True)
-            if counts[one.name] < max_seeds and undecided_claims(one, store.read_block(path), machine)
+            if counts[one.name] < max_seeds and undecided_claims(one, store.read_setting(path), machine)
         ]
         if not undecided:
             return []
@@ -82,8 +84,8 @@ def sweep(
             counts[name] += 1
 
 
-def undecided_claims(ablation: Ablation, block: store.Block, machine: Machine) -> bool:
-    """Whether a claim of the experiment is still inconclusive, by the intervals that a report of the block has.
+def undecided_claims(experiment: Experiment, setting: store.Setting, machine: Machine) -> bool:
+    """Whether a claim of the experiment is still inconclusive, by the intervals that a report of the setting has.
 
     So is one of which no run has trained, up to the seeds that a verdict takes: the next may. A value that is bound to
     another setting gains nothing by more seeds.
@@ -91,7 +93,8 @@ def undecided_claims(ablation: Ablation, block: store.Block, machine: Machine) -
     from repro.stats import judge
 
     return any(
-        found.word == "inconclusive" or (0 < found.seeds < FEWEST_SEEDS and (found.reference or not found.differences))
-        for found in judge(ablation, block, machine.results)
+        found.verdict == "inconclusive"
+        or (0 < found.seeds < FEWEST_SEEDS and (found.reference or not found.differences))
+        for found in judge(experiment, setting, machine.results)
         if found.claim
     )

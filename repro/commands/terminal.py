@@ -19,7 +19,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from repro.data.manifest import Manifest
     from repro.data.prepare.prepare import StorageCost
-    from repro.experiments.experiment import Ablation, Claim
+    from repro.experiments.experiment import Claim, Experiment
     from repro.plan.cost import Cost
     from repro.plan.plan import Plan
     from repro.training.events import Event, Listener
@@ -78,13 +78,13 @@ def _number(kind: str, metric: str, value: float | None) -> str:
 
 
 def print_card(
-    ablation: Ablation, preset: str, cost_line: str, assignments: Sequence[str], include: Sequence[Path]
+    experiment: Experiment, preset: str, cost_line: str, assignments: Sequence[str], include: Sequence[Path]
 ) -> None:
     """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
-    section = "a reader's question" if ablation.section == "-" else f"section {ablation.section}"
-    console.print(f"[bold]{escape(ablation.name)}[/]: {escape(ablation.question)}")
+    section = "a reader's question" if experiment.section == "-" else f"section {experiment.section}"
+    console.print(f"[bold]{escape(experiment.name)}[/]: {escape(experiment.question)}")
     console.print(
-        f"factor {escape(ablation.factor)}; {section}; presets {', '.join(ablation.presets)}", highlight=False
+        f"factor {escape(experiment.factor)}; {section}; presets {', '.join(experiment.presets)}", highlight=False
     )
     rows = [
         (
@@ -92,15 +92,15 @@ def print_card(
             f"reads {', '.join(arm.ensemble.of)}" if arm.ensemble else changes_text(arm.changes_at(preset)),
             arm.note,
         )
-        for arm in ablation.arms_at(preset)
+        for arm in experiment.arms_at(preset)
     ]
     console.print(table(f"Arms at {preset}", ("arm", "changes", "note"), rows))
-    for claim in ablation.claims_at(preset):
+    for claim in experiment.claims_at(preset):
         console.print(f"claim     {escape(claim_text(claim))}", highlight=False)
-    for confound in ablation.confounds:
+    for confound in experiment.confounds:
         console.print(f"confound  {escape(confound)}", highlight=False)
-    if ablation.search:
-        search = ablation.search.at(preset)
+    if experiment.search:
+        search = experiment.search.at(preset)
         values = ", ".join(f"{value:g}" for value in search.values)
         tried = values or " and ".join(f"{factor:g}" for factor in search.factors) + " times the preset's"
         seeds = " and ".join(map(str, search.seeds))
@@ -108,7 +108,7 @@ def print_card(
         console.print(f"search    {search.key} for each arm: {tried}, by {search.metric}, seeds {seeds}{length}")
     console.print(f"cost      {cost_line}", highlight=False)
     options = [("--set", item) for item in assignments] + [("--include", str(path)) for path in include]
-    words = ["repro", "run", ablation.name, "--preset", preset, *(word for option in options for word in option)]
+    words = ["repro", "run", experiment.name, "--preset", preset, *(word for option in options for word in option)]
     console.print(f"command   {escape(shlex.join(words))}", highlight=False, soft_wrap=True)
 
 
@@ -228,12 +228,12 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
             elif isinstance(event, Stepped) and event.run in tasks:
                 epochs, length = batches[event.run]
                 now = bars.get_time()
-                since, pictures = began.get(event.run, (now, event.pictures))
-                if event.pictures < pictures or event.run not in began:
-                    since, pictures = began[event.run] = (now, event.pictures)
+                since, images = began.get(event.run, (now, event.images))
+                if event.images < images or event.run not in began:
+                    since, images = began[event.run] = (now, event.images)
                 fields: dict[str, Any] = {"epoch": f"{event.epoch + 1}/{epochs}"}
                 if now > since:
-                    fields["rate"] = f"{(event.pictures - pictures) / (now - since):.0f} images/s"
+                    fields["rate"] = f"{(event.images - images) / (now - since):.0f} images/s"
                 if event.loss is not None:
                     fields["text"] = f"loss {event.loss:.3f}"
                 bars.update(tasks[event.run], completed=event.epoch * length + event.batch, **fields)
@@ -258,7 +258,7 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
 
 @contextmanager
 def stages() -> Iterator[Callable[[Any], None]]:
-    """A listener for the progress of a preparation: stage, pictures done and in all, rate, time left."""
+    """A listener for the progress of a preparation: stage, images done and in all, rate, time left."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     with Progress(
@@ -285,14 +285,12 @@ def stages() -> Iterator[Callable[[Any], None]]:
 def print_costs(count: int, costs: Sequence[StorageCost]) -> None:
     """What each storage would take, before anything is written."""
     parts = [f"{one.storage}{f' {one.quality}' if one.quality else ''} {size(one.bytes)}" for one in costs]
-    console.print(f"{count:,} pictures; on disk as {', '.join(parts)}", highlight=False, soft_wrap=True)
+    console.print(f"{count:,} images; on disk as {', '.join(parts)}", highlight=False, soft_wrap=True)
 
 
 def print_manifest(manifest: Manifest, directory: Path) -> None:
-    """What a preparation made, with every picture that was left out, and why."""
-    counts = (
-        f"{manifest.train_count} training and {manifest.test_count} test pictures of {len(manifest.classes)} classes"
-    )
+    """What a preparation made, with every image that was left out, and why."""
+    counts = f"{manifest.train_count} training and {manifest.test_count} test images of {len(manifest.classes)} classes"
     console.print(f"{directory / manifest.name}: {counts}, {size(manifest.bytes)}", highlight=False, soft_wrap=True)
     console.print(f"from {escape(manifest.origin)}", highlight=False, soft_wrap=True)
     console.print(f"digest {manifest.digest}; resized with {manifest.resize_filter}", highlight=False)

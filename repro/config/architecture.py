@@ -17,13 +17,13 @@ Norms = Literal["lrn", "batch", "group", "layer"]
 Activations = Literal["relu", "tanh", "abs-tanh", "sigmoid", "leaky-relu", "elu", "gelu", "none"]
 
 
-class Part(BaseModel):
+class Group(BaseModel):
     """A frozen group of values; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Pool(Part):
+class Pool(Group):
     """Pooling after a layer. `size` 1 with `stride` 2 keeps every second position: a strided convolution."""
 
     kind: Literal["max", "avg"] = "max"
@@ -32,7 +32,7 @@ class Pool(Part):
     ceil_mode: bool = True  # cuda-convnet covers the whole map (layer.py line 1164); torchvision floors
 
 
-class Conv(Part):
+class Conv(Group):
     """A convolution, or a locally connected layer (`kind` "local": the same window, weights not shared)."""
 
     kind: Literal["conv", "local"] = "conv"
@@ -63,7 +63,7 @@ class Conv(Part):
         return steps
 
 
-class Full(Part):
+class Full(Group):
     """A fully connected layer."""
 
     kind: Literal["full"] = "full"
@@ -84,7 +84,7 @@ class Full(Part):
 Layer = Annotated[Conv | Full, Field(discriminator="kind")]
 
 
-class Norm(Part):
+class Norm(Group):
     """Normalization of the maps. For "lrn" the paper's section 3.3 letters; the other kinds use `layers` only."""
 
     kind: Norms = "lrn"
@@ -107,7 +107,7 @@ class Norm(Part):
         return value
 
 
-class Dropout(Part):
+class Dropout(Group):
     """Section 4.2: units of the named layers are dropped after their activation."""
 
     probability: float = Field(0.5, gt=0, lt=1)
@@ -117,7 +117,7 @@ class Dropout(Part):
     _layers = field_validator("layers", mode="before")(lambda value: as_tuple(value))
 
 
-class Model(Part):
+class Model(Group):
     """The network. `layers` is written as a mapping name -> layer; convolutions come before full layers."""
 
     towers: int = Field(2, ge=1, le=2)
@@ -184,9 +184,9 @@ def named_layers(layers: Mapping[str, Any]) -> list[dict[str, Any]]:
     for name, layer in layers.items():
         if layer is None:  # an arm that removes a layer
             continue
-        if not isinstance(layer, (Mapping, Part)):
+        if not isinstance(layer, (Mapping, Group)):
             raise ValueError(f"{name}: must be a mapping of the layer's values, or null for no such layer")
-        part = layer.model_dump() if isinstance(layer, Part) else dict(layer)
+        part = layer.model_dump() if isinstance(layer, Group) else dict(layer)
         named.append({"kind": "full" if "kernel" not in part else "conv", **part, "name": name})
     return sorted(named, key=lambda part: part["kind"] == "full")  # stable: conv6 follows conv5
 

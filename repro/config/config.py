@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from repro.config.architecture import Model, Part, as_tuple, named_layers
+from repro.config.architecture import Group, Model, as_tuple, named_layers
 from repro.config.geometry import LayerShape, layer_shapes
 from repro.terms import View
 
@@ -21,8 +21,8 @@ Source = Literal["weights", "order", "augment", "dropout", "subset"]
 JSON_WORDS = {"none": "null for nothing", "None": "null for nothing", "True": "true", "False": "false"}
 
 
-class Data(Part):
-    """Which pictures, how they were stored, and what is subtracted from them."""
+class Data(Group):
+    """Which images, how they were stored, and what is subtracted from them."""
 
     source: str  # a name that `repro data list` shows
     size: int = Field(256, ge=8)  # side of the stored square, pixels (section 2)
@@ -31,7 +31,7 @@ class Data(Part):
     quality: int | None = Field(None, ge=1, le=100)  # of jpeg
     classes: int = Field(1000, ge=2)
     first_class: int = Field(0, ge=0)  # classes first_class ... first_class + classes - 1 of the prepared set are used
-    per_class: int | None = Field(None, ge=1)  # training pictures of each class; None: all
+    per_class: int | None = Field(None, ge=1)  # training images of each class; None: all
     test_per_class: int | None = Field(None, ge=1)
     held_out: int = Field(0, ge=0)  # the last stored training images of each class: never trained on, they validate
     subsets: Literal["first", "by-seed"] = "first"  # by-seed: seed i trains on part i of disjoint parts of per_class
@@ -68,15 +68,15 @@ class Data(Part):
         return self
 
 
-class Color(Part):
+class Color(Group):
     """PCA color noise of section 4.1. `kind` says what multiplies the normal draw along each eigenvector (F13)."""
 
     kind: Literal["stddev", "eigenvalue", "lighting"] = "stddev"
     strength: float = Field(0.1, gt=0)  # standard deviation of the draw
-    divide: bool = False  # training pictures divided by 1 + strength, as convdata.py does
+    divide: bool = False  # training images divided by 1 + strength, as convdata.py does
 
 
-class ResizedCrop(Part):
+class ResizedCrop(Group):
     """A random box of the stored image, resized to the crop, as torchvision's RandomResizedCrop draws it (F29).
 
     `area` is the range of the box's share of the image, drawn evenly; `ratio` that of width to height, even in its
@@ -96,14 +96,14 @@ class ResizedCrop(Part):
         return self
 
 
-class Augment(Part):
-    """What happens to a training picture; the crop size also holds for test pictures."""
+class Augment(Group):
+    """What happens to a training image; the crop size also holds for test images."""
 
     crop: int = Field(224, ge=4)
     random_crop: bool = True
     resized_crop: ResizedCrop | None = None  # F29: random boxes resized to the crop, in place of crops of one size
     mirror: bool = True
-    chunk: int = Field(1, ge=1)  # F14: consecutive pictures that share one crop offset and mirror coin (2012: 32)
+    chunk: int = Field(1, ge=1)  # F14: consecutive images that share one crop offset and mirror coin (2012: 32)
     color: Color | None = None
 
     @model_validator(mode="after")
@@ -113,7 +113,7 @@ class Augment(Part):
         return self
 
 
-class Optim(Part):
+class Optim(Group):
     """Section 5."""
 
     batch_size: int = Field(128, ge=1)
@@ -125,7 +125,7 @@ class Optim(Part):
     momentum_form: Literal["paper", "torch"] = "paper"  # F20: is the learning rate inside the velocity?
 
 
-class Endgame(Part):
+class Endgame(Group):
     """F11: what the hand-run 2012 schedule did near its end, by hand; epochs count from 0."""
 
     layer: str = "conv1"
@@ -136,7 +136,7 @@ class Endgame(Part):
     color_off_epoch: int = Field(ge=0)
 
 
-class Schedule(Part):
+class Schedule(Group):
     """How long, and how the learning rate falls. `steps` are epochs, counted from 0, at which it is divided."""
 
     epochs: int = Field(90, ge=1)
@@ -168,8 +168,8 @@ class Schedule(Part):
         return self
 
 
-class Eval(Part):
-    """What is measured, and when, beside the error on training pictures in test mode, at the end. Only `every` is part
+class Eval(Group):
+    """What is measured, and when, beside the error on training images in test mode, at the end. Only `every` is part
     of a run's digest: views are read off a finished run."""
 
     every: int = Field(1, ge=1)  # test the center view each so many epochs (the plateau watches it)
@@ -178,7 +178,7 @@ class Eval(Part):
     _views = field_validator("views", mode="before")(lambda value: as_tuple(value))
 
 
-class Pretrain(Part):
+class Pretrain(Group):
     """Train first on other classes of the same set, then keep all layers but the last (Table 2, starred rows)."""
 
     first_class: int = Field(ge=0)
@@ -186,7 +186,7 @@ class Pretrain(Part):
     epochs: int = Field(ge=1)
 
 
-class Seeds(Part):
+class Seeds(Group):
     """Seeds of their own for sources of chance; None: the run's. A run's seed varies only those that are None, so with
     all others given it shows what one source does to the error."""
 
@@ -197,7 +197,7 @@ class Seeds(Part):
     subset: int | None = Field(None, ge=0)  # which part of the images, where data.subsets is by-seed
 
 
-class Config(Part):
+class Config(Group):
     """Everything a run's numbers depend on, but the seed."""
 
     model: Model
@@ -215,7 +215,7 @@ class Config(Part):
     def _fits(self) -> Self:
         if self.augment.crop > self.data.size:
             raise ValueError(
-                f"augment.crop: {self.augment.crop} is larger than the stored picture (data.size {self.data.size})"
+                f"augment.crop: {self.augment.crop} is larger than the stored image (data.size {self.data.size})"
             )
         endgame = self.schedule.endgame
         if endgame and endgame.layer not in {layer.name for layer in self.model.layers}:

@@ -24,12 +24,12 @@ class LayerShape:
     maps: int
     side: int  # after the convolution
     pooled: int  # after the pool; equals side where there is none
-    pad: tuple[int, int]  # zeros before and after the picture on each axis, the overhang of ceil_mode included
+    pad: tuple[int, int]  # zeros before and after the image on each axis, the overhang of ceil_mode included
     parameters: int
     neurons: int  # units before the pool
-    multiply_adds: int  # of one picture forward
+    multiply_adds: int  # of one image forward
     crosses: bool  # its sums read the other tower's maps
-    floats_exchanged: int  # values of one picture that cross between the towers, forward, normalization included
+    floats_exchanged: int  # values of one image that cross between the towers, forward, normalization included
 
 
 def output_side(side: int, kernel: int, stride: int, pad: int, ceil_mode: bool) -> tuple[int, int]:
@@ -57,7 +57,7 @@ def pool_of(layer: Conv, model: Model) -> Pool | None:
 
 
 def norm_exchange(layer: Conv, model: Model, side: int, pooled: int) -> int:
-    """Values of one picture that response normalization fetches from the other tower.
+    """Values of one image that response normalization fetches from the other tower.
 
     With scope "all", the paper's N "the total number of kernels in the layer", the windows of the maps beside the
     border reach size // 2 maps into the other tower, both ways. The 2012 code normalizes inside a tower: nothing.
@@ -71,7 +71,7 @@ def norm_exchange(layer: Conv, model: Model, side: int, pooled: int) -> int:
 
 
 def layer_shapes(model: Model, crop: int, classes: int) -> tuple[LayerShape, ...]:
-    """Every layer in order, for pictures of (3, crop, crop). Raises ValueError where a map would vanish."""
+    """Every layer in order, for images of (3, crop, crop). Raises ValueError where a map would vanish."""
     shapes: list[LayerShape] = []
     maps, side, towers = 3, crop, model.towers
     for depth, layer in enumerate(model.layers):

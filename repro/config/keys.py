@@ -27,23 +27,23 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
     *path, last = key.split(".")
-    place: Any = values
+    node: Any = values
     for depth, part in enumerate(path):
-        if not isinstance(place, dict) or part not in place:
-            raise ValueError(_unknown(key, part, place))
-        if place[part] is None:
+        if not isinstance(node, dict) or part not in node:
+            raise ValueError(_unknown(key, part, node))
+        if node[part] is None:
             whole = ".".join(path[: depth + 1])
             raise ValueError(f"{key}: {whole} is null here; give {whole} a mapping first")
-        place = place[part]
+        node = node[part]
     new_layer = path == ["model", "layers"] and isinstance(value, Mapping)
-    if not isinstance(place, dict) or (last not in place and not new_layer):
-        raise ValueError(_unknown(key, last, place))
-    if isinstance(value, Mapping) and isinstance(place.get(last), dict):
+    if not isinstance(node, dict) or (last not in node and not new_layer):
+        raise ValueError(_unknown(key, last, node))
+    if isinstance(value, Mapping) and isinstance(node.get(last), dict):
         for name, part in value.items():
-            if key == "model.layers" and part is None and name not in place[last]:
-                raise ValueError(_unknown(f"{key}.{name}", name, place[last]))
-        value = {**place[last], **value}
-    place[last] = _plain(value)
+            if key == "model.layers" and part is None and name not in node[last]:
+                raise ValueError(_unknown(f"{key}.{name}", name, node[last]))
+        value = {**node[last], **value}
+    node[last] = _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -54,8 +54,8 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, (tuple, list)) else value
 
 
-def _unknown(key: str, part: str, place: Any) -> str:
-    known = list(place) if isinstance(place, dict) else []
+def _unknown(key: str, part: str, node: Any) -> str:
+    known = list(node) if isinstance(node, dict) else []
     return f"unknown key {key!r}: there is no {part!r} in it{did_you_mean(part, known)}"
 
 

@@ -1,7 +1,7 @@
 """Presets: named Configs, each value with its reason and source beside it.
 
 `paper` is what the printed text says; where the text is silent the 2012 code decides and the line says so. `code-2012`
-is what the released code did. The reduced scales keep every factor of those two (two towers, both normalized layers,
+is what the released code did. The reduced settings keep every factor of those two (two towers, both normalized layers,
 three overlapping pools, two dropout layers) at a size that two cores can train. The other published nets follow, then
 the CIFAR-10 nets of cuda-convnet 1, whose files are `example-layers/layers-*.cfg` and `layer-params-*.cfg`.
 """
@@ -144,7 +144,7 @@ def reduced(
 
 
 def tiny() -> Config:
-    """64x64 pictures of 200 classes (Tiny ImageNet): crops of 56.
+    """64x64 images of 200 classes (Tiny ImageNet): crops of 56.
 
     Here conv3, conv4 and conv5 start twice as wide as `reduced` has them: from there, sums shrink from layer to layer
     until too little gradient is left to leave chance by. The plateau waits out the slow start that remains.
@@ -181,7 +181,7 @@ def cuda_convnet2() -> Config:
             "model.towers": 1, "model.spatial_norm": None,  # cnorm2 is gone
             "model.layers.conv1.maps": 64, "model.layers.conv2.maps": 192, "model.layers.conv4.maps": 256,
             "model.layers.fc8.init_bias": -7.0,  # initB=-7: every class starts unlikely
-            "augment.chunk": 1,  # jpeg.cpp: an offset and a coin for each picture
+            "augment.chunk": 1,  # jpeg.cpp: an offset and a coin for each image
             "schedule.kind": "dexp", "schedule.steps": [], "schedule.bias_steps": None, "schedule.endgame": None,
             "schedule.epochs": 90,
             "schedule.dexp_factor": 250.0, "schedule.dexp_steps": 4,  # epsW: base 0.01, tgtFactor 250, numSteps 4
@@ -396,7 +396,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 }
 
 
-@functools.cache  # a Config cannot be changed, and ablations ask for the same ones again and again
+@functools.cache  # a Config cannot be changed, and experiments ask for the same ones again and again
 def preset(name: str) -> Config:
     """The Config called `name`. Raises ValueError with a suggestion."""
     if name not in PRESETS:

@@ -1,1 +1,1 @@
-"""Pictures in: `manifest` says what is prepared (desk half); `prepare` and `load` do the work (bench half)."""
+"""Images in: `manifest` says what is prepared (desk half); `prepare` and `load` do the work (bench half)."""

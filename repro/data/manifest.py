@@ -3,9 +3,9 @@
 A prepared set is one folder of the data directory:
 
     <data-dir>/<key>/manifest.json     written last, so a folder with a manifest is a whole one
-                     train.beton       pictures and labels in FFCV's file format, in an order shuffled once (F15)
+                     train.beton       images and labels in FFCV's file format, in an order shuffled once (F15)
                      test.beton
-                     mean.npy          (size, size, 3) float32, the mean training picture, 0-255
+                     mean.npy          (size, size, 3) float32, the mean training image, 0-255
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ AGAIN = "delete its folder and prepare the set again"
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that is known of a prepared set without opening its pictures."""
+    """Everything that is known of a prepared set without opening its images."""
 
     name: str  # the folder
     source: str  # what `data.source` names
-    origin: str  # where the pictures came from
+    origin: str  # where the images came from
     size: int  # side of the stored square, pixels
     resize: str  # short-crop or warp
     resize_filter: str
@@ -86,7 +86,7 @@ def find(data: config.Data, directory: Path) -> Manifest | None:
 
 
 def check_fits(data: config.Data, manifest: Manifest) -> None:
-    """Raise ValueError where the set has fewer classes, or pictures a class, than `data` asks for."""
+    """Raise ValueError where the set has fewer classes, or images a class, than `data` asks for."""
     last = data.first_class + data.classes
     if last > len(manifest.classes):
         asked = f"data.first_class {data.first_class} and data.classes {data.classes} need {last} classes"
@@ -100,7 +100,7 @@ def check_fits(data: config.Data, manifest: Manifest) -> None:
     ):
         for entry, count in zip(manifest.classes[data.first_class : last], there[data.first_class : last], strict=True):
             if count < needed:
-                raise ValueError(f"{asked_for}: class {entry['name']} of {manifest.source} has only {count} pictures")
+                raise ValueError(f"{asked_for}: class {entry['name']} of {manifest.source} has only {count} images")
 
 
 def load(path: Path) -> Manifest | None:
@@ -189,7 +189,7 @@ def damaged(directory: Path) -> list[str]:
 
 
 def subset_name(name: str, classes: int | None, per_class: int | None, seed: int) -> str:
-    """`imagenet-10x100` for 10 classes with 100 training pictures each; other seeds than 0 are named."""
+    """`imagenet-10x100` for 10 classes with 100 training images each; other seeds than 0 are named."""
     if not classes and not per_class:
         return name
     return f"{name}-{classes or 'all'}x{per_class or 'all'}" + (f"-seed{seed}" if seed else "")

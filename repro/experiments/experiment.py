@@ -1,4 +1,4 @@
-"""Ablation, Arm, Claim: how a question about the paper is declared. Plain values; nothing here trains or counts."""
+"""Experiment, Arm, Claim: how a question about the paper is declared. Plain values; nothing here trains or counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from repro.suggest import did_you_mean
-from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, METRICS, NAME, SEARCH_SEEDS, Product, View
+from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, METRICS, NAME, SEARCH_SEEDS, Artifact, View
 
 Kind = Literal["effect", "no_effect", "at_least", "ratio", "value", "overfits"]
 HELD_OUT = "held_out_error"  # percent, top-1, center view, of images that are neither trained on nor tested on
@@ -138,7 +138,7 @@ class Ensemble:
 
     of: tuple[str, ...]
     seeds: int = 1
-    weights: Literal["uniform", "tuned"] = "uniform"  # tuned: chosen on half of the test pictures, tested on the other
+    weights: Literal["uniform", "tuned"] = "uniform"  # tuned: chosen on half of the test images, tested on the other
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Arm:
 
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
-    presets: tuple[str, ...] | None = None  # None: wherever the ablation runs
+    presets: tuple[str, ...] | None = None  # None: wherever the experiment runs
     at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # preset -> more changes
     view: View | None = None  # None: the claim's view
     ensemble: Ensemble | None = None
@@ -203,7 +203,7 @@ def _rounded(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Experiment:
     """One question. Raises ValueError, when made, where it contradicts itself.
 
     The first arm is the baseline: effects that no claim names are taken against it.
@@ -218,14 +218,14 @@ class Ablation:
     claims: Sequence[Claim] = ()
     confounds: Sequence[str] = ()  # what else differs, in the 2012 comparison or in ours
     search: Search | None = None
-    products: Sequence[Product] = ()  # drawn from finished runs: Figure 3, Figure 4
+    artifacts: Sequence[Artifact] = ()  # drawn from finished runs: Figure 3, Figure 4
     discussion: str = ""  # what is known, and what our results mean; Markdown
 
     def __post_init__(self) -> None:
         lists: dict[str, Sequence[str] | None] = {
             "presets": self.presets,
             "confounds": self.confounds,
-            "products": self.products,
+            "artifacts": self.artifacts,
             **{f"arm {arm.name!r}: presets": arm.presets for arm in self.arms},
         }
         for what, given in lists.items():
@@ -247,9 +247,9 @@ class Ablation:
         for seed in self.search.seeds if self.search else ():
             if seed < SEARCH_SEEDS:
                 raise ValueError(f"search: the comparison may use seed {seed}; give {SEARCH_SEEDS} or more")
-        for product in self.products:
-            if product not in get_args(Product):
-                raise ValueError(f"products: no {product!r}{did_you_mean(product, get_args(Product))}")
+        for artifact in self.artifacts:
+            if artifact not in get_args(Artifact):
+                raise ValueError(f"artifacts: no {artifact!r}{did_you_mean(artifact, get_args(Artifact))}")
         for name in names:
             if names.count(name) > 1 or not NAME.fullmatch(name):
                 raise ValueError(f"arm {name!r}: names are unique, of lower-case letters, digits and hyphens")
@@ -276,7 +276,7 @@ class Ablation:
                     raise ValueError(f"arm {arm.name!r}: cannot average arm {name!r}{did_you_mean(name, names)}")
             for preset in (*(arm.presets or ()), *arm.at):
                 if preset not in self.presets:
-                    raise ValueError(f"arm {arm.name!r}: {preset!r} is not among the presets of the ablation")
+                    raise ValueError(f"arm {arm.name!r}: {preset!r} is not among the presets of the experiment")
         for preset in self.presets:
             if all(arm.ensemble for arm in self.arms_at(preset)):
                 raise ValueError(f"presets: at {preset!r} there is no arm to train; leave it out, or give it one")

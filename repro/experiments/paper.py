@@ -125,7 +125,7 @@ RUNS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of the paper's Table 1 or 2; `who` is the paper's own label, errors in percent."""
 
     table: str
@@ -136,19 +136,19 @@ class Row:
 
 
 TABLES = (
-    Row("Table 1", "Sparse coding, six models averaged", 47.1, 28.2, "ILSVRC-2010 test"),
-    Row("Table 1", "SIFT + FVs, two classifiers averaged", 45.7, 25.7, "ILSVRC-2010 test"),
-    Row("Table 1", "CNN", 37.5, 17.0, "ILSVRC-2010 test"),
-    Row("footnote 5", "CNN without ten-patch averaging", 39.0, 18.3, "ILSVRC-2010 test"),
-    Row("Table 2", "SIFT + FVs", None, 26.2, "ILSVRC-2012 test"),
-    Row("Table 2", "1 CNN", 40.7, 18.2, "ILSVRC-2012 validation"),
-    Row("Table 2", "5 CNNs", 38.1, 16.4, "ILSVRC-2012 validation"),
-    Row("Table 2", "5 CNNs", None, 16.4, "ILSVRC-2012 test"),
-    Row("Table 2", "1 CNN*", 39.0, 16.6, "ILSVRC-2012 validation"),
-    Row("Table 2", "7 CNNs*", 36.7, 15.4, "ILSVRC-2012 validation"),
-    Row("Table 2", "7 CNNs*", None, 15.3, "ILSVRC-2012 test"),
-    Row("section 6", "best published before", 78.1, 60.9, "ImageNet Fall 2009, 10,184 categories"),
-    Row("section 6", "CNN with a sixth convolution", 67.4, 40.9, "ImageNet Fall 2009, 10,184 categories"),
+    TableRow("Table 1", "Sparse coding, six models averaged", 47.1, 28.2, "ILSVRC-2010 test"),
+    TableRow("Table 1", "SIFT + FVs, two classifiers averaged", 45.7, 25.7, "ILSVRC-2010 test"),
+    TableRow("Table 1", "CNN", 37.5, 17.0, "ILSVRC-2010 test"),
+    TableRow("footnote 5", "CNN without ten-patch averaging", 39.0, 18.3, "ILSVRC-2010 test"),
+    TableRow("Table 2", "SIFT + FVs", None, 26.2, "ILSVRC-2012 test"),
+    TableRow("Table 2", "1 CNN", 40.7, 18.2, "ILSVRC-2012 validation"),
+    TableRow("Table 2", "5 CNNs", 38.1, 16.4, "ILSVRC-2012 validation"),
+    TableRow("Table 2", "5 CNNs", None, 16.4, "ILSVRC-2012 test"),
+    TableRow("Table 2", "1 CNN*", 39.0, 16.6, "ILSVRC-2012 validation"),
+    TableRow("Table 2", "7 CNNs*", 36.7, 15.4, "ILSVRC-2012 validation"),
+    TableRow("Table 2", "7 CNNs*", None, 15.3, "ILSVRC-2012 test"),
+    TableRow("section 6", "best published before", 78.1, 60.9, "ImageNet Fall 2009, 10,184 categories"),
+    TableRow("section 6", "CNN with a sixth convolution", 67.4, 40.9, "ImageNet Fall 2009, 10,184 categories"),
 )
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from repro.config.config import Config
 
 
-class AtEach(Mapping[str, Mapping[str, Any]]):
+class PerPreset(Mapping[str, Mapping[str, Any]]):
     """`Arm.at` computed from the presets' own values: `changes(name, config)` at each preset that is named.
 
     It is computed when a preset is looked up and not when the declaration is loaded: `repro list` looks none up, and

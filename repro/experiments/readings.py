@@ -30,7 +30,7 @@ class Reading:
 
 READINGS = (
     Reading(
-        "F1", "first convolution", "224x224 pictures; padding not said",
+        "F1", "first convolution", "224x224 images; padding not said",
         "55x55 positions: the last window hangs 3 pixels over the right and lower edge and reads zeros",
         "layer.py line 1004; cuda-convnet 1, src/cudaconv2/filter_acts.cu line 131",
         ("augment.crop", "model.layers.conv1.pad", "model.layers.conv1.ceil_mode"),
@@ -106,11 +106,11 @@ READINGS = (
         ("augment.color.kind", "augment.color.divide"), {"augment.color.kind": "lighting"},
     ),
     Reading(
-        "F14", "pictures that share a crop", "each its own, it seems (4.1)", "32 share an offset and a mirror coin",
+        "F14", "images that share a crop", "each its own, it seems (4.1)", "32 share an offset and a mirror coin",
         "convdata_jpeg.py: crop_chunk", ("augment.chunk",),
     ),
     Reading(
-        "F15", "order of the pictures", "not said",
+        "F15", "order of the images", "not said",
         "shuffled once, when the files were written, and then read in order; so does Caffe. Here presets cifar-26, "
         "cifar-18, cifar-19 and figure-1 keep the reading of their published runs: reshuffle",
         "cuda-convnet2, make-data/make-data.py: shuffle; cuda-convnet 1, data.py: get_next_batch_idx; Caffe, "
@@ -178,14 +178,14 @@ READINGS = (
         "F28", "seeds", "not said", "one run each, the line that sets the seed commented out", "convnet.py line 213",
     ),
     Reading(
-        "F29", "size of the pictures", "short side to 256, then the center (2)",
+        "F29", "size of the images", "short side to 256, then the center (2)",
         "the same; Caffe warps both sides; torchvision resizes random boxes to the crop",
         "cuda-convnet2, make-data/make-data.py: CROP_TO_SQUARE; Caffe, examples/imagenet/readme.md; torchvision, "
         "references/classification/presets.py: RandomResizedCrop",
         ("data.resize", "augment.resized_crop"), {"data.resize": "warp"}, {"augment.resized_crop": {}},
     ),
     Reading(
-        "F29b", "stored pictures", "not said", "JPEG again", "layer-params-118.cfg to -120.cfg",
+        "F29b", "stored images", "not said", "JPEG again", "layer-params-118.cfg to -120.cfg",
         ("data.storage", "data.quality"), {"data.storage": "jpeg", "data.quality": 85},
     ),
     Reading(

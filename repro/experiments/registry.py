@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.experiments.experiment import Ablation, Search
+from repro.experiments.experiment import Experiment, Search
 from repro.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -24,32 +24,32 @@ FAILURES = (Exception, SystemExit)  # what code of others may raise and must not
 class Refused:
     """A declaration that cannot be used: where it stands, and why. The others still work."""
 
-    place: str  # file:line, or "entry point NAME = VALUE"
+    location: str  # file:line, or "entry point NAME = VALUE"
     reason: str
 
     @property
     def name(self) -> str:
         """What it would probably be called: the name of its file or entry point."""
-        place = self.place.removeprefix("entry point ").split(" = ")[0]
-        return Path(place.rsplit(":", 1)[0]).stem.replace("_", "-")
+        location = self.location.removeprefix("entry point ").split(" = ")[0]
+        return Path(location.rsplit(":", 1)[0]).stem.replace("_", "-")
 
 
 @dataclass(frozen=True)
 class Registry:
     """Every experiment by name, in the order of the files, and what was refused."""
 
-    experiments: dict[str, Ablation]
+    experiments: dict[str, Experiment]
     refused: tuple[Refused, ...]
 
-    def get(self, name: str) -> Ablation:
+    def get(self, name: str) -> Experiment:
         """The experiment called `name`. Raises ValueError with a suggestion, and with what was refused and why: a file
         need not be called as the experiment in it."""
         if name in self.experiments:
             return self.experiments[name]
         for refused in self.refused:
             if refused.name == name.replace("_", "-"):
-                raise ValueError(f"experiment {name!r} was refused: {refused.place}: {refused.reason}")
-        others = "".join(f"; refused {refused.place}: {refused.reason}" for refused in self.refused)
+                raise ValueError(f"experiment {name!r} was refused: {refused.location}: {refused.reason}")
+        others = "".join(f"; refused {refused.location}: {refused.reason}" for refused in self.refused)
         hint = did_you_mean(name, self.experiments)
         raise ValueError(f"no experiment {name!r}{hint}; `repro list` shows all{others}")
 
@@ -62,18 +62,18 @@ def shipped() -> Path:
 
 def load(include: Sequence[Path] = ()) -> Registry:
     """Load all declarations. Raises ValueError for an `--include` path that does not exist."""
-    experiments: dict[str, Ablation] = {}
-    places: dict[str, str] = {}
+    experiments: dict[str, Experiment] = {}
+    locations: dict[str, str] = {}
     refused: list[Refused] = []
 
-    def add(found: Ablation | Refused, path: Path) -> None:
+    def add(found: Experiment | Refused, path: Path) -> None:
         if isinstance(found, Refused):
             refused.append(found)
         elif found.name in experiments:
-            reason = f"the name {found.name!r} is taken by {places[found.name]}; choose another"
+            reason = f"the name {found.name!r} is taken by {locations[found.name]}; choose another"
             refused.append(Refused(f"{path}:{line_of(path, found.name)}", reason))
         else:
-            experiments[found.name], places[found.name] = found, str(path)
+            experiments[found.name], locations[found.name] = found, str(path)
 
     for path in sorted(shipped().glob("[!_]*.py")):
         add(from_file(path), path)  # not checked: the contract test does so before they are shipped
@@ -88,9 +88,9 @@ def load(include: Sequence[Path] = ()) -> Registry:
     return Registry(experiments, tuple(refused))
 
 
-def from_file(path: Path) -> Ablation | Refused:
-    """The value called `ablation` in a file, or why there is none, with the line."""
-    name = f"repro_ablation_{path.stem}"
+def from_file(path: Path) -> Experiment | Refused:
+    """The value called `experiment` in a file, or why there is none, with the line."""
+    name = f"repro_experiment_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         return Refused(str(path), "is not a Python file")
@@ -99,15 +99,15 @@ def from_file(path: Path) -> Ablation | Refused:
         spec.loader.exec_module(module)
     except FAILURES as error:  # a broken declaration must not stop the others
         return refusal(error, path)
-    found = getattr(module, "ablation", None)
-    if not isinstance(found, Ablation):
-        return Refused(f"{path}:1", "defines no `ablation = Ablation(...)`")
+    found = getattr(module, "experiment", None)
+    if not isinstance(found, Experiment):
+        return Refused(f"{path}:1", "defines no `experiment = Experiment(...)`")
     return found
 
 
-def from_entry_point(point: EntryPoint) -> list[tuple[Ablation | Refused, Path]]:
-    """The declarations that an entry point names (a module with `ablation`, an Ablation, or a list of them), each with
-    its file."""
+def from_entry_point(point: EntryPoint) -> list[tuple[Experiment | Refused, Path]]:
+    """The declarations that an entry point names (a module with `experiment`, an Experiment, or a list of them), each
+    with its file."""
     named = f"entry point {point.name} = {point.value}"
     try:
         spec = importlib.util.find_spec(point.module)
@@ -118,15 +118,15 @@ def from_entry_point(point: EntryPoint) -> list[tuple[Ablation | Refused, Path]]
         found = point.load()
     except FAILURES as error:  # whatever a third party's module raises must not stop the others
         return [(Refused(named, one_line(error)) if spec is None else refusal(error, path), path)]
-    values = found if isinstance(found, (list, tuple)) else [getattr(found, "ablation", found)]
-    wrong = "gives {}, not an Ablation"
+    values = found if isinstance(found, (list, tuple)) else [getattr(found, "experiment", found)]
+    wrong = "gives {}, not an Experiment"
     return [
-        (value if isinstance(value, Ablation) else Refused(named, wrong.format(type(value).__name__)), path)
+        (value if isinstance(value, Experiment) else Refused(named, wrong.format(type(value).__name__)), path)
         for value in values
     ]
 
 
-def checked(found: Ablation | Refused, path: Path) -> Ablation | Refused:
+def checked(found: Experiment | Refused, path: Path) -> Experiment | Refused:
     """`found`, or why it cannot be used: a preset that does not exist, or an arm that makes no valid Config of one."""
     from repro.config.keys import override
     from repro.config.presets import preset
@@ -190,7 +190,7 @@ def one_line(error: BaseException) -> str:
     return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
 
 
-def select(registry: Registry, names: Iterable[str], *, everything: bool = False) -> list[Ablation]:
+def select(registry: Registry, names: Iterable[str], *, everything: bool = False) -> list[Experiment]:
     """The named experiments, each once, or all of them. Raises ValueError for an unknown name, for none, or for names
     where all are asked for."""
     named = list(dict.fromkeys(names))

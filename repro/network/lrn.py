@@ -131,7 +131,7 @@ def _window_sum(t: Tensor, rule: _Rule) -> Tensor:
 def _loop(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
     """The normalized x, or x's gradient when `g` is given.
 
-    Memory is seen as (blocks, numbers): a block is LINES positions, or a whole picture for the same-map rule.
+    Memory is seen as (blocks, numbers): a block is LINES positions, or a whole image for the same-map rule.
     """
     count, maps, height, width = x.shape
     positions, own = count * height * width * rule.groups, maps // rule.groups

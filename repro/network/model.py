@@ -1,4 +1,4 @@
-"""The network of 2012, driven by Config.model: what each layer computes, in the order that a picture meets it.
+"""The network of 2012, driven by Config.model: what each layer computes, in the order that an image meets it.
 
 On one device there is one column, which holds the maps of both towers side by side: a layer that reads its own tower
 only is then a grouped convolution. On two devices there are two columns (towers.py), which run the very same steps; a
@@ -64,7 +64,7 @@ class Network(nn.Module):
             last = shape.name == self.names[-1]
             if last and column:  # the classes live on the first device
                 continue
-            setattr(self, shape.name, Layer(config, shape, column, 1 if last else columns))
+            setattr(self, shape.name, MapLayer(config, shape, column, 1 if last else columns))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.layer(self.names[-1])(self.features(images))
@@ -77,13 +77,13 @@ class Network(nn.Module):
             x = self.layer(name)(x)
         return x.flatten(1)
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> MapLayer:
         """The layer called `name`."""
         found = getattr(self, name)
-        assert isinstance(found, Layer)
+        assert isinstance(found, MapLayer)
         return found
 
-    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+    def named_layers(self) -> Iterator[tuple[str, MapLayer]]:
         """Name and layer, in order; the second of two columns has no last layer."""
         return ((name, self.layer(name)) for name in self.names if hasattr(self, name))
 
@@ -102,7 +102,7 @@ class Network(nn.Module):
             layer.drop.seed = seed_of(*keys, name)
 
 
-class Layer(nn.Module):
+class MapLayer(nn.Module):
     """A convolution, locally connected or fully connected layer, then its `steps`; `columns` share its maps evenly."""
 
     def __init__(self, config: Config, shape: LayerShape, column: int, columns: int) -> None:

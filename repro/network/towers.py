@@ -46,7 +46,7 @@ class TwoTowers(nn.Module):
     """A network of two towers, one on each of two devices. Logits are on the first, where the classes live.
 
     forward: (N, 3, crop, crop) on any device -> logits (N, classes). `exchanged` holds, after a forward pass, the bytes
-    of one picture that each layer fetched from the other tower.
+    of one image that each layer fetched from the other tower.
     """
 
     def __init__(self, model: Network, devices: tuple[torch.device, ...]) -> None:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from repro.plan.plan import Plan
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
-# bytes of a process with torch, numba and a loader, beside its net and the pictures that it maps: as seen on Linux
+# bytes of a process with torch, numba and a loader, beside its net and the images that it maps: as seen on Linux
 INTERPRETER = 850_000_000
-PUBLISHED = {  # classes, training and test pictures of sets that are not prepared yet
+PUBLISHED = {  # classes, training and test images of sets that are not prepared yet
     "photos": (10, 2_560, 640),
     "cifar10": (10, 50_000, 10_000),
     "tiny200": (200, 100_000, 10_000),
@@ -50,7 +50,7 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
     disk = memory = 0
     for run in plan.todo:
         manifest = find(run.config.data, data)
-        train, test = pictures(run.config, manifest)
+        train, test = images(run.config, manifest)
         shapes = run.config.shapes()
         forward = sum(shape.multiply_adds for shape in shapes)
         parameters = sum(shape.parameters for shape in shapes)
@@ -67,7 +67,7 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
 
 
 def network_key(config: Config) -> str:
-    """Runs of one network on one kind of picture take the same time a picture."""
+    """Runs of one network on one kind of image take the same time an image."""
     return f"{sum(shape.multiply_adds for shape in config.shapes())}-{config.precision}-{config.augment.crop}"
 
 
@@ -82,8 +82,8 @@ def measured_rates(results: Path) -> dict[str, float]:
     return {key: median(rates) for key, rates in found.items()}
 
 
-def pictures(config: Config, manifest: Manifest | None) -> tuple[int, int]:
-    """Training and test pictures that a run sees an epoch; of data not prepared, those that are published."""
+def images(config: Config, manifest: Manifest | None) -> tuple[int, int]:
+    """Training and test images that a run sees an epoch; of data not prepared, those that are published."""
     data = config.data
     if manifest:
         classes, train, test = len(manifest.classes), manifest.train_count, manifest.test_count

@@ -14,7 +14,7 @@ from typing import Any
 
 from repro import store
 from repro.config.keys import flatten
-from repro.experiments.experiment import Ablation
+from repro.experiments.experiment import Experiment
 from repro.plan.plan import Plan, configs
 from repro.stats import rule
 from repro.suggest import did_you_mean
@@ -51,7 +51,7 @@ def first_fresh_seed(results: Path) -> int:
 
 def freeze(
     path: Path,
-    experiments: Sequence[Ablation],
+    experiments: Sequence[Experiment],
     plan: Plan,
     arms: Iterable[str],
 ) -> Frozen:
@@ -60,12 +60,12 @@ def freeze(
         raise ValueError(f"--freeze {path}: is there already, and a frozen plan does not change; choose another name")
     if path.suffix != ".json" or path.parent.name != FOLDER:
         raise ValueError(f"--freeze {path}: reports look in results/{FOLDER}/ for NAME.json; write it there")
-    first = plan.blocks[0]
+    first = plan.settings[0]
     searches = {}
-    for experiment, block in zip(experiments, plan.blocks, strict=True):
-        if experiment.search and not block.untuned:
-            search = experiment.search.at(block.preset)
-            config = next(iter(configs(experiment, block.preset, block.changes).values()))
+    for experiment, setting in zip(experiments, plan.settings, strict=True):
+        if experiment.search and not setting.untuned:
+            search = experiment.search.at(setting.preset)
+            config = next(iter(configs(experiment, setting.preset, setting.changes).values()))
             searches[experiment.name] = {
                 "key": search.key,
                 "grid": list(search.grid(float(flatten(config)[search.key]))),
@@ -80,7 +80,7 @@ def freeze(
         first.changes,
         tuple(sorted(arms)),
         first.seeds,
-        {f"{block.experiment}/{arm}": count for block in plan.blocks for arm, count in block.seeds_of.items()},
+        {f"{setting.experiment}/{arm}": count for setting in plan.settings for arm, count in setting.seeds_of.items()},
         first.first_seed,
         searches,
         tuple(endpoints(experiments, first.preset, arms)),
@@ -91,7 +91,7 @@ def freeze(
     return frozen
 
 
-def endpoints(experiments: Iterable[Ablation], preset: str, arms: Iterable[str]) -> list[dict[str, Any]]:
+def endpoints(experiments: Iterable[Experiment], preset: str, arms: Iterable[str]) -> list[dict[str, Any]]:
     """The primary endpoint of each claim whose sides are among `arms`."""
     known = set(arms)
     return [

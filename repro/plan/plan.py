@@ -14,12 +14,12 @@ from repro.config.config import Config, Data, digest
 from repro.config.keys import flatten, override
 from repro.config.presets import preset
 from repro.data.manifest import Manifest, check_fits, find, key, missing
-from repro.experiments.experiment import Ablation, Arm
+from repro.experiments.experiment import Arm, Experiment
 from repro.plan.cost import PUBLISHED
 from repro.plan.search import choose, finished_trials, trials
-from repro.store import Block
+from repro.store import Setting
 from repro.suggest import did_you_mean
-from repro.terms import FEWEST_SEEDS, Product, View
+from repro.terms import FEWEST_SEEDS, Artifact, View
 
 if TYPE_CHECKING:
     from repro.stats import Judgement
@@ -35,9 +35,9 @@ class Run:
     digest: str
     used_by: tuple[str, ...]
     views: tuple[View, ...]
-    products: tuple[Product, ...]
+    artifacts: tuple[Artifact, ...]
     finished: bool  # its record is there
-    missing: tuple[str, ...]  # views and products that are still to be read off it
+    missing: tuple[str, ...]  # views and artifacts that are still to be read off it
     failed: str | None  # why the last attempt failed; the next one goes on from its checkpoint
     search: bool = False  # a search of some arm needs it
     common: bool = False  # only comparisons at the reference's value need it
@@ -58,7 +58,7 @@ class Plan:
     """Distinct runs, shared ones once, those that a claim needs first and all arms of a seed before the next seed, so
     that a sweep cut short has its verdicts; `waiting` arms learn their Config from a search that goes on."""
 
-    blocks: tuple[Block, ...]
+    settings: tuple[Setting, ...]
     runs: tuple[Run, ...]
     waiting: tuple[str, ...]
     unprepared: tuple[str, ...]  # what to do about data that is not there, and is needed
@@ -78,38 +78,40 @@ class Plan:
 
 
 def configs(
-    ablation: Ablation, preset_name: str, changes: Mapping[str, Any], *, tuned: bool = True
+    experiment: Experiment, preset_name: str, changes: Mapping[str, Any], *, tuned: bool = True
 ) -> dict[str, Config]:
     """Config of each arm that trains, at a preset with `--set` changes: first the preset, then `--set`, then the arm.
 
-    Raises ValueError for a preset that the ablation does not support, an unknown or ill-typed key, or a change to the
+    Raises ValueError for a preset that the experiment does not support, an unknown or ill-typed key, or a change to the
     very key that the arms compare or a search chooses.
     """
-    if preset_name not in ablation.presets:
+    if preset_name not in experiment.presets:
         raise ValueError(
-            f"{ablation.name} does not support preset {preset_name!r}{did_you_mean(preset_name, ablation.presets)}"
+            f"{experiment.name} does not support preset {preset_name!r}{did_you_mean(preset_name, experiment.presets)}"
         )
-    taken = {ablation.search.key: f"what {ablation.name} searches for each arm"} if ablation.search and tuned else {}
-    for arm in ablation.arms_at(preset_name):
-        taken |= dict.fromkeys(arm.changes_at(preset_name), f"what arm {arm.name!r} of {ablation.name} changes")
+    taken = (
+        {experiment.search.key: f"what {experiment.name} searches for each arm"} if experiment.search and tuned else {}
+    )
+    for arm in experiment.arms_at(preset_name):
+        taken |= dict.fromkeys(arm.changes_at(preset_name), f"what arm {arm.name!r} of {experiment.name} changes")
     for changed in changes:
         for own, why in taken.items():
             if changed == own or changed.startswith(f"{own}.") or own.startswith(f"{changed}."):
                 raise ValueError(f"--set {changed}: is {why}; leave it out")
     base = override(preset(preset_name), changes)
     found = {}
-    for arm in ablation.arms_at(preset_name):
+    for arm in experiment.arms_at(preset_name):
         if arm.ensemble:
             continue
         try:
             found[arm.name] = override(base, arm.changes_at(preset_name))
         except ValueError as error:
-            raise ValueError(f"{ablation.name}, arm {arm.name!r} at {preset_name}: {error}") from None
+            raise ValueError(f"{experiment.name}, arm {arm.name!r} at {preset_name}: {error}") from None
     return found
 
 
 def make(
-    experiments: Sequence[Ablation],
+    experiments: Sequence[Experiment],
     preset_name: str | None,
     seeds: int | Mapping[str, int],
     changes: Mapping[str, Any],
@@ -155,7 +157,7 @@ def make(
             named = digest(config, data_digest)
             for seed in range(first_seed, first_seed + one.count):
                 _add(runs, _run(config, named, seed, one.experiment, arm, results, common=True))
-    blocks = tuple(one.block(effective(one.preset, changes), tuned, first_seed, frozen) for one in planned)
+    settings = tuple(one.setting(effective(one.preset, changes), tuned, first_seed, frozen) for one in planned)
     claimed = frozenset(
         f"{experiment.name}/{arm}" for experiment in experiments for claim in experiment.claims for arm in claim.sides
     )
@@ -167,14 +169,14 @@ def make(
         missing(wanted, data) for wanted in needed.values() if wanted.source != "photos" and find(wanted, data) is None
     ]
     waiting = tuple(f"{one.experiment.name}/{arm}" for one in planned for arm in one.waiting)
-    return Plan(blocks, tuple(ordered), waiting, tuple(unprepared), claimed)
+    return Plan(settings, tuple(ordered), waiting, tuple(unprepared), claimed)
 
 
 @dataclass
 class _Planned:
     """One experiment at one preset while its plan is made."""
 
-    experiment: Ablation
+    experiment: Experiment
     preset: str
     count: int
     data_digest: str
@@ -186,10 +188,10 @@ class _Planned:
     waiting: list[str]
     seeds_of: dict[str, int] = field(default_factory=dict)
 
-    def block(self, changes: Mapping[str, Any], tuned: bool, first_seed: int, frozen: str) -> Block:
+    def setting(self, changes: Mapping[str, Any], tuned: bool, first_seed: int, frozen: str) -> Setting:
         """What is asked for, as results/ keeps it."""
         more = {name: count for name, count in self.seeds_of.items() if count != self.count}
-        return Block(
+        return Setting(
             self.experiment.name,
             self.preset,
             changes,
@@ -207,7 +209,7 @@ class _Planned:
 
 
 def _settle(
-    experiment: Ablation,
+    experiment: Experiment,
     at: str,
     count: int,
     changes: Mapping[str, Any],
@@ -259,7 +261,7 @@ def _settle(
     return _Planned(experiment, at, count, data_digest, base, arms, common, searches, seeds, waiting)
 
 
-def every_arm(experiments: Iterable[Ablation], preset_name: str | None) -> frozenset[str]:
+def every_arm(experiments: Iterable[Experiment], preset_name: str | None) -> frozenset[str]:
     """The `experiment/arm`s that train, at the preset or each experiment's first."""
     return frozenset(
         f"{one.name}/{arm.name}"
@@ -269,7 +271,9 @@ def every_arm(experiments: Iterable[Ablation], preset_name: str | None) -> froze
     )
 
 
-def choose_arms(experiments: Sequence[Ablation], preset_name: str | None, listed: str | None) -> frozenset[str] | None:
+def choose_arms(
+    experiments: Sequence[Experiment], preset_name: str | None, listed: str | None
+) -> frozenset[str] | None:
     """What `--arms` lists, `claimed` standing for the arms that claims compare; None where it lists nothing.
 
     Raises ValueError for what is no arm of the experiments at the preset.
@@ -293,7 +297,7 @@ def choose_arms(experiments: Sequence[Ablation], preset_name: str | None, listed
     return frozenset(found)
 
 
-def contrasts(experiment: Ablation, preset_name: str) -> list[tuple[str, str]]:
+def contrasts(experiment: Experiment, preset_name: str) -> list[tuple[str, str]]:
     """(arm, reference) of the claims at a preset that compare two arms which are trained apart."""
     trained = {arm.name for arm in experiment.arms_at(preset_name) if not arm.ensemble}
     pairs = [(claim.arm, claim.reference) for claim in experiment.claims_at(preset_name) if claim.reference]
@@ -353,7 +357,7 @@ def _digest_in(results: Path, name: str) -> str:
 
 
 def effective(preset_name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The `--set` changes without those to what the preset has anyway: the same runs are the same block, looked at as
+    """The `--set` changes without those to what the preset has anyway: the same runs are the same setting, looked at as
     often as it was."""
     whole = override(preset(preset_name), changes)
     kept = dict(changes)
@@ -384,7 +388,7 @@ def _run(
     config: Config,
     named: str,
     seed: int,
-    experiment: Ablation,
+    experiment: Experiment,
     arm: Arm,
     results: Path,
     *,
@@ -395,11 +399,11 @@ def _run(
     """One run of an arm. Without `read` it only goes before: what the arm reads off its runs is not wanted of it."""
     views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view and read else [])]))
     finished = store.is_finished(results, named, seed)
-    products = tuple(experiment.products) if read else ()
-    unread = store.unread(results, named, seed, views, products)
+    artifacts = tuple(experiment.artifacts) if read else ()
+    unread = store.unread(results, named, seed, views, artifacts)
     used_by = (f"{experiment.name}/{arm.name}",)
     failed = store.failure(results, named, seed)
-    return Run(config, seed, named, used_by, views, products, finished, unread, failed, search, common)
+    return Run(config, seed, named, used_by, views, artifacts, finished, unread, failed, search, common)
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:
@@ -410,28 +414,28 @@ def _add(runs: dict[str, Run], run: Run) -> None:
         return
     join = {
         key: tuple(dict.fromkeys([*getattr(known, key), *getattr(run, key)]))
-        for key in ("used_by", "views", "products", "missing")
+        for key in ("used_by", "views", "artifacts", "missing")
     }
     search, common = known.search or run.search, known.common and run.common
     runs[run.name] = replace(known, search=search, common=common, **join)  # type: ignore[arg-type]
 
 
-def power(experiments: Sequence[Ablation], plan: Plan, results: Path) -> list[dict[str, Any]]:
+def power(experiments: Sequence[Experiment], plan: Plan, results: Path) -> list[dict[str, Any]]:
     """For every claim of the plan: seeds so far, and those that tell its effect from zero at 80% power, `needed` by one
     look at the end and `max_seeds` by a look after every seed (None: too few runs are finished to know the spread, the
     claim names no number, or no number of seeds is enough)."""
     from repro.stats import judge
 
     rows = []
-    for ablation, asked in zip(experiments, plan.blocks, strict=True):
-        path = store.block_path(results, asked)
-        block = store.read_block(path) if path.is_file() else asked  # it may have more seeds, and remembers looks
-        for found in judge(ablation, block, results):
+    for experiment, asked in zip(experiments, plan.settings, strict=True):
+        path = store.setting_path(results, asked)
+        setting = store.read_setting(path) if path.is_file() else asked  # it may have more seeds, and remembers looks
+        for found in judge(experiment, setting, results):
             if found.claim is None:
                 continue
             rows.append(
                 {
-                    "experiment": ablation.name,
+                    "experiment": experiment.name,
                     "claim": f"{found.arm} against {found.reference}" if found.reference else found.arm,
                     "metric": found.metric,
                     "seeds": found.seeds,

@@ -12,11 +12,11 @@ from repro.config import keys, presets
 from repro.experiments import paper
 from repro.plan.search import criterion, mean_criterion
 from repro.report import words
+from repro.report.figures import Mark
 from repro.report.gather import Gathered, Part, Record, Score, counted_scores
-from repro.report.pictures import Mark
-from repro.report.tables import Table
+from repro.report.tables import ReportTable
 from repro.stats import Interval, Judgement
-from repro.stats.values import WORDS, unit_of
+from repro.stats.values import VERDICTS, unit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 def n_of(part: Part, arm: str) -> str:
     """`3 of 5`: finished runs of an arm among those asked for."""
-    return f"{len(part.runs[arm])} of {part.block.seeds}" if arm in part.runs else words.NOTHING
+    return f"{len(part.runs[arm])} of {part.setting.seeds}" if arm in part.runs else words.NOTHING
 
 
-def scale(part: Part) -> str:
-    """`cifar10, 10 classes, crops of 24 pixels, at most 30 epochs`: what a verdict of this block holds for."""
+def setting_line(part: Part) -> str:
+    """`cifar10, 10 classes, crops of 24 pixels, at most 30 epochs`: what a verdict of this setting holds for."""
     data, schedule = part.config.data, part.config.schedule
-    pictures = f"{data.source}, {data.classes} classes, crops of {part.config.augment.crop} pixels"
-    return f"{pictures}, at most {schedule.epochs} epochs"
+    images = f"{data.source}, {data.classes} classes, crops of {part.config.augment.crop} pixels"
+    return f"{images}, at most {schedule.epochs} epochs"
 
 
 def progress(part: Part) -> str:
@@ -49,11 +49,12 @@ def unfinished(part: Part) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def scales(gathered: Gathered) -> list[tuple[str, str]]:
-    """Name of each block, and what it stands for: `("cifar10+1e8217", "preset cifar10 with optim.batch_size = 32")`."""
+def setting_names(gathered: Gathered) -> list[tuple[str, str]]:
+    """Name of each setting, and what it stands for: `("cifar10+1e8217", "preset cifar10 with optim.batch_size =
+    32")`."""
     return [
-        (name, f"preset {block.preset}{f' with {words.changes(block.changes)}' if block.changes else ''}")
-        for name, block in sorted({part.block.name: part.block for part in gathered.parts}.items())
+        (name, f"preset {setting.preset}{f' with {words.changes(setting.changes)}' if setting.changes else ''}")
+        for name, setting in sorted({part.setting.name: part.setting for part in gathered.parts}.items())
     ]
 
 
@@ -66,19 +67,19 @@ def views(part: Part) -> str:
 
 
 def command(part: Part) -> str:
-    """The line that does the block again."""
+    """The line that does the setting again."""
     words_of_it = [
         "repro",
         "run",
         part.experiment.name,
         "--preset",
-        part.block.preset,
+        part.setting.preset,
         "--seeds",
-        str(part.block.seeds),
+        str(part.setting.seeds),
     ]
-    if part.block.max_seeds is not None:
-        words_of_it += ["--until-decided", "--max-seeds", str(part.block.max_seeds)]
-    for key, value in part.block.changes.items():
+    if part.setting.max_seeds is not None:
+        words_of_it += ["--until-decided", "--max-seeds", str(part.setting.max_seeds)]
+    for key, value in part.setting.changes.items():
         words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words_of_it)
 
@@ -87,7 +88,7 @@ def verdict(judgement: Judgement | None) -> str:
     """The verdict, marked where it hinges on the learning rate that both arms have."""
     if judgement is None:
         return "not evaluated"
-    return f"{judgement.word}, depends on the learning rate" if judgement.depends_on_rate else judgement.word
+    return f"{judgement.verdict}, depends on the learning rate" if judgement.depends_on_rate else judgement.verdict
 
 
 def _of_arm(part: Part, arm: str) -> Judgement | None:
@@ -97,7 +98,7 @@ def _of_arm(part: Part, arm: str) -> Judgement | None:
     return mine[0] if mine else None
 
 
-def arms_table(part: Part) -> Table:
+def arms_table(part: Part) -> ReportTable:
     """A row an arm: its runs, its errors, its effect beside the paper's, the verdict."""
     rows = []
     for row in part.summary.to_dict("records"):
@@ -106,7 +107,7 @@ def arms_table(part: Part) -> Table:
         rows.append(
             [
                 arm.name,
-                words.arm(arm, part.block.preset),
+                words.arm(arm, part.setting.preset),
                 n_of(part, arm.name),
                 words.mean_and_spread(row.get("top1_error_mean"), row.get("top1_error_sd")),
                 words.mean_and_spread(row.get("top5_error_mean"), row.get("top5_error_sd")),
@@ -121,9 +122,9 @@ def arms_table(part: Part) -> Table:
         "arm", "what it changes", "runs", "top-1 error (%)", "top-5 error (%)", "training error (%)",
         "effect [95% interval]" if effects else "error [95% interval]", "published", "verdict",
     ]  # fmt: skip
-    caption = f"{part.experiment.question} Preset {part.block.preset}; mean ± standard deviation over n runs."
-    return Table(
-        f"{part.block.name}-arms", caption, columns, rows, _with_units(part.summary), frozenset({3, 4, 5, 6, 7})
+    caption = f"{part.experiment.question} Preset {part.setting.preset}; mean ± standard deviation over n runs."
+    return ReportTable(
+        f"{part.setting.name}-arms", caption, columns, rows, _with_units(part.summary), frozenset({3, 4, 5, 6, 7})
     )
 
 
@@ -139,7 +140,7 @@ def _with_units(summary: pd.DataFrame) -> pd.DataFrame:
     return summary.rename(columns=renamed)
 
 
-def claims_table(part: Part) -> Table:
+def claims_table(part: Part) -> ReportTable:
     """A row a number of a claim, or an effect no claim names."""
     rows = [
         [
@@ -155,9 +156,9 @@ def claims_table(part: Part) -> Table:
         for one in part.judgements
     ]
     columns = ["what", "metric", "published", "ours [95% interval]", "n", "verdict", "p (Holm)", "n needed"]
-    caption = f"{part.experiment.question} Preset {part.block.preset}; effects in points, arm minus reference."
-    return Table(
-        f"{part.block.name}-claims", caption, columns, rows, judgements_frame([part]), frozenset({2, 3, 4, 6, 7})
+    caption = f"{part.experiment.question} Preset {part.setting.preset}; effects in points, arm minus reference."
+    return ReportTable(
+        f"{part.setting.name}-claims", caption, columns, rows, judgements_frame([part]), frozenset({2, 3, 4, 6, 7})
     )
 
 
@@ -166,13 +167,13 @@ def judgements_frame(parts: Iterable[Part]) -> Any:
     import pandas as pd
 
     columns = [
-        "experiment", "preset", "block", "arm", "reference", "metric", "unit", "published", "estimate", "low", "high",
+        "experiment", "preset", "setting", "arm", "reference", "metric", "unit", "published", "estimate", "low", "high",
         "method", "n", "verdict", "same_setting", "p", "holm_p", "seeds_needed",
     ]  # fmt: skip
     rows = [
         [
-            part.experiment.name, part.block.preset, part.block.name, one.arm, one.reference, one.metric, one.unit,
-            one.published, *_four(one.estimate), one.seeds, one.word if one.claim else None, one.same_setting,
+            part.experiment.name, part.setting.preset, part.setting.name, one.arm, one.reference, one.metric, one.unit,
+            one.published, *_four(one.estimate), one.seeds, one.verdict if one.claim else None, one.same_setting,
             one.effect.p if one.effect else None, one.holm_p, one.seeds_needed,
         ]
         for part in parts
@@ -186,19 +187,19 @@ def _four(estimate: Interval | None) -> tuple[float | str | None, ...]:
 
 
 def searched(part: Part) -> str:
-    """What was searched for before the runs of a block, by what it tried; nothing where there was no search."""
+    """What was searched for before the runs of a setting, by what it tried; nothing where there was no search."""
     search = part.experiment.search
-    if not search or not part.block.searches:
+    if not search or not part.setting.searches:
         return ""
-    tried = sorted({float(value) for of_arm in part.block.searches.values() for value in of_arm})
+    tried = sorted({float(value) for of_arm in part.setting.searches.values() for value in of_arm})
     return (
         f"Searched first: `{search.key}` among {', '.join(map(str, tried))}, for each arm on its own, by "
-        f"{words.metric(search.metric)} at seed{'s' * (len(part.block.search_seeds) > 1)} "
-        f"{' and '.join(map(str, part.block.search_seeds))}, not of the comparison."
+        f"{words.metric(search.metric)} at seed{'s' * (len(part.setting.search_seeds) > 1)} "
+        f"{' and '.join(map(str, part.setting.search_seeds))}, not of the comparison."
     )
 
 
-def search_table(part: Part) -> Table:
+def search_table(part: Part) -> ReportTable:
     """What each arm's search tried, and which value it took; no rows where there was no search."""
     import pandas as pd
 
@@ -216,9 +217,11 @@ def search_table(part: Part) -> Table:
     key, length = (search.key, f" of at most {search.epochs} epochs" if search.epochs else "") if search else ("", "")
     frame = pd.DataFrame(raw, columns=["arm", "value", *metrics, "finished", "taken"])
     runs = f"a run a value and seed{length}"
-    caption = f"The search of {part.experiment.name} for {key} at preset {part.block.preset}, {runs}."
+    caption = f"The search of {part.experiment.name} for {key} at preset {part.setting.preset}, {runs}."
     columns = ["arm", key, *map(words.metric, metrics), ""]
-    return Table(f"{part.block.name}-search", caption, columns, rows, frame, frozenset(range(1, 2 + len(metrics))))
+    return ReportTable(
+        f"{part.setting.name}-search", caption, columns, rows, frame, frozenset(range(1, 2 + len(metrics)))
+    )
 
 
 def _taken(value: float, tried: Iterable[str]) -> str:
@@ -234,7 +237,7 @@ def _scored(run: Record | None, found: float | None) -> str:
     return words.number(found) if found is not None else "diverged" if run["diverged"] else "never reached"
 
 
-def tests_table(part: Part) -> Table:
+def tests_table(part: Part) -> ReportTable:
     """What other tests say of each effect, a row each; docs/verdicts.md has what to mind about them."""
     import pandas as pd
 
@@ -274,12 +277,12 @@ def tests_table(part: Part) -> Table:
         "arm", "reference", "metric", "unit", "t_mean", "t_low", "t_high", "one_pair_low", "one_pair_high", "p",
         "mcnemar_p", "permutation_p", "permutation_p_smallest", "probability_of_improvement",
     ]  # fmt: skip
-    caption = f"Other tests of {part.experiment.name} at preset {part.block.preset}; effects are arm minus reference."
+    caption = f"Other tests of {part.experiment.name} at preset {part.setting.preset}; effects are arm minus reference."
     frame = pd.DataFrame(raw, columns=names)
-    return Table(f"{part.block.name}-tests", caption, columns, rows, frame, frozenset(range(2, 9)))
+    return ReportTable(f"{part.setting.name}-tests", caption, columns, rows, frame, frozenset(range(2, 9)))
 
 
-def cost_table(part: Part) -> Table:
+def cost_table(part: Part) -> ReportTable:
     """Time of the finished runs, an arm a row, and one for those of the search."""
     import pandas as pd
 
@@ -304,8 +307,8 @@ def cost_table(part: Part) -> Table:
     columns = ["arm", "runs", "epochs a run", "time a run", "images per second", "core-hours in all"]
     names = ["arm", "runs", "epochs_mean", "seconds_mean", "images_per_second_mean", "core_hours"]
     frame = pd.DataFrame(raw, columns=names)
-    caption = f"Cost of {part.experiment.name} at preset {part.block.preset}: training alone, without the tests."
-    return Table(f"{part.block.name}-cost", caption, columns, rows, frame, frozenset(range(1, 6)))
+    caption = f"Cost of {part.experiment.name} at preset {part.setting.preset}: training alone, without the tests."
+    return ReportTable(f"{part.setting.name}-cost", caption, columns, rows, frame, frozenset(range(1, 6)))
 
 
 def color_selectivity(kernels: np.ndarray) -> np.ndarray:
@@ -322,7 +325,7 @@ def color_selectivity(kernels: np.ndarray) -> np.ndarray:
     return share
 
 
-def selectivity_table(part: Part, kernels: Mapping[str, Sequence[np.ndarray]]) -> Table:
+def selectivity_table(part: Part, kernels: Mapping[str, Sequence[np.ndarray]]) -> ReportTable:
     """How color-selective each tower is, an arm a row, from the first-layer kernels (maps, 3, k, k) of its runs."""
     import numpy as np
     import pandas as pd
@@ -345,10 +348,10 @@ def selectivity_table(part: Part, kernels: Mapping[str, Sequence[np.ndarray]]) -
     names = ["arm", "runs", "tower_1_share_mean", "tower_2_share_mean", "apart_share_mean"]
     caption = "Color selectivity of the first layer: the share of the kernels' energy that is color (0: none, 1: all)."
     frame = pd.DataFrame(raw, columns=names)
-    return Table(f"{part.block.name}-selectivity", caption, columns, rows, frame, frozenset({1, 2, 3, 4}))
+    return ReportTable(f"{part.setting.name}-selectivity", caption, columns, rows, frame, frozenset({1, 2, 3, 4}))
 
 
-def exchange_table(part: Part) -> Table:
+def exchange_table(part: Part) -> ReportTable:
     """What the two towers fetch from each other, a row a layer: by our graph here and at full size, and by section 3.5.
 
     A table without rows unless the experiment asks about the towers. tests/test_towers.py counts the same bytes in the
@@ -356,7 +359,7 @@ def exchange_table(part: Part) -> Table:
     """
     import pandas as pd
 
-    columns = ["layer", "bytes of a picture, here", "at full size", "section 3.5"]
+    columns = ["layer", "bytes of an image, here", "at full size", "section 3.5"]
     names = ["layer", "bytes_here", "bytes_full_size", "reads_both_towers_in_the_paper"]
     raw: list[tuple[str, int, int, bool]] = []
     if part.experiment.factor == "model.towers":
@@ -365,16 +368,16 @@ def exchange_table(part: Part) -> Table:
             there = full.get(shape.name, 0)
             raw.append((shape.name, 4 * shape.floats_exchanged, there, there > 0))
     rows = [[name, f"{here:,}", f"{big:,}", "reads both" if both else "reads its own"] for name, here, big, both in raw]
-    caption = "Bytes of one picture that cross between the towers in a forward pass; the backward pass returns as many."
+    caption = "Bytes of one image that cross between the towers in a forward pass; the backward pass returns as many."
     frame = pd.DataFrame(raw, columns=names)
-    return Table(f"{part.block.name}-exchange", caption, columns, rows, frame, frozenset({1, 2}))
+    return ReportTable(f"{part.setting.name}-exchange", caption, columns, rows, frame, frozenset({1, 2}))
 
 
 def _threads(run: Record) -> int:
     return int(run["provenance"].get("hardware", {}).get("threads") or 1)
 
 
-def setting_table(part: Part) -> Table:
+def setting_table(part: Part) -> ReportTable:
     """What differs from the paper's setting: keys of the Config, those of layers gathered in one row a key."""
     import pandas as pd
 
@@ -382,8 +385,8 @@ def setting_table(part: Part) -> Table:
     changed = {key: pair for key, pair in changed.items() if not key.startswith("eval.")}
     rows = [[key, _short(before), _short(here)] for key, (before, here) in condense(changed).items()]
     frame = pd.DataFrame(rows, columns=["key", "paper", "here"])
-    caption = f"What differs from the paper's setting at preset {part.block.preset}, before any arm's own changes."
-    return Table(f"{part.block.name}-setting", caption, ["key", "paper", "here"], rows, frame)
+    caption = f"What differs from the paper's setting at preset {part.setting.preset}, before any arm's own changes."
+    return ReportTable(f"{part.setting.name}-setting", caption, ["key", "paper", "here"], rows, frame)
 
 
 def condense(changed: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
@@ -465,7 +468,7 @@ def score_line(score: Score) -> str:
 
 
 def effect_marks(part: Part) -> list[Mark]:
-    """The rows of a block's effect plot: every judgement that has an estimate."""
+    """The rows of a setting's effect plot: every judgement that has an estimate."""
     return [
         Mark(
             f"{words.subject(one.arm, one.reference)}\n{words.metric(one.metric)} (n = {one.seeds})",
@@ -486,10 +489,10 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
     rows: dict[int, Mark] = {}
     for score in counted_scores(score for score in scores if score.judgement and score.judgement.estimate):
         one, claim = score.judgement, score.claim
-        assert score.block and one and one.estimate
+        assert score.setting and one and one.estimate
         if claim.kind == "value" and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
-        label = f"{section(score)}{score.experiment.name}, {score.block.name} (n = {one.seeds})"
+        label = f"{section(score)}{score.experiment.name}, {score.setting.name} (n = {one.seeds})"
         label += f"\n{score_line(score)}, {words.metric(score.metric)}"
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
@@ -501,16 +504,18 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 def summary(scores: Sequence[Score]) -> str:
     """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
     first = counted_scores(scores)
-    counts = Counter(score.word for score in first)
+    counts = Counter(score.verdict for score in first)
     judged = len(first) - counts["not evaluated"]
-    told = ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word] and word != "not evaluated")
+    told = ", ".join(
+        f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict] and verdict != "not evaluated"
+    )
     elsewhere = sum(
-        score.word != "not evaluated" and score.judgement is not None and not score.judgement.same_setting
+        score.verdict != "not evaluated" and score.judgement is not None and not score.judgement.same_setting
         for score in first
     )
     if elsewhere:
         told += (
-            f"; {'all' if elsewhere == judged else elsewhere} of them at another scale or on other data than claimed"
+            f"; {'all' if elsewhere == judged else elsewhere} of them at another setting or on other data than claimed"
         )
     bare = sum(score.published is None for score in first)
     tested = [score.judgement.holm_p for score in scores if score.judgement and score.judgement.holm_p is not None]
@@ -526,15 +531,15 @@ def _have(count: int) -> str:
     return {0: "none has", 1: "1 has"}.get(count, f"{count} have")
 
 
-def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
-    """A row a claim and block, or one row where a claim has none; all metrics of a claim in one row."""
+def scoreboard(scores: Sequence[Score], name: str, caption: str) -> ReportTable:
+    """A row a claim and setting, or one row where a claim has none; all metrics of a claim in one row."""
     groups: dict[tuple[int, str], list[Score]] = {}
     for score in scores:
-        groups.setdefault((id(score.claim), score.block.name if score.block else ""), []).append(score)
+        groups.setdefault((id(score.claim), score.setting.name if score.setting else ""), []).append(score)
     rows = []
     for group in groups.values():
         first = group[0]
-        link = f"[{first.experiment.name}]({first.experiment.name}.md)" if first.block else first.experiment.name
+        link = f"[{first.experiment.name}]({first.experiment.name}.md)" if first.setting else first.experiment.name
         verdicts = [verdict(score.judgement) for score in group]
         seeds = dict.fromkeys(str(score.judgement.seeds) for score in group if score.judgement)
         rows.append(
@@ -545,32 +550,34 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str) -> Table:
                 _lines(group, lambda score: words.quantity(score.noted, unit_of(score.claim.kind))),
                 _lines(group, _estimate),
                 "\n".join(seeds) or words.NOTHING,
-                f"`{first.block.name}`" if first.block else words.NOTHING,
+                f"`{first.setting.name}`" if first.setting else words.NOTHING,
                 verdicts[0] if len(set(verdicts)) == 1 else _lines(group, lambda score: verdict(score.judgement)),
             ]
         )
-    columns = ["experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "scale", "verdict"]
-    return Table(name, caption, columns, rows, scores_frame(scores), frozenset({5}))
+    columns = ["experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "setting", "verdict"]
+    return ReportTable(name, caption, columns, rows, scores_frame(scores), frozenset({5}))
 
 
 def scores_frame(scores: Iterable[Score]) -> Any:
-    """Raw numbers of the scoreboard, a row a number of a claim and block."""
+    """Raw numbers of the scoreboard, a row a number of a claim and setting."""
     import pandas as pd
 
     columns = [
         "section", "experiment", "arm", "reference", "metric", "unit", "source", "measured_on", "published",
         "run_notes_2012",
-        "block", "estimate", "low", "high", "method", "n", "verdict", "same_setting", "holm_p", "seeds_needed",
+        "setting", "estimate", "low", "high", "method", "n", "verdict", "same_setting", "holm_p", "seeds_needed",
     ]  # fmt: skip
     rows = []
     for score in scores:
         claim, one = score.claim, score.judgement
-        judged = [one.seeds, one.word, one.same_setting, one.holm_p, one.seeds_needed] if one else [0, "not evaluated"]
+        judged = (
+            [one.seeds, one.verdict, one.same_setting, one.holm_p, one.seeds_needed] if one else [0, "not evaluated"]
+        )
         rows.append(
             [
                 score.experiment.section, score.experiment.name, claim.arm, claim.reference, score.metric,
                 unit_of(claim.kind), claim.source, claim.measured.text, score.published, score.noted,
-                score.block.name if score.block else None, *_four(one.estimate if one else None),
+                score.setting.name if score.setting else None, *_four(one.estimate if one else None),
                 *judged, *[None] * (5 - len(judged)),
             ]
         )  # fmt: skip
@@ -596,8 +603,8 @@ def _lines(scores: Sequence[Score], text: Any) -> str:
     )
 
 
-def paper_table(gathered: Gathered) -> Table:
-    """The paper's Tables 1 and 2 with ours beside: a row for each block that asked for the same number."""
+def paper_table(gathered: Gathered) -> ReportTable:
+    """The paper's Tables 1 and 2 with ours beside: a row for each setting that asked for the same number."""
     import pandas as pd
 
     rows, raw = [], []
@@ -609,12 +616,14 @@ def paper_table(gathered: Gathered) -> Table:
             and row.top1_error is not None
             and score.claim.published == {"top1_error": row.top1_error, "top5_error": row.top5_error}
         ]
-        by_block = {(score.experiment.name, score.block.name): score for score in same if score.block}
-        for score in by_block.values() or [None]:
-            mine = [one for one in same if score and one.block == score.block and one.experiment == score.experiment]
+        by_setting = {(score.experiment.name, score.setting.name): score for score in same if score.setting}
+        for score in by_setting.values() or [None]:
+            mine = [
+                one for one in same if score and one.setting == score.setting and one.experiment == score.experiment
+            ]
             estimates = {one.metric: one.judgement.estimate for one in mine if one.judgement}
             ours = [words.with_interval(estimates.get(metric), "percent") for metric in ("top1_error", "top5_error")]
-            where = f"{score.experiment.name}, `{score.block.name}`" if score and score.block else words.NOTHING
+            where = f"{score.experiment.name}, `{score.setting.name}`" if score and score.setting else words.NOTHING
             paper_says = [words.quantity(number, "percent", 1) for number in (row.top1_error, row.top5_error)]
             rows.append([row.table, row.who, row.measured, *paper_says, *ours, where])
             means = [
@@ -637,5 +646,5 @@ def paper_table(gathered: Gathered) -> Table:
         "top5_error_percent", "runs",
     ]  # fmt: skip
     frame = pd.DataFrame(raw, columns=names)
-    caption = "Tables 1 and 2 of the paper, ours beside them at the scale of our runs (errors in percent)."
-    return Table("paper-tables", caption, columns, rows, frame, frozenset({3, 4, 5, 6}))
+    caption = "Tables 1 and 2 of the paper, ours beside them at the setting of our runs (errors in percent)."
+    return ReportTable("paper-tables", caption, columns, rows, frame, frozenset({3, 4, 5, 6}))

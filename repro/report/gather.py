@@ -1,4 +1,4 @@
-"""Everything a report shows, read once from results/: blocks with their runs, judgements and settings."""
+"""Everything a report shows, read once from results/: settings with their runs, judgements and settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from repro import store
 from repro.config import config, keys, presets
 from repro.experiments import paper
-from repro.experiments.experiment import Ablation, Claim
-from repro.plan.cost import pictures
+from repro.experiments.experiment import Claim, Experiment
+from repro.plan.cost import images
 from repro.plan.plan import configs
 from repro.plan.search import choose
 from repro.terms import FEWEST_SEEDS
@@ -30,11 +30,11 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Part:
-    """One block with what came out of it."""
+    """One setting with what came out of it."""
 
-    experiment: Ablation
-    block: store.Block  # without the arms that are `outdated`
-    config: config.Config  # the preset with the block's changes, before any arm's own
+    experiment: Experiment
+    setting: store.Setting  # without the arms that are `outdated`
+    config: config.Config  # the preset with the setting's changes, before any arm's own
     runs: Mapping[str, Sequence[Record]]  # arm -> finished runs, by seed
     begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
     searches: Mapping[str, Mapping[str, Sequence[Record | None]]]  # arm -> tried value -> its runs, None: not finished
@@ -52,15 +52,15 @@ class Part:
 
     @property
     def asked(self) -> int:
-        """Runs that the block asks for; an arm whose Config is not known yet, or not any more, shares none."""
-        declared = {arm.name for arm in self.experiment.arms_at(self.block.preset)}
+        """Runs that the setting asks for; an arm whose Config is not known yet, or not any more, shares none."""
+        declared = {arm.name for arm in self.experiment.arms_at(self.setting.preset)}
         unknown = len(self.waiting) + len(declared & self.outdated.keys())
-        return (len(set(self.block.arms.values())) + unknown) * self.block.seeds
+        return (len(set(self.setting.arms.values())) + unknown) * self.setting.seeds
 
     @property
     def waiting(self) -> list[str]:
         """Arms that wait for their search."""
-        return [arm for arm in self.block.searches if arm not in self.block.arms]
+        return [arm for arm in self.setting.searches if arm not in self.setting.arms]
 
     @property
     def records(self) -> list[Record]:
@@ -70,12 +70,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one claim: the paper's number, and ours in one block, or none."""
+    """One metric of one claim: the paper's number, and ours in one setting, or none."""
 
-    experiment: Ablation
+    experiment: Experiment
     claim: Claim
     metric: str
-    block: store.Block | None = None
+    setting: store.Setting | None = None
     judgement: Judgement | None = None
 
     @property
@@ -99,28 +99,28 @@ class Score:
         """How much there is to say, the least is the most: runs that suffice, by a plan that was frozen before others;
         runs that do not (yet); arms that were not tuned; nothing that was judged."""
         one = self.judgement
-        if one is None or one.word == "not evaluated":
+        if one is None or one.verdict == "not evaluated":
             return 3, False
-        level = 2 if one.word == "not tuned" else int(one.waits or one.seeds < FEWEST_SEEDS)
-        return level, not (self.block and self.block.frozen)
+        level = 2 if one.verdict == "not tuned" else int(one.waits or one.seeds < FEWEST_SEEDS)
+        return level, not (self.setting and self.setting.frozen)
 
     @property
-    def word(self) -> str:
+    def verdict(self) -> str:
         """The verdict."""
-        return self.judgement.word if self.judgement else "not evaluated"
+        return self.judgement.verdict if self.judgement else "not evaluated"
 
 
 @dataclass(frozen=True)
 class Gathered:
     """All of it. `damaged` names what was left out and why, with paths relative to results/."""
 
-    experiments: Sequence[Ablation]
+    experiments: Sequence[Experiment]
     parts: Sequence[Part]
     scores: Sequence[Score]
     damaged: Sequence[store.Damaged]
 
     def of(self, name: str) -> list[Part]:
-        """The blocks of one experiment."""
+        """The settings of one experiment."""
         return [part for part in self.parts if part.experiment.name == name]
 
 
@@ -136,24 +136,26 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
+def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
     """Read results/ once. What cannot be read is in `damaged`; nothing is raised for it."""
     from repro import stats
 
-    blocks, damaged = store.read_blocks(results)
+    settings, damaged = store.read_settings(results)
     with _uncollected():
         records, broken = store.finished_runs(results)
     read = {(record["digest"], record["seed"]): record for record in records}
     of_digest = {record["digest"]: record for record in records}
     known = {experiment.name: experiment for experiment in experiments}
     parts = []
-    for block in blocks:
-        path = store.block_path(results, block)
-        if block.experiment not in known:
-            damaged.append(store.Damaged(path, f"no experiment {block.experiment!r} is registered; give its --include"))
+    for setting in settings:
+        path = store.setting_path(results, setting)
+        if setting.experiment not in known:
+            damaged.append(
+                store.Damaged(path, f"no experiment {setting.experiment!r} is registered; give its --include")
+            )
             continue
         try:
-            parts.append(_part(known[block.experiment], block, read, of_digest, broken, results))
+            parts.append(_part(known[setting.experiment], setting, read, of_digest, broken, results))
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=_order)
@@ -166,14 +168,15 @@ def gather(experiments: Sequence[Ablation], results: Path) -> Gathered:
 
 
 def _order(part: Part) -> tuple[str, int, int, str]:
-    """Blocks of an experiment from the largest scale, in pictures trained on, down; then as the presets are listed."""
-    trained_on = pictures(part.config, None)[0] * part.config.schedule.epochs
-    return (part.experiment.name, -trained_on, list(presets.PRESETS).index(part.block.preset), part.block.name)
+    """Settings of an experiment from the largest setting, in images trained on, down; then as the presets are
+    listed."""
+    trained_on = images(part.config, None)[0] * part.config.schedule.epochs
+    return (part.experiment.name, -trained_on, list(presets.PRESETS).index(part.setting.preset), part.setting.name)
 
 
 def _part(
-    experiment: Ablation,
-    block: store.Block,
+    experiment: Experiment,
+    setting: store.Setting,
     read: Mapping[tuple[str, int], Record],
     of_digest: Mapping[str, Record],
     broken: Sequence[store.Damaged],
@@ -181,25 +184,25 @@ def _part(
 ) -> Part:
     from repro import stats
 
-    base = keys.override(presets.preset(block.preset), block.changes)
+    base = keys.override(presets.preset(setting.preset), setting.changes)
     searches: dict[str, dict[str, list[Record | None]]] = {}
     chosen: dict[str, float | None] = {}
     if search := experiment.search:
-        for arm, tried in block.searches.items():
-            seeds = block.search_seeds
+        for arm, tried in setting.searches.items():
+            seeds = setting.search_seeds
             searches[arm] = {value: [read.get((digest, seed)) for seed in seeds] for value, digest in tried.items()}
             chosen[arm] = choose(search, searches[arm])
-    outdated = _outdated(experiment, block, of_digest)
-    block = replace(block, arms=_without(block.arms, outdated), searches=_without(block.searches, outdated))
+    outdated = _outdated(experiment, setting, of_digest)
+    setting = replace(setting, arms=_without(setting.arms, outdated), searches=_without(setting.searches, outdated))
     runs, begun = {}, {}
-    for arm, digest in block.arms.items():
-        runs[arm] = [read[digest, seed] for seed in block.seeds_for(arm) if (digest, seed) in read]
-        missing = [seed for seed in block.seeds_for(arm) if (digest, seed) not in read]
+    for arm, digest in setting.arms.items():
+        runs[arm] = [read[digest, seed] for seed in setting.seeds_for(arm) if (digest, seed) in read]
+        missing = [seed for seed in setting.seeds_for(arm) if (digest, seed) not in read]
         begun[arm] = sum((store.run_directory(results, digest, seed) / "metrics.jsonl").is_file() for seed in missing)
-    damaged = [store.Damaged(store.block_path(results, block), reason) for reason in outdated.values()]
-    ours = {*block.arms.values(), *(name for tried in block.searches.values() for name in tried.values())}
+    damaged = [store.Damaged(store.setting_path(results, setting), reason) for reason in outdated.values()]
+    ours = {*setting.arms.values(), *(name for tried in setting.searches.values() for name in tried.values())}
     damaged += [each for each in broken if each.path.parent.parent.name in ours]
-    frame, short = _curves(block, runs, results)
+    frame, short = _curves(setting, runs, results)
     distinct = {(run["digest"], run["seed"]): run for of_arm in runs.values() for run in of_arm}  # arms share runs
     looked = [
         store.unread_predictions(results, digest, seed, view)
@@ -209,34 +212,34 @@ def _part(
     damaged += [*short, *(each for each in looked if each)]
     return Part(
         experiment,
-        block,
+        setting,
         base,
         runs,
         begun,
         _without(searches, outdated),
         _without(chosen, outdated),
         frame,
-        stats.arm_summary(experiment, block, results, read),
-        stats.judge(experiment, block, results, read),
+        stats.arm_summary(experiment, setting, results, read),
+        stats.judge(experiment, setting, results, read),
         outdated,
         [_relative(each, results) for each in dict.fromkeys(damaged)],
     )
 
 
-def _outdated(experiment: Ablation, block: store.Block, of_digest: Mapping[str, Record]) -> dict[str, str]:
-    """Arms of a block whose runs are not those that the experiment declares by now, each with what to say of it.
+def _outdated(experiment: Experiment, setting: store.Setting, of_digest: Mapping[str, Record]) -> dict[str, str]:
+    """Arms of a setting whose runs are not those that the experiment declares by now, each with what to say of it.
 
     A page describes runs by the declaration, so it must not show those of another. `of_digest` has a run of each
     Config; an arm that has no finished run has nothing to compare.
     """
-    today = configs(experiment, block.preset, block.changes, tuned=not block.untuned)
+    today = configs(experiment, setting.preset, setting.changes, tuned=not setting.untuned)
     found = {}
-    for arm in {**block.arms, **block.searches}:
+    for arm in {**setting.arms, **setting.searches}:
         if arm not in today:
             found[arm] = f"arm {arm!r} is not declared any more"
             continue
-        searched = experiment.search.key if experiment.search and block.searches.get(arm) else None
-        run = of_digest.get(block.arms.get(arm, ""))
+        searched = experiment.search.key if experiment.search and setting.searches.get(arm) else None
+        run = of_digest.get(setting.arms.get(arm, ""))
         if run and not _same(today[arm], run, searched):
             found[arm] = f"arm {arm!r} is declared otherwise since these runs; run it again"
     return found
@@ -262,13 +265,13 @@ CURVES = ("epoch", "train_error", "test_top1_error")
 
 
 def _curves(
-    block: store.Block, runs: Mapping[str, Sequence[Record]], results: Path
+    setting: store.Setting, runs: Mapping[str, Sequence[Record]], results: Path
 ) -> tuple[pd.DataFrame, list[store.Damaged]]:
     """Part.curves, and the files that lack epochs which their runs had: those are left out of it."""
     import pandas as pd
 
     first: dict[str, str] = {}  # arms that read the same runs, by another view, are one line
-    for arm, digest in block.arms.items():
+    for arm, digest in setting.arms.items():
         first.setdefault(digest, arm)
     arms: list[str] = []
     seeds: list[int] = []
@@ -289,7 +292,7 @@ def _curves(
     return frame.astype({"epoch": int, "train_error": float, "test_top1_error": float}), damaged
 
 
-def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Score]:
+def _scores(experiments: Iterable[Experiment], parts: Iterable[Part]) -> list[Score]:
     scores = []
     of = defaultdict(list)
     for part in parts:
@@ -298,7 +301,7 @@ def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Scor
         for claim in experiment.claims:
             for metric in claim.published:
                 found = [
-                    Score(experiment, claim, metric, part.block, judgement)
+                    Score(experiment, claim, metric, part.setting, judgement)
                     for part in of[experiment.name]
                     for judgement in part.judgements
                     if judgement.claim == claim and judgement.metric == metric
@@ -308,7 +311,7 @@ def _scores(experiments: Iterable[Ablation], parts: Iterable[Part]) -> list[Scor
 
 
 def counted_scores(scores: Iterable[Score]) -> list[Score]:
-    """Of each number of a claim the score that counts: at the largest scale among those with the most to say."""
+    """Of each number of a claim the score that counts: at the largest setting among those with the most to say."""
     best: dict[tuple[int, str], Score] = {}
     for score in scores:
         key = (id(score.claim), score.metric)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from repro.report import contents, pictures, words
+from repro.report import contents, figures, words
 from repro.report.gather import Gathered, Score
 from repro.stats.values import unit_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from repro.report.sections import Section
-    from repro.report.tables import Table
+    from repro.report.tables import ReportTable
 
 PLOTTED = {"train_error": "training error", "test_top1_error": "test top-1 error, center view"}
 SEEDS_DRAWN = 20  # lines of their own in one plot; more are drawn as mean and band
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plot:
-    """A zoomable picture: plotly's traces and layout, and the numbers behind it at a few epochs."""
+    """A zoomable figure: plotly's traces and layout, and the numbers behind it at a few epochs."""
 
     name: str
     title: str
@@ -48,13 +48,13 @@ class Plot:
     rows: Sequence[Sequence[str]]
 
 
-def render(
+def html_page(
     gathered: Gathered,
     sections: Mapping[str, Sequence[Section]],
     forest: bytes | None,
-    own: Mapping[str, Sequence[Table]],
+    own: Mapping[str, Sequence[ReportTable]],
 ) -> bytes:
-    """The page. `sections` holds the blocks of each experiment, `own` further tables of an experiment."""
+    """The page. `sections` holds the settings of each experiment, `own` further tables of an experiment."""
     from plotly.offline import get_plotlyjs
 
     from repro.report.sections import environment
@@ -72,7 +72,7 @@ def render(
             board=board,
             columns=COLUMNS,
             verdicts=sorted({str(row[-1].key) for row in board}),
-            scales=sorted({row[-2].text for row in board} - {words.NOTHING}),
+            settings=sorted({row[-2].text for row in board} - {words.NOTHING}),
             forest=None if forest is None else data_uri(forest),
             plots={name: [plots(one) for one in several] for name, several in sections.items()},
             data_uri=data_uri,
@@ -92,7 +92,7 @@ COLUMNS = (
     "2012 runs",
     "ours [95% interval]",
     "n",
-    "scale",
+    "setting",
     "verdict",
 )
 
@@ -103,15 +103,15 @@ def _row(score: Score) -> list[Cell]:
     name = score.experiment.name
     return [
         Cell(score.experiment.section, score.experiment.section),
-        Cell(name, name, f"#{name}" if score.block else ""),
+        Cell(name, name, f"#{name}" if score.setting else ""),
         Cell(contents.score_line(score), contents.score_line(score)),
         Cell(words.metric(score.metric), score.metric),
         Cell(words.published(score.claim, score.metric), score.published),
         Cell(words.quantity(score.noted, unit), score.noted),
         Cell(words.with_interval(estimate, unit), _key(estimate.mean) if estimate else None),
         Cell(str(one.seeds) if one else words.NOTHING, one.seeds if one else None),
-        Cell(score.block.name, score.block.name) if score.block else Cell(words.NOTHING, None),
-        Cell(contents.verdict(one), score.word),
+        Cell(score.setting.name, score.setting.name) if score.setting else Cell(words.NOTHING, None),
+        Cell(contents.verdict(one), score.verdict),
     ]
 
 
@@ -133,7 +133,7 @@ def _markdown(text: str) -> str:
 
 
 def plots(section: Section) -> list[Plot]:
-    """The learning curves of one block, one plot a metric."""
+    """The learning curves of one setting, one plot a metric."""
     found = []
     for column, title in PLOTTED.items():
         some = section.part.curves.dropna(subset=[column])
@@ -143,19 +143,19 @@ def plots(section: Section) -> list[Plot]:
 
 
 def _plot(section: Section, frame: pd.DataFrame, column: str, title: str) -> Plot:
-    arms = pictures.labels_with_n(frame)
+    arms = figures.labels_with_n(frame)
     stops = section.part.config.schedule.stop_train_error is not None
     single = stops and len(frame[["arm", "seed"]].drop_duplicates()) <= SEEDS_DRAWN
     traces: list[dict[str, Any]] = []
     for place, (arm, label) in enumerate(arms.items()):
         mine = frame[frame["arm"] == arm]
-        style = {"color": pictures.PALETTE[place % len(pictures.PALETTE)], "dash": PLOTLY_DASHES[place % 4]}
+        style = {"color": figures.PALETTE[place % len(figures.PALETTE)], "dash": PLOTLY_DASHES[place % 4]}
         whole = section.part.curves[section.part.curves["arm"] == arm]
-        mode = "lines+markers" if pictures.marked(whole, column) else "lines"
+        mode = "lines+markers" if figures.marked(whole, column) else "lines"
         draw = _by_seed if single else _band
         traces += draw(mine, column, arm, label, style, mode)
     part = section.part
-    name = f"{part.experiment.name}--{part.block.name.replace('+', '-')}--{column}"
+    name = f"{part.experiment.name}--{part.setting.name.replace('+', '-')}--{column}"
     last = frame[frame["epoch"] == frame.groupby(["arm", "seed"])["epoch"].transform("max")]
     rows = [
         [label, str(int(mine["epoch"].max())), words.mean_and_spread(mine[column].mean(), mine[column].std())]
@@ -188,7 +188,7 @@ def _by_seed(
 def _band(
     frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any], mode: str
 ) -> list[dict[str, Any]]:
-    over = pictures.over_seeds(frame, column)
+    over = figures.over_seeds(frame, column)
     mean, low, high = over["mean"], over["min"], over["max"]
     epochs = over.index.tolist()
     band = {

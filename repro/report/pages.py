@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.report import contents, pictures, tables
+from repro.report import contents, figures, tables
 from repro.report.gather import Gathered, Part
-from repro.report.sections import LOCAL, OWN_PICTURES, Picture, Section, environment
+from repro.report.sections import LOCAL, OWN_IMAGES, Figure, Section, environment
 from repro.report.weights import PAGE, page
 
 if TYPE_CHECKING:
-    from repro.experiments.experiment import Ablation
+    from repro.experiments.experiment import Experiment
 
 
-def render(
+def files_of(
     gathered: Gathered,
     names: Sequence[str] | None,
     results: Path,
@@ -24,9 +24,9 @@ def render(
     *,
     html: bool,
     formats: Sequence[str],
-    weights: tables.Table | None,
+    weights: tables.ReportTable | None,
 ) -> dict[str, bytes]:
-    """Path below reports/ -> bytes: the index, a page for each of `names` (None: all that have blocks), and one for
+    """Path below reports/ -> bytes: the index, a page for each of `names` (None: all that have settings), and one for
     `weights`, what report/weights.py found."""
     shown = [one for one in gathered.experiments if gathered.of(one.name)]
     asked = shown if names is None else [one for one in gathered.experiments if one.name in names]
@@ -41,18 +41,18 @@ def render(
         files[f"{PAGE}.md"] = page(weights).encode()
         files |= _formatted(weights.name, weights, formats)
     if html:
-        from repro.report.html import render as render_html
+        from repro.report.html import html_page
 
-        files["index.html"] = render_html(gathered, sections, files.get("forest.png"), own)
+        files["index.html"] = html_page(gathered, sections, files.get("forest.png"), own)
     if any(name.startswith(f"{LOCAL}/") for name in files):
         files[f"{LOCAL}/.gitignore"] = b"*\n"
     return files
 
 
 def _experiment(
-    experiment: Ablation, sections: Sequence[Section], own: Sequence[tables.Table], formats: Sequence[str]
+    experiment: Experiment, sections: Sequence[Section], own: Sequence[tables.ReportTable], formats: Sequence[str]
 ) -> dict[str, bytes]:
-    files = {picture.path: picture.png for one in sections for picture in one.pictures}
+    files = {figure.path: figure.png for one in sections for figure in one.figures}
     text = _text("experiment.md.jinja", experiment=experiment, sections=sections, tables=own)
     files[f"{experiment.name}.md"] = text
     for table in [*own, *(table for one in sections for table in one.tables)]:
@@ -68,14 +68,14 @@ def _index(gathered: Gathered, reports: Path, formats: Sequence[str], *, linked:
         contents.scoreboard(others, "scoreboard-others", "What others claim about the same net."),
     ]
     marks = contents.forest_marks(gathered.scores)
-    files = {"forest.png": pictures.drawn(reports / "forest.png", pictures.effects, marks)} if marks else {}
+    files = {"forest.png": figures.drawn(reports / "forest.png", figures.effects, marks)} if marks else {}
     files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks), weights=linked)
     for board in boards:
         files |= _formatted(board.name, board, formats)
     return files
 
 
-def _formatted(path: str, table: tables.Table, formats: Sequence[str]) -> dict[str, bytes]:
+def _formatted(path: str, table: tables.ReportTable, formats: Sequence[str]) -> dict[str, bytes]:
     """The table in each of `formats`."""
     files = {}
     if "csv" in formats:
@@ -90,7 +90,7 @@ def _text(template: str, **values: Any) -> bytes:
 
 
 def section(part: Part, results: Path, reports: Path) -> Section:
-    """Tables and pictures of one block."""
+    """Tables and figures of one setting."""
     return Section(
         part,
         contents.arms_table(part),
@@ -101,43 +101,43 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.tests_table(part),
         contents.exchange_table(part),
         contents.selectivity_table(part, _kernels_of_towers(part, results)),
-        list(_pictures(part, results, reports)),
+        list(_figures(part, results, reports)),
     )
 
 
-def _pictures(part: Part, results: Path, reports: Path) -> list[Picture]:
+def _figures(part: Part, results: Path, reports: Path) -> list[Figure]:
     frame = part.curves
-    name, block = part.experiment.name, part.block.name
+    name, setting = part.experiment.name, part.setting.name
     stops = part.config.schedule.stop_train_error
     found = []
 
     def add(kind: str, alt: str, caption: str, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> None:
-        path = f"{name}/{block}-{kind}.png"
-        found.append(Picture(path, pictures.drawn(reports / path, draw, *arguments, **options), alt, caption))
+        path = f"{name}/{setting}-{kind}.png"
+        found.append(Figure(path, figures.drawn(reports / path, draw, *arguments, **options), alt, caption))
 
     ratios = [one for one in part.judgements if one.claim and one.claim.kind == "ratio" and one.reference in part.runs]
     if len(frame) and stops is not None and ratios:
         slow, fast = ratios[0].arm, str(ratios[0].reference)
         alt = f"Training error rate against epochs: {fast} solid, {slow} dashed, with a line at {stops:g}%."
         caption = "The paper's Figure 1 from our runs."
-        add("figure1", alt, caption, pictures.figure_1, frame, fast, slow, stops)
+        add("figure1", alt, caption, figures.figure_1, frame, fast, slow, stops)
     if len(frame):
-        arms = ", ".join(pictures.labels_with_n(frame).values())
+        arms = ", ".join(figures.labels_with_n(frame).values())
         alt = f"Learning curves of {arms}: training error and test error in percent against epochs."
         caption = "Training error (of the batches as they were trained on) and test error (center view)."
-        add("curves", alt, caption, pictures.curves, frame, stops=stops is not None)
+        add("curves", alt, caption, figures.curves, frame, stops=stops is not None)
     if marks := contents.effect_marks(part):
         alt = "Our numbers with their 95% intervals beside the published ones; the tables have them all."
         caption = "Our numbers with 95% intervals, the published ones beside them."
-        add("effects", alt, caption, pictures.effects, marks)
-    if "kernels" in part.experiment.products:
+        add("effects", alt, caption, figures.effects, marks)
+    if "kernels" in part.experiment.artifacts:
         found += _kernels(part, results, reports)
-    if "neighbors" in part.experiment.products:
+    if "neighbors" in part.experiment.artifacts:
         found += _neighbors(part, results, reports)
     return found
 
 
-def _kernels(part: Part, results: Path, reports: Path) -> list[Picture]:
+def _kernels(part: Part, results: Path, reports: Path) -> list[Figure]:
     """Figure 3 of each arm's first run."""
     drawn = []
     for arm, run, path in _first_with("kernels.npy", part, results):
@@ -149,16 +149,16 @@ def _kernels(part: Part, results: Path, reports: Path) -> list[Picture]:
             caption = (
                 f"The paper's Figure 3 from {arm}, seed {run['seed']}: first-layer kernels, each stretched on its own."
             )
-            name = f"{part.experiment.name}/{part.block.name}-{arm}-figure3.png"
-            png = pictures.drawn(reports / name, pictures.figure_3, kernels, towers)
-            drawn.append(Picture(name, png, text, caption))
+            name = f"{part.experiment.name}/{part.setting.name}-{arm}-figure3.png"
+            png = figures.drawn(reports / name, figures.figure_3, kernels, towers)
+            drawn.append(Figure(name, png, text, caption))
     return drawn
 
 
 def _kernels_of_towers(part: Part, results: Path) -> dict[str, list[Any]]:
     """Arm -> first-layer kernels of its runs of two towers; empty unless the experiment asks about kernels."""
     found: dict[str, list[Any]] = {}
-    for arm, runs in part.runs.items() if "kernels" in part.experiment.products else ():
+    for arm, runs in part.runs.items() if "kernels" in part.experiment.artifacts else ():
         of_two = [run for run in runs if run["config"]["model"]["towers"] == 2]
         paths = [store.run_directory(results, run["digest"], run["seed"]) / "kernels.npy" for run in of_two]
         arrays = [_read(path) for path in paths if path.is_file()]
@@ -166,18 +166,18 @@ def _kernels_of_towers(part: Part, results: Path) -> dict[str, list[Any]]:
     return found
 
 
-def _neighbors(part: Part, results: Path, reports: Path) -> list[Picture]:
-    """Figure 4 of each arm's first run; below reports/local/ where the pictures are not ours to publish."""
+def _neighbors(part: Part, results: Path, reports: Path) -> list[Figure]:
+    """Figure 4 of each arm's first run; below reports/local/ where the images are not ours to publish."""
     drawn = []
     for arm, run, path in _first_with("neighbors.npz", part, results):
         arrays = _read(path)
         if arrays is not None:
-            name = f"{part.experiment.name}/{part.block.name}-{arm}-figure4.png"
-            place = name if run["config"]["data"]["source"] in OWN_PICTURES else f"{LOCAL}/{name}"
-            text = f"Test pictures with the five likeliest classes of {arm}, and their nearest training pictures."
+            name = f"{part.experiment.name}/{part.setting.name}-{arm}-figure4.png"
+            place = name if run["config"]["data"]["source"] in OWN_IMAGES else f"{LOCAL}/{name}"
+            text = f"Test images with the five likeliest classes of {arm}, and their nearest training images."
             caption = f"The paper's Figure 4 from {arm}, seed {run['seed']}."
-            png = pictures.drawn(reports / place, pictures.figure_4, arrays)
-            drawn.append(Picture(place, png, text, caption))
+            png = figures.drawn(reports / place, figures.figure_4, arrays)
+            drawn.append(Figure(place, png, text, caption))
     return drawn
 
 
@@ -193,7 +193,7 @@ def _first_with(file: str, part: Part, results: Path) -> Iterator[tuple[str, Map
 
 
 def _read(path: Path) -> Any:
-    """An array, or the arrays of a .npz; None where the file is damaged: the picture is left out, the page is not."""
+    """An array, or the arrays of a .npz; None where the file is damaged: the figure is left out, the page is not."""
     import numpy as np
 
     try:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import jinja2
 
 
-OWN_PICTURES = ("photos",)  # data whose pictures may be published: those that ship with scikit-image and scikit-learn
-LOCAL = "local"  # below reports/: figures that show pictures of other data
+OWN_IMAGES = ("photos",)  # data whose images may be published: those that ship with scikit-image and scikit-learn
+LOCAL = "local"  # below reports/: figures that show images of other data
 
 
 @dataclass(frozen=True)
-class Picture:
+class Figure:
     """A PNG with its place below reports/, what it shows (for those who cannot see it), and its caption."""
 
     path: str
@@ -30,27 +30,27 @@ class Picture:
 
     @property
     def published(self) -> bool:
-        """Whether the picture may leave this machine."""
+        """Whether the figure may leave this machine."""
         return not self.path.startswith(f"{LOCAL}/")
 
 
 @dataclass(frozen=True)
 class Section:
-    """One block of an experiment's page."""
+    """One setting of an experiment's page."""
 
     part: Part
-    arms: tables.Table
-    claims: tables.Table
-    setting: tables.Table
-    cost: tables.Table
-    search: tables.Table
-    tests: tables.Table
-    exchange: tables.Table
-    selectivity: tables.Table
-    pictures: Sequence[Picture]
+    arms: tables.ReportTable
+    claims: tables.ReportTable
+    setting: tables.ReportTable
+    cost: tables.ReportTable
+    search: tables.ReportTable
+    tests: tables.ReportTable
+    exchange: tables.ReportTable
+    selectivity: tables.ReportTable
+    figures: Sequence[Figure]
 
     @property
-    def tables(self) -> tuple[tables.Table, ...]:
+    def tables(self) -> tuple[tables.ReportTable, ...]:
         """All of its tables."""
         own = (table for table in (self.search, self.tests, self.exchange, self.selectivity) if table.rows)
         return (self.arms, self.claims, *own, self.setting, self.cost)

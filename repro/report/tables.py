@@ -18,7 +18,7 @@ LATEX = {
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """Text for people in `rows`, one cell a column; `frame` holds the raw numbers behind them."""
 
     name: str  # of its CSV and LaTeX files
@@ -29,7 +29,7 @@ class Table:
     numeric: frozenset[int] = frozenset()  # columns set flush right
 
 
-def markdown(table: Table) -> str:
+def markdown(table: ReportTable) -> str:
     """A GitHub table."""
 
     def line(cells: Sequence[str]) -> str:
@@ -39,7 +39,7 @@ def markdown(table: Table) -> str:
     return "\n".join([line(table.columns), line(ruler), *(line(row) for row in table.rows)])
 
 
-def latex(table: Table, label: str) -> str:
+def latex(table: ReportTable, label: str) -> str:
     """A `table` of booktabs rules (`\\usepackage{booktabs}`), with caption and `tab:<label>`."""
 
     def line(cells: Sequence[str]) -> str:
@@ -70,6 +70,6 @@ def escape(text: str) -> str:
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
-def csv(table: Table) -> str:
+def csv(table: ReportTable) -> str:
     """The raw numbers, in full precision."""
     return str(table.frame.to_csv(index=False, lineterminator="\n"))

@@ -59,7 +59,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def table(results: Path) -> tables.Table | None:
+def table(results: Path) -> tables.ReportTable | None:
     """All evaluations in `results`, or None where there are none; a run that cannot be read is left out."""
     import pandas as pd
 
@@ -72,10 +72,12 @@ def table(results: Path) -> tables.Table | None:
     if not rows:
         return None
     caption = "Weights that were not trained here."
-    return tables.Table(PAGE, caption, COLUMNS, list(map(cells, rows)), pd.DataFrame(rows), frozenset({3, 5, 6, 7, 8}))
+    return tables.ReportTable(
+        PAGE, caption, COLUMNS, list(map(cells, rows)), pd.DataFrame(rows), frozenset({3, 5, 6, 7, 8})
+    )
 
 
-def page(shown: tables.Table) -> str:
+def page(shown: tables.ReportTable) -> str:
     """reports/weights.md."""
     return "\n".join(
         [
@@ -96,7 +98,7 @@ def page(shown: tables.Table) -> str:
     )
 
 
-def _sources(shown: tables.Table) -> Sequence[str]:
+def _sources(shown: tables.ReportTable) -> Sequence[str]:
     sources = {
         preset: paper.PUBLIC_WEIGHTS[preset].source
         for preset in dict.fromkeys(shown.frame["preset"])

@@ -2,9 +2,9 @@
 
 from repro.stats.judge import arm_summary, holm, judge
 from repro.stats.sequential import most_seeds, peeking_level, seeds_needed
-from repro.stats.values import Effect, Interval, Judgement, Word
+from repro.stats.values import Effect, Interval, Judgement, Verdict
 
 __all__ = [
-    "Effect", "Interval", "Judgement", "Word", "arm_summary", "holm", "judge", "most_seeds", "peeking_level",
+    "Effect", "Interval", "Judgement", "Verdict", "arm_summary", "holm", "judge", "most_seeds", "peeking_level",
     "seeds_needed",
 ]  # fmt: skip

@@ -299,16 +299,16 @@ def analyze_screen(names: Sequence[str], rows: np.ndarray, errors: Sequence[floa
 
 
 def analyze_factorial(
-    names: Sequence[str], rows: np.ndarray, errors: Sequence[float | None], blocks: Sequence[int] | None = None
+    names: Sequence[str], rows: np.ndarray, errors: Sequence[float | None], settings: Sequence[int] | None = None
 ) -> Analysis:
     """Main effects and all two-factor interactions; levels (runs, factors) with each cell as often as it was run.
 
-    `blocks` (runs,): the subset of images that each run trained on; the subsets' own means are then taken out. Runs
+    `settings` (runs,): the subset of images that each run trained on; the subsets' own means are then taken out. Runs
     that did not train are treated as in a Screen; an interaction is withheld where one of its factors is.
     Raises ValueError where the shapes differ or an error is not finite.
     """
     terms: list[tuple[int, ...]] = [(place,) for place in range(len(names))]
-    return _analyze(names, np.asarray(rows), errors, terms + list(combinations(range(len(names)), 2)), blocks)
+    return _analyze(names, np.asarray(rows), errors, terms + list(combinations(range(len(names)), 2)), settings)
 
 
 def failure_effects(names: Sequence[str], rows: np.ndarray, failed: np.ndarray) -> tuple[FailureEffect, ...]:
@@ -343,7 +343,7 @@ def _analyze(
     rows: np.ndarray,
     errors: Sequence[float | None],
     terms: Sequence[tuple[int, ...]],
-    blocks: Sequence[int] | None = None,
+    settings: Sequence[int] | None = None,
 ) -> Analysis:
     """Least squares of the errors on products of effect-coded columns, one a term."""
     from statsmodels.regression.linear_model import OLS
@@ -361,7 +361,7 @@ def _analyze(
     y = np.array([error for error in errors if error is not None])
     kept = rows[~failed]
     columns = [kept[:, term].prod(axis=1) for term in terms]
-    x = np.column_stack([*columns, *_intercepts(np.zeros(len(errors)) if blocks is None else blocks, ~failed)])
+    x = np.column_stack([*columns, *_intercepts(np.zeros(len(errors)) if settings is None else settings, ~failed)])
     freedom = len(y) - x.shape[1]
     if freedom < FEWEST_FREEDOM:
         return replace(without, reason=f"{len(y)} runs for {x.shape[1]} numbers leave too few for their spread")
@@ -390,10 +390,10 @@ def _analyze(
     return replace(without, estimates=_holm(estimates), spread=float(np.sqrt(fit.scale)), freedom=freedom)
 
 
-def _intercepts(blocks: Sequence[int] | np.ndarray, kept: np.ndarray) -> list[np.ndarray]:
-    """A column of ones for each block that a kept run is in."""
-    own = np.asarray(blocks)[kept]
-    return [(own == block).astype(float) for block in np.unique(own)]
+def _intercepts(settings: Sequence[int] | np.ndarray, kept: np.ndarray) -> list[np.ndarray]:
+    """A column of ones for each setting that a kept run is in."""
+    own = np.asarray(settings)[kept]
+    return [(own == setting).astype(float) for setting in np.unique(own)]
 
 
 def _holm(estimates: Sequence[Estimate]) -> tuple[Estimate, ...]:

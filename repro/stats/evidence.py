@@ -1,4 +1,4 @@
-"""What the finished runs of a block say, one number a replicate; reads no more of results/ than it is asked for.
+"""What the finished runs of a setting say, one number a replicate; reads no more of results/ than it is asked for.
 
 A replicate is a seed; where an ensemble of `k` seeds an arm takes part it is a group of `k` seeds, disjoint from the
 next group, and an arm that is no ensemble counts with its mean over the group.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import store
-from repro.experiments.experiment import Ablation, Arm
+from repro.experiments.experiment import Arm, Experiment
 from repro.stats.intervals import Count
 from repro.stats.topk import errors_of_ranks, ranks, topk_errors
 from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
@@ -33,10 +33,12 @@ NEAR_CHANCE = 1.0  # points: a net this close to guessing has not learned; class
 
 
 class Runs:
-    """The finished runs of one block, read when first asked for. A damaged run counts as not finished."""
+    """The finished runs of one setting, read when first asked for. A damaged run counts as not finished."""
 
-    def __init__(self, ablation: Ablation, block: store.Block, results: Path, records: Records | None = None) -> None:
-        self.ablation, self.block, self.results = ablation, block, results
+    def __init__(
+        self, experiment: Experiment, setting: store.Setting, results: Path, records: Records | None = None
+    ) -> None:
+        self.experiment, self.setting, self.results = experiment, setting, results
         self._given = records
         self._trained: dict[tuple[str, int], bool] = {}
         self._records: dict[tuple[str, int], Mapping[str, Any] | None] = {}
@@ -44,7 +46,7 @@ class Runs:
 
     def digest(self, arm: str) -> str:
         """Digest of an arm's runs; `arm@reference` is the arm at the value that the reference's search found."""
-        return self.block.arms.get(arm) or self.block.common.get(arm, "")
+        return self.setting.arms.get(arm) or self.setting.common.get(arm, "")
 
     def record(self, arm: str, seed: int) -> Mapping[str, Any] | None:
         """The record of a finished run of an arm, or None."""
@@ -61,7 +63,7 @@ class Runs:
     def records(self, arm: Arm) -> list[Mapping[str, Any]]:
         """Records of the finished runs of an arm, or of an ensemble's members, by arm and seed."""
         names = arm.ensemble.of if arm.ensemble else (arm.name,)
-        every = (self.record(name, seed) for name in names for seed in self.block.seeds_for(name))
+        every = (self.record(name, seed) for name in names for seed in self.setting.seeds_for(name))
         return [record for record in every if record is not None]
 
     def untrained(self, arm: Arm) -> str | None:
@@ -80,11 +82,11 @@ class Runs:
 
     def is_tuned(self, arm: str) -> bool:
         """Whether the arm's value was searched for as the experiment declares it by now."""
-        search, tried = self.ablation.search, self.block.searches.get(arm)
+        search, tried = self.experiment.search, self.setting.searches.get(arm)
         if search is None or not tried:
             return False
-        search = search.at(self.block.preset)
-        return self.block.search_seeds == search.seeds and set(search.values) <= {float(value) for value in tried}
+        search = search.at(self.setting.preset)
+        return self.setting.search_seeds == search.seeds and set(search.values) <= {float(value) for value in tried}
 
     def failures(self, arm: Arm) -> tuple[int, int]:
         """How many finished runs of an arm, or of an ensemble's members, failed to train, and how many are finished."""
@@ -131,7 +133,7 @@ class Runs:
         """Seed -> epochs to the target, or to the lowest test error; censored where the run ended before. A run that
         failed to train is censored: it would have taken longer, too."""
         found = {}
-        for seed in self.block.seeds_for(arm.name):
+        for seed in self.setting.seeds_for(arm.name):
             record = None if arm.ensemble else self.record(arm.name, seed)
             count = None if record is None else _count(record, metric, self.results)
             if count is not None:
@@ -167,10 +169,10 @@ class Runs:
     def replicates(self, arm: Arm, group: int = 1) -> int:
         """How many replicates of `group` seeds each were asked for."""
         names = arm.ensemble.of if arm.ensemble else (arm.name,)
-        return min(len(self.block.seeds_for(name)) for name in names) // group
+        return min(len(self.setting.seeds_for(name)) for name in names) // group
 
     def _seeds(self, replicate: int, group: int) -> range:
-        first = self.block.first_seed + replicate * group
+        first = self.setting.first_seed + replicate * group
         return range(first, first + group)
 
     def _number(self, arm: str, seed: int, metric: str, view: View) -> float | None:

@@ -1,4 +1,4 @@
-"""From the finished runs of a block to judgements: effects, intervals and words."""
+"""From the finished runs of a setting to judgements: effects, intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
-from repro.experiments.experiment import Ablation, Arm, Claim, Measured
+from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
-from repro.stats.values import Effect, Interval, Judgement, Word, unit_of
-from repro.store import Block
+from repro.stats.values import Effect, Interval, Judgement, Verdict, unit_of
+from repro.store import Setting
 from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, View
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ CONFIDENCE = 1 - ALPHA  # of a single look
 MANY_RUNS = 8  # from here on the interquartile mean leaves out something: two runs at each end
 
 
-def judge(ablation: Ablation, block: Block, results: Path, records: Records | None = None) -> list[Judgement]:
-    """A judgement for each number of each claim that makes sense at the block's preset, in order; then the top-1
+def judge(experiment: Experiment, setting: Setting, results: Path, records: Records | None = None) -> list[Judgement]:
+    """A judgement for each number of each claim that makes sense at the setting's preset, in order; then the top-1
     effect of every other arm against the first, which no claim names.
 
-    Reads the finished runs of the block; `records` saves reading their records again where the caller has them.
-    Partial blocks are fine: seeds count that both arms have, and words wait for all that were asked for. Where the
-    block was looked at more than once, intervals are wide enough to hold after every seed up to its `max_seeds`, and p
-    is larger in proportion.
+    Reads the finished runs of the setting; `records` saves reading their records again where the caller has them.
+    Partial settings are fine: seeds count that both arms have, and verdicts wait for all that were asked for. Where the
+    setting was looked at more than once, intervals are wide enough to hold after every seed up to its `max_seeds`, and
+    p is larger in proportion.
     """
-    runs = Runs(ablation, block, results, records)
-    confidence = CONFIDENCE if block.max_seeds is None else 1 - peeking_level(block.max_seeds)
-    claims = ablation.claims_at(block.preset)
+    runs = Runs(experiment, setting, results, records)
+    confidence = CONFIDENCE if setting.max_seeds is None else 1 - peeking_level(setting.max_seeds)
+    claims = experiment.claims_at(setting.preset)
     return [
         _judge_claim(runs, claim, metric, published, confidence)
         for claim in claims
         for metric, published in claim.published.items()
-    ] + [_unclaimed(runs, arm, claims, confidence) for arm in _without_claim(ablation, block, claims)]
+    ] + [_unclaimed(runs, arm, claims, confidence) for arm in _without_claim(experiment, setting, claims)]
 
 
 def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
@@ -67,10 +67,12 @@ def tested_p(one: Judgement) -> float | None:
     """The p of no effect where a judgement is the test of a claimed one, else None."""
     if one.claim is None or not one.primary or one.claim.kind in ("value", "no_effect") or one.waits:
         return None
-    return one.effect.p if one.effect and one.word not in ("not evaluated", "not tuned") else None
+    return one.effect.p if one.effect and one.verdict not in ("not evaluated", "not tuned") else None
 
 
-def arm_summary(ablation: Ablation, block: Block, results: Path, records: Records | None = None) -> pd.DataFrame:
+def arm_summary(
+    experiment: Experiment, setting: Setting, results: Path, records: Records | None = None
+) -> pd.DataFrame:
     """A row an arm: `arm`, `view`, `seeds`, `censored`, and of each metric `_mean`, `_sd` and, from 8 runs up, `_iqm`.
 
     Metrics: top1_error, top5_error, train_error (percent), gap (points), epochs_to_target (censored runs count with the
@@ -78,10 +80,10 @@ def arm_summary(ablation: Ablation, block: Block, results: Path, records: Record
     """
     import pandas as pd
 
-    runs = Runs(ablation, block, results, records)
+    runs = Runs(experiment, setting, results, records)
     rows = []
-    for arm in ablation.arms_at(block.preset):
-        view = _view(runs, [arm], _measured_view(ablation, block))
+    for arm in experiment.arms_at(setting.preset):
+        view = _view(runs, [arm], _measured_view(experiment, setting))
         columns = {
             metric: list(runs.numbers(arm, metric, view, group=_group(arm), half=_tuned(arm)).values())
             for metric in ("top1_error", "top5_error", "train_error", GAP)
@@ -114,7 +116,7 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
 
 
 def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None, confidence: float) -> Judgement:
-    arms = [runs.ablation.arm(name) for name in claim.sides]
+    arms = [runs.experiment.arm(name) for name in claim.sides]
     view = _view(runs, arms, claim.measured.view)
     unit = unit_of(claim.kind)
     differences = _differences(runs, arms, claim.measured, view, metric)
@@ -132,26 +134,26 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
     found = dataclasses.replace(blank, estimate=effect.interval, effect=effect, seeds=effect.seeds)
     if unfit := _unfit(runs, arms, claim, metric):
         return dataclasses.replace(found, reason=_reason(found, unfit, confidence))
-    negligible = _negligible(runs.ablation, claim)
+    negligible = _negligible(runs.experiment, claim)
     waits = _waits(runs, arms)
-    word, rule = _word(claim, metric, effect.interval, effect.seeds, negligible, here=not differences)
+    verdict, rule = _verdict(claim, metric, effect.interval, effect.seeds, negligible, here=not differences)
     if waits and effect.seeds >= FEWEST_SEEDS:
-        word, rule = "inconclusive", f"{waits}, and the verdict waits for all"
+        verdict, rule = "inconclusive", f"{waits}, and the verdict waits for all"
     elif why := _untuned(runs, arms):
-        word, rule = "not tuned", why
+        verdict, rule = "not tuned", why
     common, common_word = None, None
     beside = f"{claim.arm}@{claim.reference}"
-    if beside in runs.block.common and not effect.paired:
+    if beside in runs.setting.common and not effect.paired:
         other = _effect(runs, dataclasses.replace(arms[0], name=beside), arms[1], metric, view, confidence)
         common = other.interval
-        if common and other.seeds >= FEWEST_SEEDS and word not in ("not tuned",):
-            common_word, _ = _word(claim, metric, common, other.seeds, negligible, here=not differences)
+        if common and other.seeds >= FEWEST_SEEDS and verdict not in ("not tuned",):
+            common_word, _ = _verdict(claim, metric, common, other.seeds, negligible, here=not differences)
     needed = None
     if published and effect.spreads is not None and claim.kind != "no_effect":  # noise is not to be told from none
         needed = _needed(effect, math.log(published) if unit == "times" else published)
     found = dataclasses.replace(
         found,
-        word=word,
+        verdict=verdict,
         same_setting=not differences,
         waits=bool(waits),
         seeds_needed=needed,
@@ -161,30 +163,30 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
     return dataclasses.replace(found, reason=_reason(found, rule, confidence))
 
 
-def _word(
+def _verdict(
     claim: Claim, metric: str, interval: Interval, seeds: int, negligible: float, *, here: bool
-) -> tuple[Word, str]:
+) -> tuple[Verdict, str]:
     """The verdict by the rule of the claim's kind; `here`: in the setting of the claim."""
-    from repro.stats import verdict
+    from repro.stats import verdict as rules
 
     published = claim.published[metric]
     if claim.kind == "no_effect":
-        found = verdict.of_none(interval, seeds, negligible=negligible)
+        found = rules.of_none(interval, seeds, negligible=negligible)
     elif claim.kind == "at_least":
         assert published is not None
-        found = verdict.at_least(interval, published, seeds)
+        found = rules.at_least(interval, published, seeds)
     elif claim.kind == "ratio":
         assert published is not None
-        found = verdict.of_ratio(interval, published, seeds, rounding=claim.rounding(metric))
+        found = rules.of_ratio(interval, published, seeds, rounding=claim.rounding(metric))
     else:
         rounding = 0.0 if published is None else claim.rounding(metric)
-        found = verdict.of_effect(interval, published, seeds, rounding=rounding, negligible=negligible)
-    return found if here else verdict.elsewhere(found)
+        found = rules.of_effect(interval, published, seeds, rounding=rounding, negligible=negligible)
+    return found if here else rules.elsewhere(found)
 
 
-def _negligible(ablation: Ablation, claim: Claim) -> float:
+def _negligible(experiment: Experiment, claim: Claim) -> float:
     """Points that are as good as none: NEGLIGIBLE, and at most half of the smallest effect that is claimed here."""
-    claimed = [other.published.get("top1_error") for other in ablation.claims if other.kind in ("effect", "at_least")]
+    claimed = [other.published.get("top1_error") for other in experiment.claims if other.kind in ("effect", "at_least")]
     sizes = [abs(size) for size in claimed if size]
     return min([NEGLIGIBLE, *(size / 2 for size in sizes)])
 
@@ -217,7 +219,7 @@ def _unfit(runs: Runs, arms: Sequence[Arm], claim: Claim, metric: str) -> str | 
 
 def _untuned(runs: Runs, arms: Sequence[Arm]) -> str | None:
     """Why a comparison of two arms that are trained apart hinges on one rate for both; None where each has its own."""
-    search = runs.ablation.search
+    search = runs.experiment.search
     digests = {runs.digest(name) for arm in arms for name in (arm.ensemble.of if arm.ensemble else (arm.name,))}
     if len(digests) < 2 or any(arm.ensemble for arm in arms):
         return None
@@ -232,8 +234,8 @@ def _waits(runs: Runs, arms: Sequence[Arm]) -> str:
     """`no-lrn has 4 of 6 runs`, for an arm whose runs are not all there; nothing where they are."""
     names = dict.fromkeys(name for arm in arms for name in (arm.ensemble.of if arm.ensemble else (arm.name,)))
     for name in names:
-        asked = len(runs.block.seeds_for(name))
-        there = sum(runs.record(name, seed) is not None for seed in runs.block.seeds_for(name))
+        asked = len(runs.setting.seeds_for(name))
+        there = sum(runs.record(name, seed) is not None for seed in runs.setting.seeds_for(name))
         if there < asked:
             return f"{name} has {there} of the {asked} runs that were asked for"
     return ""
@@ -261,8 +263,9 @@ def _contrasts(runs: tuple[int, int]) -> int:
 
 
 def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: float, confidence: float) -> Judgement:
-    """The mean error of an arm against a published one. Bound to its data, evaluation and scale: else not evaluated."""
-    from repro.stats import verdict
+    """The mean error of an arm against a published one. Bound to its data, evaluation and setting: else not
+    evaluated."""
+    from repro.stats import verdict as rules
     from repro.stats.intervals import RUNS_IN_WORDS, images_only, over_seeds
 
     group, half = _group(arm), _tuned(arm)
@@ -283,18 +286,18 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         return dataclasses.replace(found, reason=_reason(found, dead, confidence))
     waits = _waits(runs, [arm])
     if blank.differences:
-        word: Word = "not evaluated"
-        rule = "an error is bound to its data, evaluation and scale, and these differ"
+        verdict: Verdict = "not evaluated"
+        rule = "an error is bound to its data, evaluation and setting, and these differ"
     else:
-        word, rule = verdict.of_value(estimate, published, blank.metric, len(values))
+        verdict, rule = rules.of_value(estimate, published, blank.metric, len(values))
         if waits and len(values) >= FEWEST_SEEDS:
-            word, rule = "inconclusive", f"{waits}, and the verdict waits for all"
-    found = dataclasses.replace(found, word=word, same_setting=not blank.differences, waits=bool(waits))
+            verdict, rule = "inconclusive", f"{waits}, and the verdict waits for all"
+    found = dataclasses.replace(found, verdict=verdict, same_setting=not blank.differences, waits=bool(waits))
     return dataclasses.replace(found, reason=_reason(found, rule, confidence))
 
 
 def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim], confidence: float) -> Judgement:
-    first = runs.ablation.arms_at(runs.block.preset)[0]
+    first = runs.experiment.arms_at(runs.setting.preset)[0]
     view = _view(runs, [arm, first], claims[0].measured.view if claims else "center")
     effect = _effect(runs, arm, first, "top1_error", view, confidence)
     reason = "no claim names it" if effect.interval else _missing(runs, [arm, first], "top1_error", view)
@@ -304,9 +307,9 @@ def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim], confidence: float)
     )  # fmt: skip
 
 
-def _without_claim(ablation: Ablation, block: Block, claims: Sequence[Claim]) -> list[Arm]:
+def _without_claim(experiment: Experiment, setting: Setting, claims: Sequence[Claim]) -> list[Arm]:
     """Arms after the first whose top-1 effect no claim gives; a ratio's arms stop early, at an error set beforehand."""
-    first, *others = ablation.arms_at(block.preset)
+    first, *others = experiment.arms_at(setting.preset)
     named = {claim.arm for claim in claims if "top1_error" in claim.published and claim.reference == first.name}
     named |= {name for claim in claims if EPOCHS_TO_TARGET in claim.published for name in claim.sides}
     return [arm for arm in others if arm.name not in named]
@@ -492,8 +495,8 @@ def _tuned(arm: Arm) -> bool:
     return arm.ensemble is not None and arm.ensemble.weights == "tuned"
 
 
-def _measured_view(ablation: Ablation, block: Block) -> View:
-    claims = ablation.claims_at(block.preset)
+def _measured_view(experiment: Experiment, setting: Setting) -> View:
+    claims = experiment.claims_at(setting.preset)
     return claims[0].measured.view if claims else "center"
 
 
@@ -511,11 +514,11 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
     read = {view for arm in arms if not arm.view}
     if metric in ("top1_error", "top5_error") and read - {measured.view}:
         found.append(f"evaluation: {view}, not {measured.view}")
-    if runs.block.preset.endswith(REDUCED):
-        found.append(f"scale: preset {runs.block.preset}")
+    if runs.setting.preset.endswith(REDUCED):
+        found.append(f"setting: preset {runs.setting.preset}")
     found += [
         f"changed: {key} = {value}"
-        for key, value in runs.block.changes.items()
+        for key, value in runs.setting.changes.items()
         if key != "eval.views" and (key, value) != ("data.source", measured.data)
     ]
     if NOT_SAID in measured.text:

@@ -10,10 +10,12 @@ from typing import Literal
 
 from repro.experiments.experiment import Claim, Kind
 
-Word = Literal["reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated"]
+Verdict = Literal[
+    "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated"
+]
 Unit = Literal["points", "percent", "times"]
 
-WORDS: tuple[Word, ...] = (
+VERDICTS: tuple[Verdict, ...] = (
     "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated",
 )  # fmt: skip
 
@@ -26,7 +28,7 @@ def unit_of(kind: Kind) -> Unit:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval: 95%, and wider where the block was looked at more than once (`max_seeds`).
+    """An estimate with its interval: 95%, and wider where the setting was looked at more than once (`max_seeds`).
 
     An end is infinite (or 0, for a ratio) where nothing bounds it: censoring, or too few runs.
     """
@@ -83,15 +85,15 @@ class Judgement:
     estimate: Interval | None
     effect: Effect | None  # None for a value
     seeds: int  # runs that trained, of the side that has fewer
-    word: Word
+    verdict: Verdict
     reason: str  # the rule applied, with its numbers: one sentence
     same_setting: bool  # nothing in `differences`: the verdict is on the claim as it was measured
-    differences: tuple[str, ...]  # what differs from the claim's data, evaluation and scale
+    differences: tuple[str, ...]  # what differs from the claim's data, evaluation and setting
     holm_p: float | None = None  # set by `holm`, over all claims of a report
     common: Interval | None = None  # the effect with both arms at the reference's value of what a search chose
-    common_word: Word | None = None  # its verdict; None where both arms found the same value, or there was no search
+    common_word: Verdict | None = None  # its verdict; None where both arms found the same value, or there was no search
     failed: tuple[tuple[str, int, int], ...] = ()  # (arm, runs that failed to train, all finished), where one failed
-    waits: bool = False  # fewer seeds than were asked for: neither word nor p is given yet
+    waits: bool = False  # fewer seeds than were asked for: neither verdict nor p is given yet
     seeds_needed: int | None = None  # runs of the arm, for 80% power against no effect, from the spread seen so far
 
     @property
@@ -102,4 +104,4 @@ class Judgement:
     @property
     def depends_on_rate(self) -> bool:
         """Whether another verdict would be given with both arms at the reference's value."""
-        return self.common_word is not None and self.common_word != self.word
+        return self.common_word is not None and self.common_word != self.verdict

@@ -1,6 +1,7 @@
-"""The written rule that turns an interval and a published number into a word. docs/verdicts.md says the same at length.
+"""The written rule that turns an interval and a published number into a verdict. docs/verdicts.md says the same at
+length.
 
-Each function returns the word and the clause that explains it. Every case ends in exactly one word.
+Each function returns the verdict and the clause that explains it. Every case ends in exactly one verdict.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ import math
 
 from repro.stats.intervals import RUNS_IN_WORDS
 from repro.stats.rule import TOLERANCE
-from repro.stats.values import Interval, Word
+from repro.stats.values import Interval, Verdict
 from repro.terms import FEWEST_SEEDS
 
 
-def too_few(seeds: int) -> tuple[Word, str] | None:
+def too_few(seeds: int) -> tuple[Verdict, str] | None:
     """Below three runs of each arm nothing is known about other runs, whatever the images say."""
     if seeds >= FEWEST_SEEDS:
         return None
     return "inconclusive", f"{RUNS_IN_WORDS[seeds]}, and a verdict takes {FEWEST_SEEDS}"
 
 
-def too_early(seeds: int, asked: int) -> tuple[Word, str] | None:
-    """A word is for the number of seeds that was asked for: one given on the way to it would be a look."""
+def too_early(seeds: int, asked: int) -> tuple[Verdict, str] | None:
+    """A verdict is for the number of seeds that was asked for: one given on the way to it would be a look."""
     if not FEWEST_SEEDS <= seeds < asked:
         return None
     return "inconclusive", f"{seeds} of the {asked} seeds that were asked for, and the verdict waits for all"
@@ -29,7 +30,7 @@ def too_early(seeds: int, asked: int) -> tuple[Word, str] | None:
 
 def of_effect(
     interval: Interval, published: float | None, seeds: int, *, rounding: float = 0.0, negligible: float
-) -> tuple[Word, str]:
+) -> tuple[Verdict, str]:
     """An effect in points against a published one, or against a direction (above zero) where `published` is None.
 
     `rounding`: the published number stands for any within so many points. `negligible`: points as good as none.
@@ -40,20 +41,20 @@ def of_effect(
     return few or _of_line(interval.mean, interval.low, interval.high, published, ends, negligible, "0", most)
 
 
-def of_none(interval: Interval, seeds: int, *, negligible: float) -> tuple[Word, str]:
+def of_none(interval: Interval, seeds: int, *, negligible: float) -> tuple[Verdict, str]:
     """An effect in points against "no difference beyond noise": equivalence within `negligible` points."""
     return too_few(seeds) or _of_none(interval.low, interval.high, negligible)
 
 
-def elsewhere(verdict: tuple[Word, str]) -> tuple[Word, str]:
+def elsewhere(found: tuple[Verdict, str]) -> tuple[Verdict, str]:
     """The verdict away from the setting of the claim: that a size agrees with one of another setting means little."""
-    word, rule = verdict
-    if word != "reproduced":
-        return verdict
+    verdict, rule = found
+    if verdict != "reproduced":
+        return found
     return "same direction", f"{rule}; away from the claim's own setting that is no more than its direction"
 
 
-def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
+def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Verdict, str]:
     """An effect in points against "at least so many points"; a negative bound means "at least so many below"."""
     if few := too_few(seeds):
         return few
@@ -70,7 +71,7 @@ def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Word, str]:
     return "inconclusive", "the interval holds 0 and reaches the published bound"
 
 
-def of_ratio(interval: Interval, published: float, seeds: int, *, rounding: float = 0.0) -> tuple[Word, str]:
+def of_ratio(interval: Interval, published: float, seeds: int, *, rounding: float = 0.0) -> tuple[Verdict, str]:
     """A ratio against a published one, on the log scale, where 1 is no effect. The published number stands for any
     within `rounding`: "six times" for 5.5 to 6.5."""
     if few := too_few(seeds):
@@ -82,7 +83,7 @@ def of_ratio(interval: Interval, published: float, seeds: int, *, rounding: floa
     return _of_line(math.log(interval.mean), low, math.log(interval.high), size, ends, 0.0, "1", most)
 
 
-def of_value(interval: Interval, published: float, metric: str, seeds: int) -> tuple[Word, str]:
+def of_value(interval: Interval, published: float, metric: str, seeds: int) -> tuple[Verdict, str]:
     """An error in percent against a published one: equivalence within TOLERANCE."""
     if few := too_few(seeds):
         return few
@@ -110,7 +111,7 @@ def _of_line(
     negligible: float,
     zero: str,
     most: float,
-) -> tuple[Word, str]:
+) -> tuple[Verdict, str]:
     """The rule of docs/verdicts.md on a line. `ends` are those of what the published number, turned, stands for; `most`
     is the largest middle, turned, that is of the published size."""
     if published == 0:
@@ -139,7 +140,7 @@ def _of_line(
     return "inconclusive", f"the interval holds both {zero} and the published number"
 
 
-def _of_none(low: float, high: float, negligible: float) -> tuple[Word, str]:
+def _of_none(low: float, high: float, negligible: float) -> tuple[Verdict, str]:
     """A claim of no effect: equivalence within `negligible`."""
     if -negligible <= low and high <= negligible:
         return "reproduced", f"the whole interval is within {negligible:g} points of none"

@@ -18,9 +18,9 @@ FILE = "checkpoint.pt"
 
 @dataclass
 class Position:
-    """How far a run is. Sums are over the pictures of the epoch under way.
+    """How far a run is. Sums are over the images of the epoch under way.
 
-    No random state is kept: order, crops, noise and dropout are functions of (seed, epoch, picture) and (seed, step).
+    No random state is kept: order, crops, noise and dropout are functions of (seed, epoch, image) and (seed, step).
     """
 
     epoch: int = 0  # whole epochs done
@@ -28,7 +28,7 @@ class Position:
     step: int = 0  # batches in all
     pictures: int = 0
     loss_sum: float = 0.0  # nats
-    error_sum: float = 0.0  # pictures whose first guess was wrong
+    error_sum: float = 0.0  # images whose first guess was wrong
     seconds: float = 0.0  # of training in the epoch under way
     history: list[dict[str, Any]] = field(default_factory=list)  # metrics of the whole epochs
     plateau: PlateauState = field(default_factory=PlateauState)

@@ -1,4 +1,4 @@
-"""What a trained network gets wrong: center and several views, predictions kept for each picture."""
+"""What a trained network gets wrong: center and several views, predictions kept for each image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repro.data.load.loading import Loader
 from repro.stats.topk import topk_errors
 from repro.terms import View
 
-FORWARD = 512  # pictures, views counted, that pass the network at once in test mode
+FORWARD = 512  # images, views counted, that pass the network at once in test mode
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
@@ -24,7 +24,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 def predict(
     model: nn.Module, loader: Loader, view: View, *, precision: str, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """`index` (P,) int64, `label` (P,) int64 and `probability` (P, classes) float32 of every picture, in fixed order.
+    """`index` (P,) int64, `label` (P,) int64 and `probability` (P, classes) float32 of every image, in fixed order.
 
     The softmax outputs are averaged over the views (section 4.1), all views with the weights of test mode.
     """
@@ -58,11 +58,11 @@ def errors(predictions: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def center_errors(model: nn.Module, loader: Loader, *, precision: str, device: torch.device) -> dict[str, float]:
-    """`errors` of the center view, of as many pictures as there are: no prediction is kept (1.3 million pictures of
+    """`errors` of the center view, of as many images as there are: no prediction is kept (1.3 million images of
     1000 classes are 5 GB)."""
-    pictures, wrong = 0, {1: 0.0, 5: 0.0}
+    images, wrong = 0, {1: 0.0, 5: 0.0}
     for _, label, probability in predicted_batches(model, loader, "center", precision=precision, device=device):
-        pictures += len(label)
+        images += len(label)
         for k in wrong:
             wrong[k] += float(topk_errors(probability, label, k).sum())
-    return {f"top{k}_error": 100 * count / pictures for k, count in wrong.items()}
+    return {f"top{k}_error": 100 * count / images for k, count in wrong.items()}

@@ -28,7 +28,7 @@ class Stepped:
     run: str
     epoch: int
     batch: int
-    pictures: int
+    images: int
     loss: float | None
 
 
@@ -42,7 +42,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Evaluating:
-    """The final evaluation of one view, or of the training pictures, begins."""
+    """The final evaluation of one view, or of the training images, begins."""
 
     run: str
     view: str

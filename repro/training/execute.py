@@ -21,7 +21,7 @@ from repro.machine.speed import keep_freed_memory
 from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
 from repro.plan.plan import pretrain_config
-from repro.terms import Product, View
+from repro.terms import Artifact, View
 from repro.training import checkpoint
 from repro.training.evaluate import center_errors, errors, predict
 from repro.training.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
@@ -50,7 +50,7 @@ class Job:
     seed: int
     digest: str
     views: tuple[View, ...]
-    products: tuple[Product, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
     position = checkpoint.load(path, model, optimizer) if path.is_file() else checkpoint.Position()
     if finished:
         if not path.is_file():
-            unread = ", ".join(store.unread(machine.results, job.digest, job.seed, job.views, job.products))
+            unread = ", ".join(store.unread(machine.results, job.digest, job.seed, job.views, job.artifacts))
             raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
         record = store.read_run(machine.results, job.digest, job.seed)
     else:
@@ -111,12 +111,12 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
         record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path)
     record["errors"] |= evaluate_views(job, machine, prepared, model, devices, emit)
     if record["train_error"] is None:
-        emit(Evaluating(job.name, "training pictures"))
-        pictures = _loader(job, machine, prepared, "train")
-        center = center_errors(model, pictures, precision=job.config.precision, device=torch.device(devices[0]))
+        emit(Evaluating(job.name, "training images"))
+        images = _loader(job, machine, prepared, "train")
+        center = center_errors(model, images, precision=job.config.precision, device=torch.device(devices[0]))
         record["train_error"] = center["top1_error"]
     store.write_run(machine.results, {name: value for name, value in record.items() if name != "schema"})
-    _write_products(job, machine, prepared, model, devices, place_of_run)
+    _write_artifacts(job, machine, prepared, model, devices, place_of_run)
     emit(Finished(job.name, record))
     return record
 
@@ -193,7 +193,7 @@ def evaluate_views(
     return found
 
 
-def _write_products(
+def _write_artifacts(
     job: Job,
     machine: Machine,
     prepared: Prepared,
@@ -206,7 +206,7 @@ def _write_products(
         buffer = io.BytesIO()
         np.save(buffer, model.kernels())
         store.write_atomically(kernels, buffer.getvalue())
-    if "neighbors" in job.products and not (place_of_run / "neighbors.npz").is_file():
+    if "neighbors" in job.artifacts and not (place_of_run / "neighbors.npz").is_file():
         from repro.training.neighbors import write_neighbors
 
         training, testing = (_loader(job, machine, prepared, split) for split in ("train", "test"))

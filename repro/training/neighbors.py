@@ -1,4 +1,4 @@
-"""Figure 4: for some test pictures, the five most probable classes and the training pictures nearest in the last hidden
+"""Figure 4: for some test images, the five most probable classes and the training images nearest in the last hidden
 layer by Euclidean distance (section 6.1)."""
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from repro.data.load.loading import Loader, Prepared, SplitName
 from repro.store import write_arrays
 from repro.training.evaluate import autocast
 
-GUESSED = 8  # test pictures shown with their guesses, as in the paper's left half
-QUERIES = 5  # test pictures whose neighbors are shown, as in its right half
+GUESSED = 8  # test images shown with their guesses, as in the paper's left half
+QUERIES = 5  # test images whose neighbors are shown, as in its right half
 NEIGHBORS = 6
 
 
@@ -30,7 +30,7 @@ def write_neighbors(
     precision: str,
     device: torch.device,
 ) -> None:
-    """Write neighbors.npz: what Figure 4 shows, chosen without looking: the first test picture of each of GUESSED
+    """Write neighbors.npz: what Figure 4 shows, chosen without looking: the first test image of each of GUESSED
     classes spread evenly over all, and QUERIES likewise.
 
     `guess_picture` (8, S, S, 3) uint8, `guess_label` (8,), `guess_class` and `guess_probability` (8, 5);
@@ -39,7 +39,7 @@ def write_neighbors(
     """
     training_set, testing_set = prepared.train, prepared.test
     labels = testing_set.labels
-    there = np.unique(labels)  # a class may have no test pictures
+    there = np.unique(labels)  # a class may have no test images
     shown = [int(np.flatnonzero(labels == there[k * len(there) // GUESSED])[0]) for k in range(GUESSED)]
     queries = shown[:: max(1, GUESSED // QUERIES)][:QUERIES]
     hidden, logits = [], []
@@ -71,7 +71,7 @@ def write_neighbors(
 def _batches(
     model: nn.Module, loader: Loader, precision: str, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Last hidden layer (B, units) and logits (B, classes) of every picture's center view, in fixed order."""
+    """Last hidden layer (B, units) and logits (B, classes) of every image's center view, in fixed order."""
     model.eval()
     with torch.inference_mode(), closing(loader.views("center")) as batches:
         for batch in batches:
@@ -86,7 +86,7 @@ def _nearest(
     queries: torch.Tensor, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances and rows, (Q, NEIGHBORS) each, of the features nearest to `queries` (Q, units); no more is kept of
-    them (those of 1.3 million pictures are 21 GB)."""
+    them (those of 1.3 million images are 21 GB)."""
     distance = torch.empty(len(queries), 0)
     rows = torch.empty(len(queries), 0, dtype=torch.int64)
     first = 0

@@ -87,7 +87,7 @@ def train_epoch(
     emit: Listener,
     save: Callable[[Position], None],
 ) -> None:
-    """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its pictures."""
+    """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
     endgame = config.schedule.endgame
     color = endgame is None or position.epoch < endgame.color_off_epoch
     loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)

@@ -1,6 +1,6 @@
-"""What happens to a picture between the file and the network: draws, crop, mirror, color noise, mean, in one pass.
+"""What happens to an image between the file and the network: draws, crop, mirror, color noise, mean, in one pass.
 
-Every draw is a hash of (seed, epoch, key), so a picture meets the same fate whichever loader or worker reads it.
+Every draw is a hash of (seed, epoch, key), so an image meets the same fate whichever loader or worker reads it.
 Pixels are float32, draws float64, neither with fast-math, so batches are bitwise equal everywhere on one machine.
 """
 
@@ -41,7 +41,7 @@ def mix(value: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def hashed(seed: int, epoch: int, purpose: int, key: int) -> Any:
-    """64 random bits for one purpose of one picture in one epoch of one run."""
+    """64 random bits for one purpose of one image in one epoch of one run."""
     return mix(mix(mix(mix(np.uint64(seed)) + np.uint64(epoch)) + np.uint64(purpose)) + np.uint64(key))
 
 
@@ -134,9 +134,9 @@ def fused(
 ) -> None:
     """The one pass: crop, mirror, minus the mean, plus color noise, times `factors`.
 
-    pixels (any,) uint8 with picture i as (side, side, 3) from starts[i] on; places (N, 3) of `place_draws`; mean
+    pixels (any,) uint8 with image i as (side, side, 3) from starts[i] on; places (N, 3) of `place_draws`; mean
     (crop, crop, 3) float32, the same for every offset and not mirrored, as convdata.py does it, or with `at_offset`
-    (side, side, 3), cropped and mirrored with the picture, as Caffe's data_transformer.cpp does it; colors (N, 3) and
+    (side, side, 3), cropped and mirrored with the image, as Caffe's data_transformer.cpp does it; colors (N, 3) and
     factors (3,) float32 of red, green and blue; `swapped` writes blue first; out (N, crop, crop, 3) float32. Row by row
     and with unsigned indices, so that it vectorizes: 2 to 5 times faster.
     """
@@ -190,7 +190,7 @@ def fused_boxes(
 
     Bilinear between the four pixels around a point, those of the box only, with pixel centers at halves
     (torch.nn.functional.interpolate with align_corners False); no low-pass before, as boxes are hardly larger than the
-    crop. With `at_offset` the mean image is cut and resized like the picture: each pixel loses its own mean.
+    crop. With `at_offset` the mean image is cut and resized like the image: each pixel loses its own mean.
     """
     crop = out.shape[1]
     near, far = np.empty(crop, np.int64), np.empty(crop, np.int64)
@@ -295,9 +295,9 @@ def center(mean: Floats, crop: int) -> Floats:
 
 def mean_crop(data: config.Data, mean: Floats, crop: int) -> Floats:
     """What `fused` subtracts, float32: (crop, crop, 3), or all of `mean`, (size, size, 3), where it is cropped with the
-    picture. "picture" is subtracted later, so here it is zero."""
+    image. "picture" is subtracted later, so here it is zero."""
     if data.mean == "pixel":
-        return mean if is_cropped_with_the_picture(data) else center(mean, crop)
+        return mean if is_cropped_with_the_image(data) else center(mean, crop)
     out = np.zeros((crop, crop, 3), np.float32)
     if data.mean == "channel":
         own = mean.mean(axis=(0, 1), dtype=np.float64)
@@ -307,6 +307,6 @@ def mean_crop(data: config.Data, mean: Floats, crop: int) -> Floats:
     return out
 
 
-def is_cropped_with_the_picture(data: config.Data) -> bool:
+def is_cropped_with_the_image(data: config.Data) -> bool:
     """Whether each pixel loses its own mean, wherever the crop is (F17)."""
     return data.mean == "pixel" and data.mean_at == "offset"

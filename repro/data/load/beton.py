@@ -3,9 +3,9 @@
 One file serves both loaders: FFCV 1.0.2 reads it natively, and the torch loader maps it without FFCV installed. Unlike
 FFCV's writer this one streams (constant memory), resumes after an interruption, and gives the same bytes every time.
 
-    header | field descriptors | one metadata record a picture | zeros up to a page | pages of pixels | allocation table
+    header | field descriptors | one metadata record an image | zeros up to a page | pages of pixels | allocation table
 
-Pictures do not cross a page. Layout after ffcv/types.py, ffcv/writer.py and ffcv/memory_allocator.py.
+Images do not cross a page. Layout after ffcv/types.py, ffcv/writer.py and ffcv/memory_allocator.py.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SLACK = 1 << 16  # bytes that a PNG or JPEG of noise may take more than its pixe
 
 
 def record_type(storage: str) -> np.dtype[Any]:
-    """Metadata of one picture: the image (or, for png, FFCV's plain bytes) and the label."""
+    """Metadata of one image: the image (or, for png, FFCV's plain bytes) and the label."""
     return np.dtype([("", BYTES if storage == "png" else IMAGE), ("", "<i8")], align=True)
 
 
@@ -59,13 +59,13 @@ def field_descriptors(storage: str) -> bytes:
 
 
 class Writer:
-    """Appends encoded pictures to `path`; `checkpoint` and `resume` carry it over an interruption."""
+    """Appends encoded images to `path`; `checkpoint` and `resume` carry it over an interruption."""
 
     def __init__(self, path: Path, storage: str, size: int, capacity: int) -> None:
         self.path, self.storage, self.size = path, storage, size
         self.record = record_type(storage)
         self.page_size = SMALL_PAGE if capacity * size * size * 3 <= SMALL else PAGE
-        while self.page_size < size * size * 3 + (0 if storage == "raw" else SLACK):  # a picture does not cross pages
+        while self.page_size < size * size * 3 + (0 if storage == "raw" else SLACK):  # an image does not cross pages
             self.page_size *= 2
         self.metadata_start = HEADER.itemsize + 2 * FIELD.itemsize
         end = self.metadata_start + capacity * self.record.itemsize
@@ -101,11 +101,11 @@ class Writer:
         self.end, self.count = end, count
 
     def append(self, encoded: bytes | npt.NDArray[np.uint8], label: int) -> None:
-        """One picture: raw pixels, or a JPEG or PNG file."""
+        """One image: raw pixels, or a JPEG or PNG file."""
         length = len(encoded) if isinstance(encoded, bytes) else encoded.nbytes
         room = self.page_size - (self.end - self.data_start) % self.page_size
         if length > self.page_size:
-            raise ValueError(f"a picture of {length} bytes is larger than a page of {self.page_size}")
+            raise ValueError(f"an image of {length} bytes is larger than a page of {self.page_size}")
         pointer = self.end if length <= room else self.end + room
         self.file.seek(pointer)
         self.file.write(encoded if isinstance(encoded, bytes) else np.ascontiguousarray(encoded).data)
@@ -162,7 +162,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Beton:
-    """A mapped `.beton` file: where picture `i` lies, and its label."""
+    """A mapped `.beton` file: where image `i` lies, and its label."""
 
     path: Path
     storage: str
@@ -173,20 +173,20 @@ class Beton:
     classes: Sequence[str] = ()  # their names, in label order
 
     def encoded(self, index: int) -> npt.NDArray[np.uint8]:
-        """The stored bytes of picture `index`: raw pixels, or a JPEG or PNG file."""
+        """The stored bytes of image `index`: raw pixels, or a JPEG or PNG file."""
         start = self.pointers[index]
         return self.mapped[start : start + self.lengths[index]]
 
     def damaged(self, index: int, error: BaseException) -> ValueError:
-        """The error of picture `index`, which cannot be decoded, for people."""
+        """The error of image `index`, which cannot be decoded, for people."""
         label = int(self.labels[index])
         of = f"class {self.classes[label]}" if label < len(self.classes) else f"label {label}"
-        what = f"stored picture {index}, of {of}, is damaged ({one_line(error)})"
+        what = f"stored image {index}, of {of}, is damaged ({one_line(error)})"
         return ValueError(f"{self.path}: {what}; delete its folder and prepare the set again")
 
 
 def open_beton(path: Path, storage: str, side: int | None = None, classes: Sequence[str] = ()) -> Beton:
-    """Map a file that `Writer` wrote, of pictures with `side` pixels a side and labels of these classes.
+    """Map a file that `Writer` wrote, of images with `side` pixels a side and labels of these classes.
 
     Raises ValueError when it is not one: every number that a loader follows is checked, so that none leads astray.
     """
@@ -223,19 +223,19 @@ def _checked(path: Path, storage: str, side: int | None, classes: Sequence[str])
     image = metadata["f0"]
     stored = image["ptr" if storage == "png" else "data_ptr"]
     want(bool((allocations["ptr"] == stored).all()), "tables differ")
-    want(bool((allocations["sample_id"] == np.arange(count)).all()), "pictures are out of order")
-    want(bool((stored >= data_start).all() and (stored < table).all()), "pictures lie outside of it")
-    want(bool((allocations["size"] <= page).all() and (allocations["size"] > 0).all()), "pictures have no size")
+    want(bool((allocations["sample_id"] == np.arange(count)).all()), "images are out of order")
+    want(bool((stored >= data_start).all() and (stored < table).all()), "images lie outside of it")
+    want(bool((allocations["size"] <= page).all() and (allocations["size"] > 0).all()), "images have no size")
     pointers, lengths = stored.astype(np.int64), allocations["size"].astype(np.int64)
-    want(bool((pointers // page == (pointers + lengths - 1) // page).all()), "pictures cross a page")
+    want(bool((pointers // page == (pointers + lengths - 1) // page).all()), "images cross a page")
     if storage == "png":
         want(bool((image["size"] == allocations["size"]).all()), "sizes differ")
     else:
         sides = {*image["width"].tolist(), *image["height"].tolist()}
-        want(len(sides) <= 1 and (side is None or sides <= {side}), "pictures have another size")
-        want(bool((image["mode"] == MODES[storage]).all()), f"pictures are not stored as {storage}")
+        want(len(sides) <= 1 and (side is None or sides <= {side}), "images have another size")
+        want(bool((image["mode"] == MODES[storage]).all()), f"images are not stored as {storage}")
     if storage == "raw" and count:
-        want(bool((lengths == sides.pop() ** 2 * 3).all()), "pictures have another size")
+        want(bool((lengths == sides.pop() ** 2 * 3).all()), "images have another size")
     labels = metadata["f1"].astype(np.int64)
     want(bool((labels >= 0).all() and (not classes or (labels < len(classes)).all())), "labels are of no class")
     return Beton(path, storage, mapped, pointers, lengths, labels, classes)

@@ -1,22 +1,22 @@
-"""Contrast normalization of whole batches, in torch: what is subtracted or divided per picture and not per pixel."""
+"""Contrast normalization of whole batches, in torch: what is subtracted or divided per image and not per pixel."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn.functional import conv2d, pad
 
-SMALL = 1e-8  # below a gray level: keeps a flat picture finite
+SMALL = 1e-8  # below a gray level: keeps a flat image finite
 WINDOW, SIGMA = 9, 1.591  # local: a 9x9 Gaussian window with this sigma (Jarrett et al., ICCV 2009, section 2)
 
 
-def normalize_contrast(image: torch.Tensor, picture_mean: bool, contrast: str) -> torch.Tensor:
-    """image (..., 3, crop, crop) float32. `picture_mean` subtracts each picture's own mean over pixels and channels.
+def normalize_contrast(image: torch.Tensor, image_mean: bool, contrast: str) -> torch.Tensor:
+    """image (..., 3, crop, crop) float32. `image_mean` subtracts each image's own mean over pixels and channels.
 
-    "global" divides by the picture's standard deviation over pixels and channels; "local" subtracts a Gaussian-weighted
+    "global" divides by the image's standard deviation over pixels and channels; "local" subtracts a Gaussian-weighted
     mean over a window and all channels, then divides by the weighted standard deviation, or by its mean over the
-    picture where that is larger.
+    image where that is larger.
     """
-    if picture_mean:
+    if image_mean:
         image = image - image.mean(dim=(-3, -2, -1), keepdim=True)
     if contrast == "global":
         image = image / (image.std(dim=(-3, -2, -1), keepdim=True, correction=0) + SMALL)

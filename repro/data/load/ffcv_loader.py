@@ -49,8 +49,8 @@ POLL = 0.2  # seconds between two looks at whether the loader thread lives
 
 
 class Mapped(OSCacheManager):  # type: ignore[misc]
-    """FFCV's memory-mapped file, without two things: Python sets of every page and picture (seconds and gigabytes for
-    1.3 million pictures, for QUASI_RANDOM alone), and a reader that marks a numba type shared by all as read-only."""
+    """FFCV's memory-mapped file, without two things: Python sets of every page and image (seconds and gigabytes for
+    1.3 million images, for QUASI_RANDOM alone), and a reader that marks a numba type shared by all as read-only."""
 
     def __init__(self, reader: Any) -> None:
         self.reader = reader
@@ -58,14 +58,14 @@ class Mapped(OSCacheManager):  # type: ignore[misc]
         self.context = OSCacheContext(self)
 
     def compile_reader(self) -> None:
-        """Not needed: `render` reads the mapped file."""
+        """Not needed: `fill` reads the mapped file."""
 
 
 class Rendering(SimpleRGBImageDecoder):  # type: ignore[misc]
     """Our operation, in the decoder's place: stored positions in, finished images out.
 
     It is Python that calls functions which numba compiled and cached on disk, and which let go of the GIL, so FFCV
-    compiles nothing at start, and every picture is made by the same machine code whatever the number of workers.
+    compiles nothing at start, and every image is made by the same machine code whatever the number of workers.
     """
 
     def declare_state_and_memory(self, previous_state: Any) -> tuple[Any, None]:
@@ -199,7 +199,7 @@ class TurboJpeg:
         fits = not failed and [facts[0].value, facts[1].value, facts[3].value] == [width, height, TJCS_YCBCR]
         if not fits or self.library.tjDecompress2(
             handle.value, address, length, out.ctypes.data, width, 0, height, TJPF_RGB, 0
-        ):  # a fault or a warning: Pillow has the last word, so that both loaders stop at the same pictures
+        ):  # a fault or a warning: Pillow has the last word, so that both loaders stop at the same images
             decode_with_pillow(encoded, out)
 
 

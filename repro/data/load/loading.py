@@ -3,8 +3,8 @@
     with loader.epoch(3, start=10) as batches:
         for index, image, label in batches: ...
 
-A `Pass` says what happens to which picture; `render` does it, one fused pass a picture; FFCV and torch only decide who
-calls `render` and when. So their batches are bitwise equal.
+A `Pass` says what happens to which image; `fill` does it, one fused pass an image; FFCV and torch only decide who
+calls `fill` and when. So their batches are bitwise equal.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of one split that `data` asks for: stored positions in stored order, and their labels from 0 on."""
+    """The images of one split that `data` asks for: stored positions in stored order, and their labels from 0 on."""
 
     beton: Beton
     indices: Ints  # (N,)
@@ -76,7 +76,7 @@ class Prepared:
         return found
 
     def pixels(self, name: SplitName, index: int) -> Bytes:
-        """(size, size, 3) uint8 of the picture stored at `index`."""
+        """(size, size, 3) uint8 of the image stored at `index`."""
         size = self.manifest.size
         encoded = self.split(name).beton.encoded(index)
         if self.manifest.storage == "raw":
@@ -100,7 +100,7 @@ def open_data(data: config.Data, directory: Path, seed: int = 0, *, verify: bool
     """Open the set that `data` asks for; `photos` is prepared on first use. `seed` is the run's: where `data.subsets`
     is by-seed, it chooses the part that is trained on. `verify`: hash what was not hashed since it last changed.
 
-    Raises ValueError, with the command to run, when it is not prepared, when it has fewer classes or pictures a class
+    Raises ValueError, with the command to run, when it is not prepared, when it has fewer classes or images a class
     than `data` asks for, and when a file of it is not the one that was prepared.
     """
     found = manifest.find(data, directory)
@@ -137,10 +137,10 @@ def open_data(data: config.Data, directory: Path, seed: int = 0, *, verify: bool
 
 
 def open_split(path: Path, found: Manifest, per_class: list[int]) -> Beton:
-    """The stored pictures of a split. Raises ValueError where they are not those that the manifest tells of."""
+    """The stored images of a split. Raises ValueError where they are not those that the manifest tells of."""
     beton = open_beton(path, found.storage, found.size, [entry["name"] for entry in found.classes])
     if np.bincount(beton.labels, minlength=len(per_class)).tolist() != per_class:
-        raise ValueError(f"{path} has not the pictures that {manifest.NAME} tells of; {manifest.AGAIN}")
+        raise ValueError(f"{path} has not the images that {manifest.NAME} tells of; {manifest.AGAIN}")
     return beton
 
 
@@ -149,7 +149,7 @@ def open_mean(path: Path, size: int) -> Floats:
     with reading(path, manifest.AGAIN):
         mean: Floats = np.load(path)
         if mean.shape != (size, size, 3) or mean.dtype != np.float32 or not np.isfinite(mean).all():
-            raise ValueError(f"it is no mean of pictures with {size} pixels a side")
+            raise ValueError(f"it is no mean of images with {size} pixels a side")
     return mean
 
 
@@ -181,7 +181,7 @@ def _split(beton: Beton, found: Manifest, data: config.Data, classes: list[Ints]
     """The images at these stored positions, in stored order."""
     indices = np.sort(np.concatenate(classes))
     if not len(indices):
-        raise ValueError(f"{found.name}: no pictures of the classes asked for")
+        raise ValueError(f"{found.name}: no images of the classes asked for")
     return Split(beton, indices, beton.labels[indices] - data.first_class, data.first_class)
 
 
@@ -231,12 +231,12 @@ class Loader:
         self._images = image_maker(kind)(self.source.beton, prepared.manifest.size, workers)
 
     @property
-    def pictures(self) -> int:
-        """Pictures in one epoch, over all ranks."""
+    def images(self) -> int:
+        """Images in one epoch, over all ranks."""
         return len(self.source.indices)
 
     def __len__(self) -> int:
-        return -(-self.pictures // self.config.optim.batch_size)
+        return -(-self.images // self.config.optim.batch_size)
 
     def epoch(self, epoch: int, *, start: int = 0, color: bool = True) -> Batches:
         """The batches of one epoch from batch `start` on, augmented as `config.augment` says; `color` False leaves
@@ -257,7 +257,7 @@ class Loader:
         return self._run(batches, epoch, keys, how.random_crop, how.mirror, axes, None, factor, how.resized_crop)
 
     def views(self, view: View) -> Batches:
-        """Every picture in stored order without augmentation, image (B, V, 3, crop, crop), V = 1, 2, 10 or 50.
+        """Every image in stored order without augmentation, image (B, V, 3, crop, crop), V = 1, 2, 10 or 50.
 
         B is the batch size divided by V (at least 1), so that a step sees about as many images as in training.
         """
@@ -302,7 +302,7 @@ class Loader:
             views=views,
             crop=crop,
             mean=augment.mean_crop(data, self.prepared.mean, crop),
-            mean_at_offset=augment.is_cropped_with_the_picture(data),
+            mean_at_offset=augment.is_cropped_with_the_image(data),
             factors=np.ones(3, np.float32) if later else factors,
             swapped=swapped,
             boxes=boxes,
@@ -339,7 +339,7 @@ def make_loader(
 ) -> Loader:
     """A loader of one split. All kinds and all numbers of workers give bitwise the same batches.
 
-    kind None: FFCV where it is installed and it helps (stored pictures of 128 pixels or more; smaller ones take less
+    kind None: FFCV where it is installed and it helps (stored images of 128 pixels or more; smaller ones take less
     time than handing them over). workers: threads that render; with 0 or 1 torch renders where the batch is asked for.
     rank and world: this process's share of every batch.
     Raises ValueError when FFCV is asked for and is not installed, or the storage is png, which FFCV does not decode.

@@ -21,12 +21,12 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 Decode = Callable[[Bytes, Bytes], None]
-PIECE = 16  # pictures that a thread renders at a time: few enough to share a batch evenly, many enough to be worth it
+PIECE = 16  # images that a thread renders at a time: few enough to share a batch evenly, many enough to be worth it
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One way through a split: the batches, and what happens to each picture.
+    """One way through a split: the batches, and what happens to each image.
 
     `batches` are stored positions; `keys` maps a stored position to the key of its crop and mirror draws.
     """
@@ -42,13 +42,13 @@ class Pass:
     views: Ints | None  # (V, 3): fixed views instead of draws
     crop: int
     mean: Floats  # (crop, crop, 3); (side, side, 3) with `mean_at_offset`
-    mean_at_offset: bool  # cropped and mirrored with the picture
+    mean_at_offset: bool  # cropped and mirrored with the image
     factors: Floats  # (3,) of red, green, blue
     swapped: bool  # blue comes first
     boxes: config.ResizedCrop | None = None  # random boxes instead of crops
 
     def shape(self, count: int) -> tuple[int, ...]:
-        """Of the images of `count` pictures, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
+        """Of the images of `count` images, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
         crop = self.crop
         return (count, crop, crop, 3) if self.views is None else (count, len(self.views), crop, crop, 3)
 
@@ -72,8 +72,8 @@ class Pass:
         return drawn
 
 
-def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
-    """Fill `out`, shaped `run.shape(len(indices))`, with the pictures stored at `indices`."""
+def fill(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
+    """Fill `out`, shaped `run.shape(len(indices))`, with the images stored at `indices`."""
     places, colors = run.places(indices), run.colors(indices)
     views = 1 if run.views is None else len(run.views)
     target = out.reshape(-1, run.crop, run.crop, 3)
@@ -86,7 +86,7 @@ def render(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decod
     if beton.storage == "raw":
         fill(beton.mapped, np.repeat(beton.pointers[indices], views), slice(None))
         return
-    # A few pictures are decoded one after the other and then rendered together: turn by turn takes a fifth longer, as
+    # A few images are decoded one after the other and then rendered together: turn by turn takes a fifth longer, as
     # each drives the other's code and data out of the nearest caches.
     scratch = np.empty((min(PIECE, len(indices)), side, side, 3), np.uint8)
     starts = np.repeat(np.arange(len(scratch)) * scratch[0].size, views) if len(scratch) else np.empty(0, np.int64)
@@ -153,7 +153,7 @@ class Ahead:
         out = self.buffers.take(self.run.shape(len(indices)))
         parts = [slice(first, first + PIECE) for first in range(0, len(indices), PIECE)]
         work = [
-            self.pool.submit(render, self.beton, self.side, self.run, indices[part], out[part], self.decode)
+            self.pool.submit(fill, self.beton, self.side, self.run, indices[part], out[part], self.decode)
             for part in parts
         ]
         self.begun.append((indices, out, work))

@@ -7,7 +7,7 @@ from collections.abc import Generator
 import torch
 
 from repro.data.load.beton import Beton
-from repro.data.load.render import Ahead, Buffers, Pass, decode_with_pillow, render
+from repro.data.load.render import Ahead, Buffers, Pass, decode_with_pillow, fill
 
 
 class TorchImages:
@@ -28,7 +28,7 @@ class TorchImages:
             return
         for indices in run.batches:
             out = self.buffers.take(run.shape(len(indices)))
-            render(self.beton, self.side, run, indices, out, decode_with_pillow)
+            fill(self.beton, self.side, run, indices, out, decode_with_pillow)
             image = torch.from_numpy(out).movedim(-1, -3)
             del out
             yield image

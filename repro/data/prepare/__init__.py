@@ -1,1 +1,1 @@
-"""From pictures anywhere to a prepared set. Part of the bench half."""
+"""From images anywhere to a prepared set. Part of the bench half."""

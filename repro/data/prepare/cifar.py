@@ -14,7 +14,7 @@ from PIL import Image
 
 from repro.data.prepare.files import File, Listing, Losses, SourceError, members, reading
 from repro.data.prepare.files import kind as kind_of
-from repro.data.prepare.sources import Pixels, Source, Split, called
+from repro.data.prepare.sources import Pixels, Source, SourceSplit, called
 
 CIFAR_MD5 = {  # of the six files of the official binary version
     "data_batch_1": "5dd7e06a14cb22eb9f671a540d1b7c25",
@@ -60,10 +60,10 @@ def cifar10(found: Listing, scratch: Path) -> Source:
             raise SourceError(f"{found.source}: {name} is not the official CIFAR-10 batch (its MD5 differs); {mend}")
     train = np.concatenate([batches[name] for name in CIFAR_MD5 if name != "test_batch"])
 
-    def split(kind: str, records: Pixels) -> Split:
-        pictures = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    def split(kind: str, records: Pixels) -> SourceSplit:
+        images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         names = [f"{kind}/{number:05d}" for number in range(len(records))]
-        return Split(names, [int(label) for label in records[:, 0]], lambda number: pictures[number])
+        return SourceSplit(names, [int(label) for label in records[:, 0]], lambda number: images[number])
 
     classes = [{"wnid": "", "name": name} for name in CIFAR_NAMES]
     origin = f"CIFAR-10, {called(found.source)}, MD5 as published"
@@ -114,15 +114,15 @@ def _records(file: File) -> Pixels:
     content = file.read()
     if file.name.endswith(".bin"):
         return np.frombuffer(content, np.uint8).reshape(-1, 3073)
-    if file.name.endswith(".tar"):  # lossless WebP sheets of 10x10 pictures in official order, and the labels
+    if file.name.endswith(".tar"):  # lossless WebP sheets of 10x10 images in official order, and the labels
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
             files = {member.name: tar.extractfile(member) for member in tar.getmembers()}
             read = {name: file.read() for name, file in files.items() if file}
         sheets = [
             np.asarray(Image.open(io.BytesIO(read[name])).convert("RGB")) for name in sorted(read) if "webp" in name
         ]
-        pictures = np.stack(sheets).reshape(-1, 10, 32, 10, 32, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3072)
-        return np.concatenate([np.frombuffer(read["labels.bin"], np.uint8)[:, None], pictures], axis=1)
+        images = np.stack(sheets).reshape(-1, 10, 32, 10, 32, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3072)
+        return np.concatenate([np.frombuffer(read["labels.bin"], np.uint8)[:, None], images], axis=1)
     loaded = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
     batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in loaded.items()}
     return np.concatenate([np.array(batch["labels"], np.uint8)[:, None], batch["data"]], axis=1)

@@ -1,4 +1,4 @@
-"""One picture from a source to what is stored: decoded, upright, RGB, resized to a square, encoded."""
+"""One image from a source to what is stored: decoded, upright, RGB, resized to a square, encoded."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ TURNS = {  # what EXIF's orientation asks for; 1 is upright, and other values me
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-MOST_PIXELS = 1 << 24  # above it a picture is decoded alone, and is cropped before it is resized
+MOST_PIXELS = 1 << 24  # above it an image is decoded alone, and is cropped before it is resized
 ONE_LARGE = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Form:
-    """How pictures are stored: side in pixels, short-crop or warp, raw, png or jpeg and its quality."""
+    """How images are stored: side in pixels, short-crop or warp, raw, png or jpeg and its quality."""
 
     size: int
     resize: str
@@ -42,8 +42,8 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as it will be stored; `converted` says what was unusual about it."""
+class StoredImage:
+    """An image as it will be stored; `converted` says what was unusual about it."""
 
     pixels: Pixels  # (size, size, 3), before encoding
     encoded: bytes | Pixels  # a PNG or JPEG file, or the pixels themselves
@@ -51,8 +51,8 @@ class Picture:
     converted: tuple[str, ...]
 
 
-def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
-    """Decode, bring to RGB, resize and encode one picture, an encoded file or (height, width, 3) pixels.
+def convert_image(content: bytes | Pixels, name: str, form: Form) -> StoredImage:
+    """Decode, bring to RGB, resize and encode one image, an encoded file or (height, width, 3) pixels.
 
     Raises whatever `decode` raises, and ValueError for an empty file.
     """
@@ -74,14 +74,14 @@ def convert_picture(content: bytes | Pixels, name: str, form: Form) -> Picture:
             image.save(file, "PNG", compress_level=6)
         encoded = file.getvalue()
     flat = pixels.reshape(-1, 3).astype(np.float64)  # products below 2**53, so the sums are exact
-    return Picture(pixels, encoded, (flat.T @ flat).astype(np.int64), converted)
+    return StoredImage(pixels, encoded, (flat.T @ flat).astype(np.int64), converted)
 
 
 def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
     """An encoded file as upright RGB, and what was unusual about it.
 
-    Raises whatever Pillow and its plugins raise for damaged and unknown files, ValueError for pictures that are no
-    8-bit gray or color pictures, and Pillow's DecompressionBombError above 179 million pixels.
+    Raises whatever Pillow and its plugins raise for damaged and unknown files, ValueError for images that are no
+    8-bit gray or color images, and Pillow's DecompressionBombError above 179 million pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine, up to the error

@@ -394,8 +394,8 @@ def _write_parquet(path: Path, out: Any) -> None:
         for batch in table.iter_batches(64, columns=[image, label]):
             tar.members.clear()  # type: ignore[attr-defined]
             values = batch.to_pydict()
-            for picture, found in zip(values[image], values[label], strict=True):
-                content = (picture.get("bytes") if isinstance(picture, dict) else picture) or b""
+            for stored, found in zip(values[image], values[label], strict=True):
+                content = (stored.get("bytes") if isinstance(stored, dict) else stored) or b""
                 known = isinstance(found, str) or (isinstance(found, int) and found >= 0)
                 folder = f"{found:05d}/" if isinstance(found, int) else f"{found}/"
                 ending = "png" if content.startswith(b"\x89PNG") else "jpg"

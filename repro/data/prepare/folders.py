@@ -11,7 +11,7 @@ from pathlib import Path
 from repro.data.prepare.files import File, Listing, Losses, SourceError, kind, members, shown
 from repro.data.prepare.labels import read_labels
 from repro.data.prepare.progress import OnProgress, Progress
-from repro.data.prepare.sources import Source, Split, called, first_few
+from repro.data.prepare.sources import Source, SourceSplit, called, first_few
 
 SPLITS = ("train", "val", "test")
 OWN_SPLIT = re.compile(r"(?:^|[^a-z])(train|val|test)")  # in an archive's own name
@@ -58,19 +58,19 @@ def class_folders(name: str, found: Listing, scratch: Path) -> Source:
     test_of = classes_of_test(tests, numbers, labels.truth, found)
     if not train_of or not test_of:
         lacking, wanted = "validation" if train_of else "training", WANTED.get(name, CLASS_FOLDERS)
-        parts = f"{found.source} holds no {lacking} pictures", f"wanted: {wanted}", *found.losses.notes()
+        parts = f"{found.source} holds no {lacking} images", f"wanted: {wanted}", *found.losses.notes()
         raise SourceError(shown("; ".join(parts)))
     notes = []
     counts = len(train_of), len(test_of)
     if name in COUNTS and counts != COUNTS[name]:
         whole = COUNTS[name]
-        notes.append(f"{counts[0]:,} + {counts[1]:,} pictures, where {name} has {whole[0]:,} + {whole[1]:,}")
+        notes.append(f"{counts[0]:,} + {counts[1]:,} images, where {name} has {whole[0]:,} + {whole[1]:,}")
     if empty := sorted(contents.folders - {*numbers}):
-        notes.append(f"no pictures in {len(empty)} folders of train, which are no classes: {first_few(empty)}")
+        notes.append(f"no images in {len(empty)} folders of train, which are no classes: {first_few(empty)}")
 
-    def split(pairs: list[tuple[File, str]]) -> Split:
+    def split(pairs: list[tuple[File, str]]) -> SourceSplit:
         files = [file for file, _ in pairs]
-        return Split(
+        return SourceSplit(
             [file.name for file in files], [numbers[wnid] for _, wnid in pairs], lambda number: files[number].read()
         )
 
@@ -136,7 +136,7 @@ class Contents:
         """
         if len(roots := sorted(self.roots[name])) > 1:
             several = " and ".join(str(self.found.source / root / name) for root in roots[:2])
-            raise SourceError(shown(f"{several} both hold pictures; give --source one of the folders around them"))
+            raise SourceError(shown(f"{several} both hold images; give --source one of the folders around them"))
         kept: list[File] = []
         for file in sorted(self.images[name], key=lambda file: file.name):  # stable: in an archive's own order
             if kept and kept[-1].name == file.name:

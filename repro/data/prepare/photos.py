@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.data.prepare.sources import Pixels, Source, Split
+from repro.data.prepare.sources import Pixels, Source, SourceSplit
 
 # Color photographs that ship inside the wheels, so nothing is downloaded; each is one class. motorcycle_right.png is
-# left out as it shows what motorcycle_left.png shows; drawings and gray pictures too.
+# left out as it shows what motorcycle_left.png shows; drawings and gray images too.
 PHOTOGRAPHS = {
     "astronaut": "skimage/data/astronaut.png",
     "cat": "skimage/data/chelsea.png",
@@ -34,22 +34,20 @@ def photos() -> Source:
     The bands are `GAP` pixels apart from the rest, so no training window shares a pixel with a test window; there are
     two, so that what a photograph shows in its middle is in both splits.
     """
-    pictures = photographs()
+    images = photographs()
     generator = np.random.default_rng(2012)
 
-    def split(kind: str, each: int) -> Split:
+    def split(kind: str, each: int) -> SourceSplit:
         places = [
-            (label, *place)
-            for label, picture in enumerate(pictures)
-            for place in _windows(picture, generator, kind, each)
+            (label, *place) for label, image in enumerate(images) for place in _windows(image, generator, kind, each)
         ]
         names = [f"{list(PHOTOGRAPHS)[label]} at {y},{x}" for label, y, x in places]
 
         def read(number: int) -> Pixels:
             label, y, x = places[number]
-            return pictures[label][y : y + WINDOW, x : x + WINDOW]
+            return images[label][y : y + WINDOW, x : x + WINDOW]
 
-        return Split(names, [label for label, _, _ in places], read)
+        return SourceSplit(names, [label for label, _, _ in places], read)
 
     classes = [{"wnid": "", "name": name} for name in PHOTOGRAPHS]
     origin = "photographs shipped in scikit-image and scikit-learn"
@@ -60,23 +58,23 @@ def photographs() -> list[Pixels]:
     """The photographs in the order of `PHOTOGRAPHS`, (height, width, 3)."""
     from PIL import Image
 
-    pictures: list[Pixels] = []
+    images: list[Pixels] = []
     for file in PHOTOGRAPHS.values():
         package, _, inside = file.partition("/")
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
             raise ValueError(f"data photos needs the package {package}; run: pip install scikit-image scikit-learn")
-        with Image.open(Path(found.submodule_search_locations[0]) / inside) as picture:
-            rgb = picture.convert("RGB")
+        with Image.open(Path(found.submodule_search_locations[0]) / inside) as image:
+            rgb = image.convert("RGB")
             if min(rgb.size) > 600:  # the retina and the galaxies: bring their detail to the scale of the others
                 rgb = rgb.resize((rgb.width // 2, rgb.height // 2), Image.Resampling.BOX)
-            pictures.append(np.asarray(rgb))
-    return pictures
+            images.append(np.asarray(rgb))
+    return images
 
 
-def _windows(picture: Pixels, generator: np.random.Generator, kind: str, count: int) -> list[tuple[int, int]]:
+def _windows(image: Pixels, generator: np.random.Generator, kind: str, count: int) -> list[tuple[int, int]]:
     """(y, x) of `count` windows, drawn along the longer side from the places that belong to `kind`."""
-    height, width, _ = picture.shape
+    height, width, _ = image.shape
     length, across = max(height, width), min(height, width)
     bands = test_bands(length)
     starts = np.arange(length - WINDOW + 1)

@@ -1,6 +1,6 @@
 """From a source to a prepared set: both splits, mean image, covariance, manifest.
 
-Holds a few pictures at a time, however many there are; uses all cores; goes on where it was interrupted; and does
+Holds a few images at a time, however many there are; uses all cores; goes on where it was interrupted; and does
 nothing when the set is there already.
 """
 
@@ -27,12 +27,12 @@ from repro.data.prepare.files import Listing, amount, listing
 from repro.data.prepare.folders import CLASS_FOLDERS, WANTED, check_archives, class_folders
 from repro.data.prepare.photos import photos
 from repro.data.prepare.progress import OnProgress
-from repro.data.prepare.sources import Source, Split, called, first_few
+from repro.data.prepare.sources import Source, SourceSplit, called, first_few
 from repro.data.prepare.split_writer import merged, write_split
 from repro.data.prepare.verify import content_digest, hash_file
 from repro.store import write_atomically
 
-LARGEST_SIZE = 8192  # pixels a side: a picture takes 200 MB
+LARGEST_SIZE = 8192  # pixels a side: an image takes 200 MB
 
 
 def prepare(
@@ -57,10 +57,10 @@ def prepare(
     size is the side of the stored square (None: the set's usual one). resize "short-crop" brings the short side to it
     and crops the center (section 2), "warp" squashes both sides (F29). classes and per_class make a class-balanced
     subset, the same one for the same seed, called e.g. `imagenet-10x100`. allow_bad is the largest number of
-    unreadable pictures that is accepted; None: 0.1%. announce is called once before any picture is written, with
-    the number of pictures and what each storage would cost. tell hears what the caller waits for.
-    Errors: ValueError, one line, for a source that cannot be read, too many unreadable pictures, a directory that
-    cannot be written, and for a set that is prepared already, but not from `source` as it is now or with more pictures
+    unreadable images that is accepted; None: 0.1%. announce is called once before any image is written, with
+    the number of images and what each storage would cost. tell hears what the caller waits for.
+    Errors: ValueError, one line, for a source that cannot be read, too many unreadable images, a directory that
+    cannot be written, and for a set that is prepared already, but not from `source` as it is now or with more images
     left out.
     """
     size = size or SOURCES.get(name, 256)
@@ -150,7 +150,7 @@ def write(
         for split_name, split in (("train", origin.train), ("test", origin.test))
     )
     untested = [entry["name"] for entry, count in zip(origin.classes, test.per_class, strict=True) if not count]
-    notes = [f"no test pictures of {len(untested)} classes: {first_few(untested)}"] if untested else []
+    notes = [f"no test images of {len(untested)} classes: {first_few(untested)}"] if untested else []
     with open(work / "mean.npy", "wb") as file:
         np.save(file, (train.sums / train.count).astype(np.float32))
         file.flush()
@@ -203,12 +203,12 @@ class StorageCost:
     bytes: int
 
 
-# Bytes a pixel of 256x256 pictures as `convert_picture` writes them; measured on 100 full-size ImageNet photographs.
+# Bytes a pixel of 256x256 images as `convert_image` writes them; measured on 100 full-size ImageNet photographs.
 BYTES_A_PIXEL = {("raw", None): 3.0, ("png", None): 1.76, ("jpeg", 95): 0.48, ("jpeg", 90): 0.34, ("jpeg", 85): 0.27}
 
 
 def storage_costs(count: int, size: int) -> list[StorageCost]:
-    """The choices for `count` pictures of `size` pixels a side; png and jpeg are estimates from photographs."""
+    """The choices for `count` images of `size` pixels a side; png and jpeg are estimates from photographs."""
     return [
         StorageCost(storage, quality, round(count * size * size * rate))
         for (storage, quality), rate in BYTES_A_PIXEL.items()
@@ -220,12 +220,12 @@ def check_space(target: Path, count: int, form: Form) -> None:
     measured = (1, 50, 85, 90, 95, 100), (0.03, 0.14, 0.27, 0.34, 0.48, 0.91)  # of the same 100 photographs
     rate = BYTES_A_PIXEL[form.storage, None] if form.quality is None else float(np.interp(form.quality, *measured))
     needed, free = int(count * form.size**2 * rate), shutil.disk_usage(target.parent).free
-    # blocks of 512 bytes, not st_size: that counts the hole in front of the pictures, too
+    # blocks of 512 bytes, not st_size: that counts the hole in front of the images, too
     written = sum(path.stat().st_blocks * 512 for path in unfinished(target).glob("*.beton"))
     if needed - written > free:
         already = f" and {amount(written)} are written" if written else ""
         raise ValueError(
-            f"{target.parent} has {amount(free)} free; {count:,} {form.storage} pictures take {amount(needed)}"
+            f"{target.parent} has {amount(free)} free; {count:,} {form.storage} images take {amount(needed)}"
             f"{already}; choose another --data-dir, a smaller --size, or --storage jpeg --quality 95"
         )
 
@@ -279,13 +279,13 @@ def check_same(done: Manifest, target: Path, name: str, found: Listing | None, a
     left_out = max(training, len(done.bad) - training)  # --allow-bad is for each split
     if allow_bad is not None and left_out > allow_bad:
         raise ValueError(
-            f"{done.source} is already prepared, with {left_out} unreadable pictures of one split left out, and "
+            f"{done.source} is already prepared, with {left_out} unreadable images of one split left out, and "
             f"--allow-bad {allow_bad}: delete the folder {target} to read them again"
         )
 
 
 def open_source(name: str, found: Listing | None, scratch: Path, progress: OnProgress) -> Source:
-    """The pictures of set `name`. Raises ValueError when they cannot be found."""
+    """The images of set `name`. Raises ValueError when they cannot be found."""
     if name == "photos":
         return photos()
     if found is None:
@@ -297,13 +297,13 @@ def open_source(name: str, found: Listing | None, scratch: Path, progress: OnPro
 
 
 def subset(whole: Source, classes: int | None, per_class: int | None, seed: int) -> Source:
-    """A class-balanced part: `classes` classes, `per_class` training pictures of each, and every test picture."""
+    """A class-balanced part: `classes` classes, `per_class` training images of each, and every test image."""
     if classes and classes > len(whole.classes):
         raise ValueError(f"--classes {classes}: there are only {len(whole.classes)}")
     every = np.arange(len(whole.classes), dtype=np.int64)
     kept = sorted(epoch_order(seed, 0, every)[: classes or len(every)].tolist())
 
-    def part(split: Split, limit: int | None, epoch: int) -> Split:
+    def part(split: SourceSplit, limit: int | None, epoch: int) -> SourceSplit:
         order = epoch_order(seed, epoch, np.arange(len(split.labels), dtype=np.int64))
         labels = np.asarray(split.labels)
         chosen: list[int] = []
@@ -311,12 +311,12 @@ def subset(whole: Source, classes: int | None, per_class: int | None, seed: int)
             of_class = order[labels[order] == label]
             if limit and len(of_class) < limit:
                 raise ValueError(
-                    f"--per-class {limit}: class {whole.classes[label]['name']} has only {len(of_class)} pictures"
+                    f"--per-class {limit}: class {whole.classes[label]['name']} has only {len(of_class)} images"
                 )
             chosen += of_class[:limit].tolist()
         chosen.sort()
         new = {label: position for position, label in enumerate(kept)}
-        return Split(
+        return SourceSplit(
             [split.names[i] for i in chosen],
             [new[split.labels[i]] for i in chosen],
             lambda number: split.read(chosen[number]),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """`stage` is what is being done, `done` of `total` pictures (or bytes, of a file that is hashed) are."""
+    """`stage` is what is being done, `done` of `total` images (or bytes, of a file that is hashed) are."""
 
     stage: str
     done: int

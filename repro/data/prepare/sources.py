@@ -1,4 +1,4 @@
-"""What every source gives: the pictures of both splits with their labels, each to be read by its number.
+"""What every source gives: the images of both splits with their labels, each to be read by its number.
 
 Nothing is decoded that is not asked for.
 """
@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def called(source: Path) -> str:
-    """What a folder or archive is called where pictures from it are described, also when it was given as `.`."""
+    """What a folder or archive is called where images from it are described, also when it was given as `.`."""
     return Path(os.path.abspath(source)).name
 
 
@@ -27,8 +27,8 @@ def first_few(names: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Split:
-    """N pictures: a name for messages, a label, and a way to read each, as an encoded file or as RGB pixels."""
+class SourceSplit:
+    """N images: a name for messages, a label, and a way to read each, as an encoded file or as RGB pixels."""
 
     names: list[str]
     labels: list[int]
@@ -41,6 +41,6 @@ class Source:
 
     origin: str
     classes: list[dict[str, str]]
-    train: Split
-    test: Split
+    train: SourceSplit
+    test: SourceSplit
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""One split to disk: every picture in its stored order, in constant memory, from where an earlier attempt stopped."""
+"""One split to disk: every image in its stored order, in constant memory, from where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ import numpy as np
 
 from repro.data.load.augment import epoch_order
 from repro.data.load.beton import Writer
-from repro.data.prepare.convert import Form, Picture, convert_picture
+from repro.data.prepare.convert import Form, StoredImage, convert_image
 from repro.data.prepare.files import one_line, shown
 from repro.data.prepare.progress import OnProgress, Progress
-from repro.data.prepare.sources import Split
+from repro.data.prepare.sources import SourceSplit
 from repro.machine.provenance import usable_cores
 from repro.store import write_atomically
 
 SHUFFLE_SEED = 2012  # the stored order is the same for everybody
-UNREADABLE = 0.001  # more than this share of unreadable pictures is an error
+UNREADABLE = 0.001  # more than this share of unreadable images is an error
 SAVE_BYTES = 1 << 28  # of pixels between two savings of the state
-NAMED = 3  # unreadable pictures in an error
+NAMED = 3  # unreadable images in an error
 EXAMPLES = 20  # files named for each kind of conversion; unreadable ones are all named
 
 
 class SplitWriter:
     """One split on its way to disk: the writer, and sums that give mean and covariance. All sums are exact integers."""
 
-    def __init__(self, work: Path, name: str, split: Split, classes: int, form: Form) -> None:
+    def __init__(self, work: Path, name: str, split: SourceSplit, classes: int, form: Form) -> None:
         self.writer = Writer(work / f"{name}.beton", form.storage, form.size, len(split.names))
         listed = json.dumps([split.names, split.labels]).encode()
         self.fingerprint = hashlib.sha256(listed).hexdigest()  # another source starts anew
         self.state = work / f"{name}.state"
         self.next = 0  # position in the stored order
-        self.sums = np.zeros((form.size, form.size, 3), np.int64)  # over the pictures
-        self.products = np.zeros((3, 3), np.int64)  # of each two channels, over pictures and pixels
+        self.sums = np.zeros((form.size, form.size, 3), np.int64)  # over the images
+        self.products = np.zeros((3, 3), np.int64)  # of each two channels, over images and pixels
         self.per_class = [0] * classes
-        self.unread = 0  # pictures that cannot be read
+        self.unread = 0  # images that cannot be read
         self.bad: list[dict[str, str]] = []  # all of them, or the first where they are too many
         self.converted: dict[str, dict[str, Any]] = {}
         self.finished = False
@@ -54,13 +54,13 @@ class SplitWriter:
     def pixel_count(self) -> int:
         return self.writer.count * self.writer.size**2
 
-    def add(self, picture: Picture, label: int, name: str) -> None:
-        """Append one picture that was read well."""
-        self.writer.append(picture.encoded, label)
-        self.sums += picture.pixels
-        self.products += picture.products
+    def add(self, image: StoredImage, label: int, name: str) -> None:
+        """Append one image that was read well."""
+        self.writer.append(image.encoded, label)
+        self.sums += image.pixels
+        self.products += image.products
         self.per_class[label] += 1
-        for reason in picture.converted:
+        for reason in image.converted:
             kind = self.converted.setdefault(reason, {"count": 0, "files": []})
             kind["count"] += 1
             if len(kind["files"]) < EXAMPLES:
@@ -79,7 +79,7 @@ class SplitWriter:
         write_atomically(self.state, content.getvalue())
 
     def load(self, limit: int) -> None:
-        """Go on from the last `save`, if there was one for these pictures.
+        """Go on from the last `save`, if there was one for these images.
 
         Where more than `limit` were unreadable all are read again, since some may have been mended meanwhile.
         """
@@ -113,16 +113,16 @@ def read_state(path: Path) -> dict[str, Any] | None:
 def write_split(
     work: Path,
     name: str,
-    split: Split,
+    split: SourceSplit,
     classes: int,
     form: Form,
     allow_bad: int | None,
     progress: OnProgress,
 ) -> SplitWriter:
-    """Read, convert and append every picture of split `name`, "train" or "test", in its stored order.
+    """Read, convert and append every image of split `name`, "train" or "test", in its stored order.
 
-    Raises ValueError when more pictures cannot be read than `allow_bad` (None: 0.1%), and when a class is left without
-    training pictures.
+    Raises ValueError when more images cannot be read than `allow_bad` (None: 0.1%), and when a class is left without
+    training images.
     """
     total = len(split.names)
     out = SplitWriter(work, name, split, classes, form)
@@ -134,18 +134,18 @@ def write_split(
         order = epoch_order(SHUFFLE_SEED, 0 if name == "train" else 1, np.arange(total, dtype=np.int64))
         save_every = max(1, SAVE_BYTES // (form.size**2 * 3))
 
-        def convert(number: int) -> Picture:
-            return convert_picture(split.read(number), split.names[number], form)
+        def convert(number: int) -> StoredImage:
+            return convert_image(split.read(number), split.names[number], form)
 
         for number, future in in_order(convert, order[out.next :].tolist()):
             try:
-                picture = future.result()
+                image = future.result()
             except Exception as error:  # a reader of foreign files may raise anything
                 out.unread += 1
                 if len(out.bad) < max(limit, NAMED):  # a million empty files need not all be remembered
                     out.bad.append({"file": shown(split.names[number]), "reason": one_line(error)})
             else:
-                out.add(picture, split.labels[number], shown(split.names[number]))
+                out.add(image, split.labels[number], shown(split.names[number]))
             out.next += 1
             progress(Progress(name, out.next, total))
             if out.next % save_every == 0 and out.next < total:
@@ -154,7 +154,7 @@ def write_split(
             out.save()
             first = "; ".join(f"{entry['file']}: {entry['reason']}" for entry in out.bad[:NAMED])
             raise ValueError(
-                f"{out.unread} of {total} {name} pictures cannot be read, and {limit} may be ({first}"
+                f"{out.unread} of {total} {name} images cannot be read, and {limit} may be ({first}"
                 f"{'; ...' if out.unread > NAMED else ''}); mend them, or accept them with --allow-bad {out.unread}"
             )
         if name == "train" and not all(out.per_class):
@@ -162,7 +162,7 @@ def write_split(
             label = out.per_class.index(0)
             first = next(each for each, of in zip(split.names, split.labels, strict=True) if of == label)
             raise ValueError(
-                f"no training picture of a class can be read (the first is {shown(first)}); mend some, or take the "
+                f"no training image of a class can be read (the first is {shown(first)}); mend some, or take the "
                 "class out of the source"
             )
         out.writer.finish()
@@ -173,11 +173,11 @@ def write_split(
         out.writer.close()
 
 
-def in_order(work: Callable[[int], Picture], numbers: list[int]) -> Iterator[tuple[int, Future[Picture]]]:
+def in_order(work: Callable[[int], StoredImage], numbers: list[int]) -> Iterator[tuple[int, Future[StoredImage]]]:
     """Results in the order of `numbers`, computed by all cores a few ahead. Pillow and numpy let go of the GIL."""
     threads = usable_cores()
     with ThreadPoolExecutor(threads) as pool:
-        waiting: list[tuple[int, Future[Picture]]] = []
+        waiting: list[tuple[int, Future[StoredImage]]] = []
         coming = iter(numbers)
         try:
             for number in coming:

@@ -78,12 +78,12 @@ def compare(path: Path, known: Manifest) -> list[Problem]:
     if not places:
         return []
     where = ", ".join(f"{place * BLOCK:,}" for place in places[:5])
-    what = f"changed: its SHA-256 differs in the 64 MiB from byte {where} on{pictures_at(path, known, places)}"
+    what = f"changed: its SHA-256 differs in the 64 MiB from byte {where} on{images_at(path, known, places)}"
     return [Problem(path, f"{what}; {manifests.AGAIN}")]
 
 
-def pictures_at(path: Path, known: Manifest, places: list[int]) -> str:
-    """Which stored pictures lie in those blocks, and the first of them that cannot be decoded; or nothing."""
+def images_at(path: Path, known: Manifest, places: list[int]) -> str:
+    """Which stored images lie in those blocks, and the first of them that cannot be decoded; or nothing."""
     import numpy as np
 
     from repro.data.load.beton import open_beton
@@ -97,7 +97,7 @@ def pictures_at(path: Path, known: Manifest, places: list[int]) -> str:
         return ", where its tables are"
     blocks = beton.pointers // BLOCK, (beton.pointers + beton.lengths - 1) // BLOCK
     hit = np.flatnonzero(np.isin(blocks[0], places) | np.isin(blocks[1], places))
-    text = f" (stored pictures {hit[0]} to {hit[-1]})" if len(hit) else ""
+    text = f" (stored images {hit[0]} to {hit[-1]})" if len(hit) else ""
     if known.storage != "raw":
         scratch = np.empty((known.size, known.size, 3), np.uint8)
         for index in hit.tolist():

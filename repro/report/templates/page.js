@@ -6,7 +6,7 @@
   const status = document.getElementById("shown");
   const text = document.getElementById("filter-text");
   const verdict = document.getElementById("filter-verdict");
-  const scale = document.getElementById("filter-scale");
+  const setting = document.getElementById("filter-setting");
 
   function filter() {
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -15,15 +15,15 @@
       const content = row.textContent.toLowerCase();
       const match = words.every((word) => content.includes(word))
         && (!verdict.value || row.dataset.verdict === verdict.value)
-        && (!scale.value || row.dataset.scale === scale.value);
+        && (!setting.value || row.dataset.setting === setting.value);
       row.hidden = !match;
       shown += match;
     }
     status.textContent = `${shown} of ${rows.length} rows shown`;
   }
-  for (const control of [text, verdict, scale]) control.addEventListener("input", filter);
+  for (const control of [text, verdict, setting]) control.addEventListener("input", filter);
   document.getElementById("filter-clear").addEventListener("click", () => {
-    text.value = verdict.value = scale.value = "";
+    text.value = verdict.value = setting.value = "";
     filter();
     text.focus();
   });

@@ -1,8 +1,8 @@
 """Are the full layers wider than they need to be?"""
 
-from repro import Ablation, Arm
+from repro import Arm, Experiment
 
-ablation = Ablation(
+experiment = Experiment(
     name="width",
     question="Are the full layers wider than they need to be?",
     factor="model.layers.fc6.maps, model.layers.fc7.maps",

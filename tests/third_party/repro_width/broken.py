@@ -1,8 +1,8 @@
 """What a typing error looks like from outside: the key of the second arm does not exist."""
 
-from repro import Ablation, Arm
+from repro import Arm, Experiment
 
-ablation = Ablation(
+experiment = Experiment(
     name="broken",
     question="Is a misspelled key refused with its line?",
     factor="model.norm",

@@ -1,4 +1,4 @@
-"""The pictures of a report, as PNG bytes. The same numbers give the same bytes: no time, no version, no random draw.
+"""The figures of a report, as PNG bytes. The same numbers give the same bytes: no time, no version, no random draw.
 
 All are nine inches wide at 150 dots an inch, so that their text reads well in a column of 900 pixels. Colors are
 seaborn's "colorblind" palette; shape or dash always says the same thing again.
@@ -84,9 +84,9 @@ def _png(figure: Figure) -> bytes:
 
 
 def drawn(path: Path, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> bytes:
-    """The picture that `draw` makes of the arguments; the one at `path` where that was made of the same.
+    """The figure that `draw` makes of the arguments; the one at `path` where that was made of the same.
 
-    A picture carries a digest of what it was made of, so that rebuilding a report draws only what changed.
+    A figure carries a digest of what it was made of, so that rebuilding a report draws only what changed.
     """
     mark = _digest(draw.__name__, *arguments, *sorted(options.items())).encode()
     if path.is_file() and mark in (found := path.read_bytes())[-200:]:
@@ -247,7 +247,7 @@ class Mark:
     published: float | None
     noted: float | None = None
     at_least: bool = False
-    same_setting: bool | None = True  # False: ours was measured at another scale or on other data; None: no claim
+    same_setting: bool | None = True  # False: ours was measured at another setting or on other data; None: no claim
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
@@ -339,7 +339,7 @@ def effects(marks: Sequence[Mark]) -> bytes:
             axes.set_xlabel(TITLES[unit])
         legend = [
             Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
-            for same, where in ((True, "the claim's setting"), (False, "another scale or data"), (None, "no claim"))
+            for same, where in ((True, "the claim's setting"), (False, "another setting or data"), (None, "no claim"))
             if any(mark.same_setting is same for mark in marks)
         ]
         if any(mark.published is not None and not mark.at_least for mark in marks):
@@ -431,8 +431,8 @@ def _mosaic(tiles: np.ndarray, columns: int, gap: int = 6) -> np.ndarray:
 
 
 def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
-    """The paper's Figure 4, its halves one above the other: test pictures with their likeliest classes, and test
-    pictures each followed by the training pictures with the nearest features.
+    """The paper's Figure 4, its halves one above the other: test images with their likeliest classes, and test
+    images each followed by the training images with the nearest features.
 
     `found` holds the arrays of neighbors.npz (repro.training.neighbors).
     """
@@ -457,11 +457,11 @@ def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
             _bars(grid[2 * row + 1, column], guessed, found["guess_probability"][place])
         panels = lower.subplots(queries, 1 + found["near_picture"].shape[1], squeeze=False)
         for line, query, near in zip(panels, found["query_picture"], found["near_picture"], strict=True):
-            for axes, picture in zip(line, [query, *near], strict=True):
-                axes.imshow(picture)
+            for axes, image in zip(line, [query, *near], strict=True):
+                axes.imshow(image)
                 axes.set_axis_off()
         lower.suptitle(
-            "left: test pictures; the rest of a row: the training pictures with the nearest features", fontsize=11
+            "left: test images; the rest of a row: the training images with the nearest features", fontsize=11
         )
         return _png(figure)
 

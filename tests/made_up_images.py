@@ -1,4 +1,4 @@
-"""Pictures for the data tests, made from noise: nothing is cut from anyone's photograph. And what the tests share."""
+"""Images for the data tests, made from noise: nothing is cut from anyone's photograph. And what the tests share."""
 
 import io
 import tarfile
@@ -10,14 +10,14 @@ from PIL import Image
 SIZE = 40  # stored side in the tests
 
 
-def picture(generator: np.random.Generator, width: int, height: int) -> Image.Image:
-    """A smooth color picture, so that JPEG keeps it well."""
+def image(generator: np.random.Generator, width: int, height: int) -> Image.Image:
+    """A smooth color image, so that JPEG keeps it well."""
     coarse = generator.integers(0, 256, (5, 5, 3), np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def class_tree(folder: Path, *, classes: int, train: int, test: int, seed: int = 0) -> Path:
-    """train/CLASS/*.JPEG and val/CLASS/*.JPEG of many sizes, `train` and `test` pictures a class."""
+    """train/CLASS/*.JPEG and val/CLASS/*.JPEG of many sizes, `train` and `test` images a class."""
     generator = np.random.default_rng(seed)
     for split, count in (("train", train), ("val", test)):
         for label in range(classes):
@@ -25,7 +25,7 @@ def class_tree(folder: Path, *, classes: int, train: int, test: int, seed: int =
             place.mkdir(parents=True)
             for number in range(count):
                 width, height = (int(side) for side in generator.integers(30, 90, 2))
-                picture(generator, width, height).save(place / f"{split}_{number}.JPEG", quality=92)
+                image(generator, width, height).save(place / f"{split}_{number}.JPEG", quality=92)
     return folder
 
 
