@@ -6,6 +6,7 @@ from scipy import stats
 
 from repro.stats import most_seeds, peeking_level, seeds_needed
 from repro.stats.intervals import over_seeds
+from repro.stats.rule import NEGLIGIBLE
 from repro.stats.sequential import _power
 from repro.stats.verdict import of_effect
 from repro.terms import FEWEST_SEEDS
@@ -33,7 +34,7 @@ def until_decided(effects: np.ndarray, claimed: float, max_seeds: int) -> tuple[
     for row in effects.tolist():
         for seeds in range(FEWEST_SEEDS, max_seeds + 1):
             interval = over_seeds(row[:seeds], confidence=1 - peeking_level(max_seeds))
-            verdict, _ = of_effect(interval, claimed, seeds)
+            verdict, _ = of_effect(interval, claimed, seeds, negligible=NEGLIGIBLE)
             if verdict != "inconclusive":
                 break
         verdicts.append(verdict)

@@ -1,6 +1,7 @@
 """Intervals that cover, tests that scipy agrees with, ties, and the written rule at every branch."""
 
 import math
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from repro.stats import Interval
+from repro.stats import verdict as rules
 from repro.stats.evidence import IMAGE_REPLICATES
 from repro.stats.intervals import (
     CONFIDENCE,
@@ -27,8 +29,9 @@ from repro.stats.intervals import (
     sign_flips,
     t_p,
 )
+from repro.stats.rule import NEGLIGIBLE, TOLERANCE
 from repro.stats.topk import topk_errors
-from repro.stats.verdict import NEGLIGIBLE, TOLERANCE, at_least, of_effect, of_none, of_ratio, of_value
+from repro.stats.verdict import at_least, elsewhere, of_ratio, of_value
 
 # --- coverage -------------------------------------------------------------------------------------------------------
 
@@ -40,6 +43,9 @@ REGIMES = {  # standard deviations of: how much harder an image is for one arm; 
     "seeds matter most": (0.05, 0.15, 0.6),
 }
 DIFFICULTY, SHARED = 1.2, 0.03  # of an image, for both arms; of a seed, for both arms
+
+of_effect = partial(rules.of_effect, negligible=NEGLIGIBLE)
+of_none = partial(rules.of_none, negligible=NEGLIGIBLE)
 
 
 def simulated_effects(regime: str, seeds: int, generator: np.random.Generator) -> np.ndarray:
@@ -403,6 +409,30 @@ def test_effects(low: float, high: float, published: float | None, verdict: str)
     assert of_effect(interval(low, high), published, 5)[0] == verdict
     if published is not None:  # the claim and its mirror image
         assert of_effect(interval(-high, -low), -published, 5)[0] == verdict
+
+
+@pytest.mark.parametrize(("low", "high", "verdict"), [(1.41, 2.0, "reproduced"), (1.46, 2.0, "same direction")])
+def test_a_published_number_stands_for_what_rounds_to_it(low: float, high: float, verdict: str) -> None:
+    assert of_effect(interval(low, high), 1.4, 5, rounding=0.05)[0] == verdict
+    assert of_effect(interval(-high, -low), -1.4, 5, rounding=0.05)[0] == verdict
+    assert of_effect(interval(-0.5, 1.36), 1.4, 5, rounding=0.05)[0] == "inconclusive"
+    assert of_effect(interval(-0.5, 1.34), 1.4, 5, rounding=0.05)[0] == "not seen"
+    assert of_ratio(interval(low + 4.8, low + 6, 6.4), 6.0, 5, rounding=0.5)[0] == "reproduced"
+    assert of_ratio(interval(6.6, 8.0, 7.3), 6.0, 5, rounding=0.5)[0] == "same direction"
+
+
+def test_what_is_negligible_depends_on_the_claim() -> None:
+    assert rules.of_none(interval(-0.3, 0.3), 5, negligible=0.5)[0] == "reproduced"
+    assert rules.of_none(interval(-0.3, 0.3), 5, negligible=0.2)[0] == "inconclusive"
+    assert rules.of_effect(interval(-0.3, 0.3), None, 5, negligible=0.2)[0] == "inconclusive"
+
+
+def test_away_from_the_setting_of_the_claim_no_size_is_reproduced() -> None:
+    here = of_effect(interval(1.0, 1.8), 1.4, 5)
+    assert (here[0], elsewhere(here)[0]) == ("reproduced", "same direction")
+    assert elsewhere(here)[1].startswith(here[1])
+    for other in (of_effect(interval(-1.0, 1.8), 1.4, 5), of_effect(interval(-1.0, -0.2), 1.4, 5)):
+        assert elsewhere(other) == other
 
 
 @pytest.mark.parametrize(

@@ -109,10 +109,11 @@ def of_few(
     ours, theirs = len(arm), len(reference)
     mean, half = math.fsum(arm) / ours - math.fsum(reference) / theirs, math.sqrt(images)
     half *= _quantile(confidence, MOST_FREEDOM)
-    return Interval(mean, mean - half, mean + half, f"images only, {_few(ours, theirs)}")
+    return Interval(mean, mean - half, mean + half, f"images only, {few_in_words(ours, theirs)}")
 
 
-def _few(arm: int, reference: int) -> str:
+def few_in_words(arm: int, reference: int) -> str:
+    """`two runs per arm`, or `one against three runs`."""
     return RUNS_IN_WORDS[arm] if arm == reference else f"{arm} against {reference} runs"
 
 
@@ -171,7 +172,7 @@ def independent_ratio(
     censored = sum(count.censored for side in sides for count in side)
     note = f", {censored} of {sum(runs)} runs censored" if censored else ""
     if min(runs) < FEWEST_SEEDS:
-        return Interval(math.exp(mean), 0.0, math.inf, f"no interval, {_few(*runs)}{note}"), None
+        return Interval(math.exp(mean), 0.0, math.inf, f"no interval, {few_in_words(*runs)}{note}"), None
     offs = [[_off_in_time(count) for count in side] for side in sides]
     (arm_below, arm_above), (reference_below, reference_above) = (
         [math.fsum(off) / len(side) for off in zip(*side, strict=True)] for side in offs

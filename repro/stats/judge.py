@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Arm, Claim, Experiment, Measured
@@ -38,13 +38,12 @@ def judge(experiment: Experiment, setting: Setting, results: Path, records: Reco
     p is larger in proportion.
     """
     runs = Runs(experiment, setting, results, records)
-    confidence = CONFIDENCE if setting.max_seeds is None else 1 - peeking_level(setting.max_seeds)
     claims = experiment.claims_at(setting.preset)
     return [
-        _judge_claim(runs, claim, metric, published, confidence)
+        _judge_claim(runs, claim, metric, published)
         for claim in claims
         for metric, published in claim.published.items()
-    ] + [_unclaimed(runs, arm, claims, confidence) for arm in _without_claim(experiment, setting, claims)]
+    ] + [_unclaimed(runs, arm, claims) for arm in _without_claim(experiment, setting, claims)]
 
 
 def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
@@ -115,8 +114,23 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None, confidence: float) -> Judgement:
+def _confidence(runs: Runs, arms: Sequence[Arm]) -> float:
+    """Of an interval: wider where the setting is looked at more than once, by the simulation of pairs or of arms whose
+    runs are independent."""
+    most = runs.setting.max_seeds
+    if most is None:
+        return CONFIDENCE
+    if len(arms) < 2 or _same_runs(runs, *arms):
+        return 1 - peeking_level(most)
+    from repro.stats.independent import level_of_looks
+
+    asked = len(runs.setting.seeds_for(arms[0].name)), len(runs.setting.seeds_for(arms[1].name))
+    return 1 - level_of_looks(most, _contrasts(asked))
+
+
+def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None) -> Judgement:
     arms = [runs.experiment.arm(name) for name in claim.sides]
+    confidence = _confidence(runs, arms)
     view = _view(runs, arms, claim.measured.view)
     unit = unit_of(claim.kind)
     differences = _differences(runs, arms, claim.measured, view, metric)
@@ -141,13 +155,13 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
         verdict, rule = "inconclusive", f"{waits}, and the verdict waits for all"
     elif why := _untuned(runs, arms):
         verdict, rule = "not tuned", why
-    common, common_word = None, None
+    common, common_verdict = None, None
     beside = f"{claim.arm}@{claim.reference}"
     if beside in runs.setting.common and not effect.paired:
         other = _effect(runs, dataclasses.replace(arms[0], name=beside), arms[1], metric, view, confidence)
         common = other.interval
         if common and other.seeds >= FEWEST_SEEDS and verdict not in ("not tuned",):
-            common_word, _ = _verdict(claim, metric, common, other.seeds, negligible, here=not differences)
+            common_verdict, _ = _verdict(claim, metric, common, other.seeds, negligible, here=not differences)
     needed = None
     if published and effect.spreads is not None and claim.kind != "no_effect":  # noise is not to be told from none
         needed = _needed(effect, math.log(published) if unit == "times" else published)
@@ -158,7 +172,7 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None,
         waits=bool(waits),
         seeds_needed=needed,
         common=common,
-        common_word=common_word,
+        common_verdict=common_verdict,
     )
     return dataclasses.replace(found, reason=_reason(found, rule, confidence))
 
@@ -271,7 +285,8 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
     group, half = _group(arm), _tuned(arm)
     values = list(runs.numbers(arm, blank.metric, view, group=group, half=half).values())
     if not values:
-        return dataclasses.replace(blank, reason=_missing(runs, [arm], blank.metric, view))
+        reason = _untrained(runs, [arm]) or _missing(runs, [arm], blank.metric, view)
+        return dataclasses.replace(blank, reason=reason)
     if len(values) >= FEWEST_SEEDS:
         estimate = over_seeds(values, confidence=confidence)
     else:
@@ -296,10 +311,10 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
     return dataclasses.replace(found, reason=_reason(found, rule, confidence))
 
 
-def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim], confidence: float) -> Judgement:
+def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim]) -> Judgement:
     first = runs.experiment.arms_at(runs.setting.preset)[0]
     view = _view(runs, [arm, first], claims[0].measured.view if claims else "center")
-    effect = _effect(runs, arm, first, "top1_error", view, confidence)
+    effect = _effect(runs, arm, first, "top1_error", view, _confidence(runs, [arm, first]))
     reason = "no claim names it" if effect.interval else _missing(runs, [arm, first], "top1_error", view)
     return Judgement(
         None, arm.name, first.name, "top1_error", "points", None, effect.interval, effect,
@@ -335,7 +350,7 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
     if wrong[0] is not None and wrong[1] is not None and _same_images(wrong[0][0], wrong[1][0]):
         images = independent.images_of_difference(wrong[0][1], wrong[1][1], whole=few)
     if few and images is None:
-        interval, p = _open([math.fsum(one) / len(one) - math.fsum(two) / len(two)], "too few runs"), None
+        interval, p = _open([fmean(one) - fmean(two)], independent.few_in_words(len(one), len(two))), None
     elif few:
         interval, p = independent.of_few(one, two, images or 0.0, confidence=confidence), None
     else:

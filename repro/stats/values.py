@@ -91,7 +91,7 @@ class Judgement:
     differences: tuple[str, ...]  # what differs from the claim's data, evaluation and setting
     holm_p: float | None = None  # set by `holm`, over all claims of a report
     common: Interval | None = None  # the effect with both arms at the reference's value of what a search chose
-    common_word: Verdict | None = None  # its verdict; None where both arms found the same value, or there was no search
+    common_verdict: Verdict | None = None  # its verdict; None where both found the same value, or none was searched
     failed: tuple[tuple[str, int, int], ...] = ()  # (arm, runs that failed to train, all finished), where one failed
     waits: bool = False  # fewer seeds than were asked for: neither verdict nor p is given yet
     seeds_needed: int | None = None  # runs of the arm, for 80% power against no effect, from the spread seen so far
@@ -104,4 +104,4 @@ class Judgement:
     @property
     def depends_on_rate(self) -> bool:
         """Whether another verdict would be given with both arms at the reference's value."""
-        return self.common_word is not None and self.common_word != self.verdict
+        return self.common_verdict is not None and self.common_verdict != self.verdict

@@ -79,7 +79,7 @@ def of_ratio(interval: Interval, published: float, seeds: int, *, rounding: floa
     low = math.log(interval.low) if interval.low > 0 else -math.inf
     size = math.log(published)
     most = abs(size) + math.log(2)  # twice as many times; twice the log would be the square
-    ends = math.log(published - rounding), math.log(published + rounding)
+    ends = abs(math.log(published - rounding)), abs(math.log(published + rounding))
     return _of_line(math.log(interval.mean), low, math.log(interval.high), size, ends, 0.0, "1", most)
 
 
