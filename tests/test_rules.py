@@ -1,7 +1,7 @@
 """What version 2 of the rule changed: every row that version 1 had judged, before and after.
 
-tests/golden/verdicts-of-rule-1.csv has what commit 22b0596 said of the published runs. docs/rule-2.md is written from it
-and from what the rule says of the same runs now:
+tests/golden/verdicts-of-rule-1.csv has what commit 22b0596 said of the published runs. docs/rule-2.md is written from
+it and from what the rule says of the same runs now:
 
     python -m tests.test_rules
 """
@@ -21,8 +21,8 @@ PAGE = ROOT / "docs" / "rule-2.md"
 HEAD = """# What version 2 of the rule changed
 
 Every comparison of the first round that version 1 of the rule had judged: its verdict then, and by version 2 of
-[the rule](verdicts.md). The runs are the same. This page is written by `python -m tests.test_rules`, and a test holds the
-two together.
+[the rule](verdicts.md). The runs are the same. This page is written by `python -m tests.test_rules`, and a test holds
+the two together.
 
 | experiment | setting | comparison | metric | version 1 | | version 2 | | why |
 |---|---|---|---|---|---|---|---|---|
@@ -41,9 +41,10 @@ def page() -> str:
     lines = []
     for row in csv.DictReader(BEFORE.open()):
         one = found[row["experiment"], row["setting"], row["arm"], row["reference"], row["metric"]]
-        numbers = "–" if one.estimate is None else _numbers(one.estimate.mean, one.estimate.low, one.estimate.high)
+        numbers = "-" if one.estimate is None else _numbers(one.estimate.mean, one.estimate.low, one.estimate.high)
         before = _numbers(*(float(row[name]) for name in ("estimate", "low", "high")))
-        why = one.reason.split("; ")[2] if one.estimate else one.reason
+        clauses = one.reason.split("; ")[2:] if one.estimate else [one.reason]
+        why = "; ".join(clause for clause in clauses if not clause.startswith(("this says", "setting:", "changed:")))
         between = f"{row['arm']} against {row['reference']}" if row["reference"] else row["arm"]
         cells = [
             row["experiment"], f"`{row['setting']}`", between, row["metric"], before, row["verdict"], numbers,

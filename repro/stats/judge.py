@@ -239,9 +239,7 @@ def _untuned(runs: Runs, arms: Sequence[Arm]) -> str | None:
         return None
     if search is None or all(runs.is_tuned(arm.name) for arm in arms):
         return None
-    return (
-        "the arms had no search of their own by the rule of this version, and a rate that suits one may not the other"
-    )
+    return "not each arm had the search that is declared, and a rate that suits one may not suit the other"
 
 
 def _waits(runs: Runs, arms: Sequence[Arm]) -> str:
