@@ -288,6 +288,22 @@ def test_training_error_needs_no_images(tmp_path: Path) -> None:
     assert found[1].estimate is not None
 
 
+def test_early_learning_is_read_off_the_first_tenth_of_the_epochs(tmp_path: Path) -> None:
+    one = experiment(Claim.worse("without", "with", metric="early_error", source="here", measured=HERE))
+    for arm, start in (("with", 80.0), ("without", 85.0)):  # of 60 epochs, the first six
+        write(tmp_path, arm, [20.0, 20.1, 19.9], train=[10.0] * 3)
+        for seed in range(3):
+            path = store.run_directory(tmp_path, f"{arm:.<12.12}", seed) / "metrics.jsonl"
+            errors = [start - seed / 10 - epoch for epoch in range(6)] + [10.0] * 30
+            path.write_text(
+                "".join(f'{{"epoch": {epoch}, "train_error": {error}}}\n' for epoch, error in enumerate(errors, 1))
+            )
+    found = judge(one, setting(one, 3), tmp_path)[0]
+    assert (found.metric, found.verdict) == ("early_error", "same direction")
+    assert found.estimate is not None
+    assert found.estimate.mean == pytest.approx(5.0)
+
+
 def test_a_direction_gets_no_further_than_same_direction(tmp_path: Path) -> None:
     one = experiment(Claim.worse("without", "with", source="here", measured=HERE))
     write(tmp_path, "with", [20.0, 20.7, 19.6])

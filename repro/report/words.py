@@ -20,6 +20,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 NOTHING = "\N{EN DASH}"
 
 METRICS = {
+    "early_error": "training error in the first tenth",
     "top1_error": "top-1 error",
     "top5_error": "top-5 error",
     "train_error": "training error",

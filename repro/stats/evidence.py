@@ -16,7 +16,7 @@ from repro import store
 from repro.experiments.experiment import Arm, Experiment
 from repro.stats.intervals import Count
 from repro.stats.topk import errors_of_ranks, ranks, topk_errors
-from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
+from repro.terms import EARLY_ERROR, EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,11 +181,19 @@ class Runs:
             return None
         if metric == "train_error":
             return _finite(record["train_error"])
+        if metric == EARLY_ERROR:
+            return self._early_error(record)
         errors = record["errors"].get(view, {})
         error, train = _finite(errors.get("top1_error" if metric == GAP else metric)), _finite(record["train_error"])
         if metric == GAP:
             return None if error is None or train is None else error - train
         return error
+
+    def _early_error(self, record: Mapping[str, Any]) -> float | None:
+        """Mean training error of the first tenth of the epochs that were asked for, of at least one."""
+        first = max(1, int(record["config"]["schedule"]["epochs"]) // 10)
+        epochs = store.read_metrics(self.results, record["digest"], record["seed"])[:first]
+        return _mean([_finite(epoch["train_error"]) for epoch in epochs]) if len(epochs) == first else None
 
     def _errors(
         self, members: tuple[tuple[str, int], ...], view: View, *, tuned: bool

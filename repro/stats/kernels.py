@@ -44,7 +44,8 @@ def tower_difference(shares: Sequence[np.ndarray]) -> TowerDifference:
 def _apart(shares: np.ndarray) -> np.ndarray:
     """Distance of the means of both halves, for rows (shuffles, maps)."""
     half = shares.shape[1] // 2
-    return np.abs(shares[:, :half].mean(axis=1) - shares[:, half:].mean(axis=1))
+    apart: np.ndarray = np.abs(shares[:, :half].mean(axis=1) - shares[:, half:].mean(axis=1))
+    return apart
 
 
 def _p(seen: float, shuffled: np.ndarray) -> float:
