@@ -217,7 +217,7 @@ def test_the_command_refuses_in_one_line(repro: Repro, tmp_path: Path) -> None:
 
 
 def test_a_config_with_weights_is_not_trained(repro: Repro) -> None:
-    code, out, err = repro("run", "baseline", "--preset", "smoke", "--seeds", "1", "--set", "weights=abc", "--untuned")
+    code, out, err = repro("run", "baseline", "--preset", "smoke", "--seeds", "1", "--set", "weights=abc")
     assert code == 1
     assert "repro evaluate --weights FILE" in out + err
 
