@@ -238,8 +238,8 @@ def fused_boxes(
 def around(step: int, length: int, steps: int) -> Any:
     """Of `length` pixels resized to `steps`: the two pixels around the center of one step, and how far it is from the
     first to the second, float32."""
-    place = max((step + 0.5) * length / steps - 0.5, 0.0)
-    first = min(np.int64(place), length - 1)
+    place: Any = max((step + 0.5) * length / steps - 0.5, 0.0)
+    first: Any = min(np.int64(place), length - 1)
     return first, min(first + 1, length - 1), np.float32(place - first)
 
 
