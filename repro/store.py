@@ -418,6 +418,11 @@ def finished_runs(results: Path) -> tuple[list[dict[str, Any]], list[Damaged]]:
     return sorted(records, key=lambda record: (record["digest"], record["seed"])), damaged
 
 
+def trained_runs(results: Path) -> list[dict[str, Any]]:
+    """Records of the finished runs that were trained here: not those of weights that were read from a file."""
+    return [record for record in finished_runs(results)[0] if record["epochs"]]
+
+
 def collect(results: Path) -> pd.DataFrame:
     """All finished runs as one tidy table, a row a run and view.
 

@@ -31,7 +31,7 @@ def config_of(storage: str = "raw", **changes: object) -> config.Config:
     """The smoke preset on the made-up images: SIZE stored, 32 cropped, batches of 7 out of 45."""
     plain: dict[str, object] = {
         "data.source": "made-up", "data.size": SIZE, "data.classes": 5, "data.storage": storage, "augment.crop": CROP,
-        "augment.color": None,
+        "data.held_out": 0, "augment.color": None,
         "data.quality": 90 if storage == "jpeg" else None, "optim.batch_size": 7,
     }  # fmt: skip
     return config_keys.override(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from repro import paper, store
 from repro.config.presets import preset
+from repro.plan.cost import measured_rates
+from repro.plan.frozen import first_fresh_seed
 from repro.report import words
 from repro.report.weights import cells, rows_of
 from repro.training.weights import LAYOUTS, TORCHVISION, fitting, network, read
@@ -28,7 +31,7 @@ def images(side: int, spread: float) -> Tensor:
 
 
 @pytest.fixture
-def in_float64() -> None:
+def in_float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -199,6 +202,8 @@ def test_the_command_stores_a_run_of_its_own_and_reports_it(repro: Repro, tmp_pa
             predictions = store.read_predictions(results, digest, 0, row["view"])
             wrong = predictions["probability"].argmax(1) != predictions["label"]
             assert row["top1_error_percent"] == pytest.approx(100 * wrong.mean(), abs=1)  # ties count in part
+    assert measured_rates(results) == {}  # an evaluation says nothing of how long a training takes
+    assert first_fresh_seed(results) == 0  # nor is its seed one of a comparison
     page = (tmp_path / "reports" / "weights.md").read_text()
     assert "torchvision.safetensors" in page and "caffe.npz" in page
     assert "weights.md" in (tmp_path / "reports" / "index.md").read_text()
@@ -217,7 +222,7 @@ def test_the_command_refuses_in_one_line(repro: Repro, tmp_path: Path) -> None:
 
 
 def test_a_config_with_weights_is_not_trained(repro: Repro) -> None:
-    code, out, err = repro("run", "baseline", "--preset", "smoke", "--seeds", "1", "--set", "weights=abc", "--untuned")
+    code, out, err = repro("run", "baseline", "--preset", "smoke", "--seeds", "1", "--set", "weights=abc")
     assert code == 1
     assert "repro evaluate --weights FILE" in out + err
 

@@ -74,7 +74,7 @@ def network_key(config: Config) -> str:
 def measured_rates(results: Path) -> dict[str, float]:
     """Multiply-adds a second of training that finished runs reached, the median by network."""
     found: dict[str, list[float]] = {}
-    for record in store.finished_runs(results)[0]:
+    for record in store.trained_runs(results):
         with suppress(ValueError):  # a Config of an older version: its rate is not known, its results are
             config = from_dict(record["config"])
             work = 3 * sum(shape.multiply_adds for shape in config.shapes())

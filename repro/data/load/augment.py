@@ -193,46 +193,54 @@ def fused_boxes(
     crop. With `at_offset` the mean image is cut and resized like the image: each pixel loses its own mean.
     """
     crop = out.shape[1]
-    near, far = np.empty(crop, np.int64), np.empty(crop, np.int64)
-    part = np.empty(crop, np.float32)
+    near, far, part = np.empty(crop, np.uint64), np.empty(crop, np.uint64), np.empty(crop, np.float32)
+    between = np.empty(3 * side, np.float32)  # the row of the box at the height of a row of the crop
     means = mean.reshape(-1)
+    one, two = np.uint64(1), np.uint64(2)
     for i in range(out.shape[0]):
         top, left, height, width, mirrored = boxes[i]
+        red, green, blue = colors[i, 0], colors[i, 1], colors[i, 2]
         for x in range(crop):
-            place = max((x + 0.5) * width / crop - 0.5, 0.0)
-            near[x] = min(np.int64(place), width - 1)
-            far[x] = min(near[x] + 1, width - 1)
-            part[x] = place - near[x]
+            first, second, part[x] = around(x, width, crop)
+            near[x], far[x] = np.uint64(3 * first), np.uint64(3 * second)
         for y in range(crop):
-            place = max((y + 0.5) * height / crop - 0.5, 0.0)
-            upper = min(np.int64(place), height - 1)
-            lower = min(upper + 1, height - 1)
-            down = np.float32(place - upper)
-            first, second = ((top + upper) * side + left) * 3, ((top + lower) * side + left) * 3
+            first, second, down = around(y, height, crop)
+            first, second = ((top + first) * side + left) * 3, ((top + second) * side + left) * 3
+            upper = pixels[starts[i] + first : starts[i] + first + 3 * width]
+            lower = pixels[starts[i] + second : starts[i] + second + 3 * width]
+            if at_offset:
+                mean_upper, mean_lower = means[first : first + 3 * width], means[second : second + 3 * width]
+                for k in range(3 * width):
+                    start = np.float32(upper[k]) - mean_upper[k]
+                    between[k] = start + down * (np.float32(lower[k]) - mean_lower[k] - start)
+            else:
+                for k in range(3 * width):
+                    start = np.float32(upper[k])
+                    between[k] = start + down * (np.float32(lower[k]) - start)
+            target = out[i, y].reshape(-1)
             for x in range(crop):
-                to = crop - 1 - x if mirrored else x
+                a, b, right = near[x], far[x], part[x]
+                to = np.uint64(3 * (crop - 1 - x) if mirrored else 3 * x)
+                target[to] = between[a] + right * (between[b] - between[a]) + red
+                target[to + one] = between[a + one] + right * (between[b + one] - between[a + one]) + green
+                target[to + two] = between[a + two] + right * (between[b + two] - between[a + two]) + blue
+            for x in range(crop):
                 for channel in range(3):
-                    a, b = first + 3 * near[x] + channel, first + 3 * far[x] + channel
-                    c, d = second + 3 * near[x] + channel, second + 3 * far[x] + channel
-                    above = between(pixels[starts[i] + a], pixels[starts[i] + b], part[x])
-                    under = between(pixels[starts[i] + c], pixels[starts[i] + d], part[x])
-                    value = above + down * (under - above)
-                    if at_offset:
-                        above = between(means[a], means[b], part[x])
-                        under = between(means[c], means[d], part[x])
-                        value -= above + down * (under - above)
-                    else:
-                        value -= mean[y, to, channel]
-                    out[i, y, to, channel] = (value + colors[i, channel]) * factors[channel]
+                    k = 3 * x + channel
+                    if not at_offset:
+                        target[k] -= mean[y, x, channel]
+                    target[k] *= factors[channel]
             if swapped:
-                swap(out[i, y].reshape(-1))
+                swap(target)
 
 
 @njit(cache=True, nogil=True)
-def between(one: Any, two: Any, part: Any) -> Any:
-    """float32 on the line from `one` to `two`."""
-    start = np.float32(one)
-    return start + part * (np.float32(two) - start)
+def around(step: int, length: int, steps: int) -> Any:
+    """Of `length` pixels resized to `steps`: the two pixels around the center of one step, and how far it is from the
+    first to the second, float32."""
+    place: Any = max((step + 0.5) * length / steps - 0.5, 0.0)
+    first: Any = min(np.int64(place), length - 1)
+    return first, min(first + 1, length - 1), np.float32(place - first)
 
 
 @njit(cache=True, nogil=True)
