@@ -18,7 +18,7 @@ LAYERS = "model.layers"
 
 def without_first(_: str, config: Config) -> dict[str, Any]:
     """No conv1: conv2 reads the image as conv1 did, and conv3 shrinks the maps as conv2 did."""
-    first = config.model.layer("conv1")
+    first, second = config.model.layer("conv1"), config.model.layer("conv2")
     changes: dict[str, Any] = {
         f"{LAYERS}.conv1": None,
         f"{LAYERS}.conv2.connect": "all",
@@ -26,7 +26,8 @@ def without_first(_: str, config: Config) -> dict[str, Any]:
         "model.norm.layers": ["conv2", "conv3"],
     }
     for key in ("kernel", "stride", "pad", "ceil_mode", "init_std"):
-        changes[f"{LAYERS}.conv2.{key}"] = getattr(first, key)
+        if getattr(first, key) != getattr(second, key):
+            changes[f"{LAYERS}.conv2.{key}"] = getattr(first, key)
     if config.schedule.endgame:
         changes["schedule.endgame.layer"] = "conv2"
     return changes
