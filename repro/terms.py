@@ -9,6 +9,7 @@ View = Literal["center", "flips", "ten", "dense"]
 Artifact = Literal["kernels", "neighbors"]
 
 ERRORS = ("top1_error", "top5_error", "train_error")  # percent
+HELD_OUT = "held_out_error"  # percent, top-1, center view, of images that are neither trained on nor tested on
 EPOCHS_TO_TARGET = "epochs_to_target"  # epochs until schedule.stop_train_error is reached
 EPOCHS_TO_BEST = "epochs_to_best"  # epochs until the run's lowest center-view test error
 GAP = "gap"  # test minus training top-1 error, points

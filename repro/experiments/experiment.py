@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from repro.suggest import did_you_mean
-from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, METRICS, NAME, SEARCH_SEEDS, Artifact, View
+from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, HELD_OUT, METRICS, NAME, SEARCH_SEEDS, Artifact, View
 
 Kind = Literal["effect", "no_effect", "at_least", "ratio", "value", "overfits"]
-HELD_OUT = "held_out_error"  # percent, top-1, center view, of images that are neither trained on nor tested on
 SEARCHED_BY = (HELD_OUT, EPOCHS_TO_TARGET, *ERRORS)
 SECTION = re.compile(r"\d+(\.\d+)*")
 

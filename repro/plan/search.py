@@ -11,8 +11,8 @@ from typing import Any
 from repro import store
 from repro.config.config import Config
 from repro.config.keys import override
-from repro.experiments.experiment import HELD_OUT, Search
-from repro.terms import EPOCHS_TO_TARGET
+from repro.experiments.experiment import Search
+from repro.terms import EPOCHS_TO_TARGET, HELD_OUT
 
 
 def trials(search: Search, config: Config, values: Iterable[float], per_class: int) -> dict[float, Config]:
