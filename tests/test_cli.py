@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 from made_up_results import write_run
 
-from repro import store
+from repro import stats, store
 from repro.commands import cli
+from repro.experiments.registry import load
 from tests.conftest import QUICK, Repro
 
 
@@ -155,7 +156,10 @@ def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, p
     from repro.experiments.registry import load
     from repro.plan import plan
 
-    run = plan.make([load().get("ten-view")], "smoke", 1, {}, data=photos, results=tmp_path / "results").runs[0]
+    results = tmp_path / "results"
+    made = plan.make([load().get("ten-view")], "smoke", 1, {}, data=photos, results=results, tuned=False)
+    store.write_setting(results, made.settings[0])
+    run = made.runs[0]
     write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
     code, out, _ = repro("compare", "ten-view/center", "ten-view/ten", "--preset", "smoke")
     assert code == 0 and "the view it reads" in out and "nothing" not in out
@@ -172,21 +176,23 @@ def test_no_results_is_one_clear_line(repro: Repro) -> None:
 
 
 def test_run_trains_once_then_reports_then_trains_nothing(repro: Repro, tmp_path: Path) -> None:
-    run = ("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+    run = ("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", "--untuned", *QUICK)
     code, out, err = repro(*run)
     assert code == 0, err
     records = sorted((tmp_path / "results").glob("runs/*/seed-0/run.json"))
     assert len(records) == 4 and "lrn-ablation.md" in out
     page = (tmp_path / "reports" / "lrn-ablation.md").read_text()
     frame = store.collect(tmp_path / "results")
-    shown = frame[frame["view"] == "ten"]["top1_error_percent"]
+    assert len(frame[frame["view"] == "ten"]) == 5, "four arms, and a reference with one run more"
+    setting = store.read_settings(tmp_path / "results")[0][0]
+    shown = stats.arm_summary(load().get("lrn-ablation"), setting, tmp_path / "results")["top1_error_mean"].dropna()
     assert all(f"{value:.1f}" in page for value in shown), "the report's numbers are those of results/"
     before = {path: path.stat().st_mtime_ns for path in records}
     code, out, err = repro(*run)
     assert code == 0 and "To do" not in out
     assert {path: path.stat().st_mtime_ns for path in records} == before
 
-    code, out, _ = repro("plan", "lrn-ablation", "--seeds", "1", "--json", *QUICK[:-2])
+    code, out, _ = repro("plan", "lrn-ablation", "--seeds", "1", "--untuned", "--json", *QUICK[:-2])
     plan = json.loads(out)
     assert code == 0 and all(run["finished"] for run in plan["runs"]) and plan["cost"]["runs"] == 0
     digests = [run["digest"] for run in plan["runs"]]
@@ -211,13 +217,13 @@ def test_a_run_that_fails_does_not_stop_the_others(
         return whole(config, seed)  # type: ignore[arg-type]
 
     monkeypatch.setattr(execute, "build", fail_without_norm)
-    code, out, _ = repro("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+    code, out, _ = repro("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", "--untuned", *QUICK)
     assert code == 1 and "made up: out of memory" in out
     assert len(list((tmp_path / "results").glob("runs/*/seed-0/run.json"))) == 3
     failed = list((tmp_path / "results").glob("runs/*/seed-0/failed.json"))
     assert len(failed) == 1 and "out of memory" in failed[0].read_text()
     monkeypatch.setattr(execute, "build", whole)
-    code, _, _ = repro("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+    code, _, _ = repro("run", "lrn-ablation", "--preset", "smoke", "--seeds", "1", "--untuned", *QUICK)
     assert code == 0 and not list((tmp_path / "results").glob("runs/*/seed-0/failed.json"))
 
 
@@ -270,5 +276,6 @@ def test_until_decided_adds_seeds_up_to_the_most(repro: Repro, tmp_path: Path) -
     path = next((tmp_path / "results" / "experiments" / "overlapping-pooling").glob("*.json"))
     setting = store.read_setting(path)
     assert (setting.seeds, setting.max_seeds) == (3, 3)  # a verdict takes three, and three are the most
-    assert len(list((tmp_path / "results").glob("runs/*/seed-*/run.json"))) == 3 * len(setting.arms)
+    records = (tmp_path / "results").glob("runs/*/seed-?/run.json")
+    assert len(list(records)) == 3 * len(setting.arms) + 3 * len(setting.common)
     assert "more than one look" in (tmp_path / "reports" / "overlapping-pooling.md").read_text()

@@ -12,10 +12,11 @@ from typing import Any, get_args
 from repro import store
 from repro.config.config import Config, from_dict
 from repro.config.keys import diff
+from repro.experiments.experiment import Experiment
 from repro.experiments.registry import Registry
 from repro.plan import plan
 from repro.suggest import did_you_mean
-from repro.terms import SEARCH_SEEDS, View
+from repro.terms import View
 
 TitledLines = tuple[str, Sequence[str], list[Sequence[object]]]
 
@@ -32,8 +33,8 @@ def compare_runs(
 ) -> list[TitledLines]:
     """Tables of what differs: keys, then errors by view over the seeds that both sides have finished.
 
-    Each side is EXPERIMENT/ARM (at `preset`, else the experiment's first, with `--set` changes) or the digest of a run,
-    or its beginning.
+    Each side is EXPERIMENT/ARM (at the setting that has the most finished runs of it, among those of `preset` and with
+    `--set` changes where these are given) or the digest of a run, or its beginning.
     Arms that each read a view of their own are compared by those. Raises ValueError for a side that names nothing,
     and for a setting where no side needs one.
     """
@@ -82,17 +83,17 @@ def _side(
     if rest:
         experiment = registry.get(start)
         view = experiment.arm(rest).view
-        made = plan.make([experiment], preset, 1, changes, data=data, results=results)
-        setting = made.settings[0]
-        found = plan.configs(experiment, setting.preset, changes)
+        if asked := _asked(experiment, rest, preset, changes, results):
+            runs = _runs(results, asked.arms[rest])
+            config = from_dict(next(iter(runs.values()))["config"])  # with the value that a search chose
+            return config, view, {seed: run for seed, run in runs.items() if seed in asked.seeds_for(rest)}
+        at = preset or experiment.presets[0]
+        found = plan.configs(experiment, at, changes, tuned=False)
         if rest not in found:
-            here = any(arm.name == rest for arm in experiment.arms_at(setting.preset))
+            here = any(arm.name == rest for arm in experiment.arms_at(at))
             why = "has no runs of its own; compare the arms that it reads" if here else "is no arm there"
-            raise ValueError(f"{name} at {setting.preset}: {why}")
-        if not (digest := setting.arms.get(rest)):  # its search goes on
-            return found[rest], view, {}
-        config = next(run.config for run in made.runs if run.digest == digest)  # with the value that a search chose
-        return config, view, {seed: run for seed, run in _runs(results, digest).items() if seed < SEARCH_SEEDS}
+            raise ValueError(f"{name} at {at}: {why}")
+        return found[rest], view, {}
     names = sorted(path.name for path in (results / "runs").glob("*"))
     matches = [digest for digest in names if digest.startswith(start)]
     if len(matches) != 1:
@@ -102,6 +103,23 @@ def _side(
     if not runs:
         raise ValueError(f"{name!r}: none of its runs is finished")
     return from_dict(next(iter(runs.values()))["config"]), None, runs
+
+
+def _asked(
+    experiment: Experiment, arm: str, preset: str | None, changes: Mapping[str, Any], results: Path
+) -> store.Setting | None:
+    """The setting with the most finished runs of an arm, at `preset` and with `changes` where they are given."""
+    wanted = plan.effective(preset or experiment.presets[0], changes) if changes else None
+    found = [
+        setting
+        for setting in store.read_settings(results)[0]
+        if setting.experiment == experiment.name
+        and (preset is None or setting.preset == preset)
+        and (wanted is None or setting.changes == wanted)
+        and arm in setting.arms
+    ]
+    counts = [len(_runs(results, setting.arms[arm]).keys() & set(setting.seeds_for(arm))) for setting in found]
+    return found[counts.index(max(counts))] if any(counts) else None
 
 
 def _runs(results: Path, digest: str) -> dict[int, dict[str, Any]]:

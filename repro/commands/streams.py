@@ -6,10 +6,7 @@ import errno
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any
 
 GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe ended; the terminal was closed
 
@@ -17,7 +14,7 @@ GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe ended; the terminal was 
 class Outliving(io.FileIO):
     """A file that goes nowhere once nobody reads it (`repro run | head -5`)."""
 
-    def write(self, content: ReadableBuffer, /) -> int:
+    def write(self, content: Any, /) -> int:
         """Write, or drop what nobody reads."""
         try:
             return super().write(content)

@@ -94,6 +94,7 @@ def undecided_claims(experiment: Experiment, setting: store.Setting, machine: Ma
 
     return any(
         found.verdict == "inconclusive"
+        or any(finished < FEWEST_SEEDS for _, _, finished in found.failed)
         or (0 < found.seeds < FEWEST_SEEDS and (found.reference or not found.differences))
         for found in judge(experiment, setting, machine.results)
         if found.claim
