@@ -124,7 +124,7 @@ def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: 
     config = preset("cifar10")
     for arm in (config, plan.override(config, {"model.norm": None})):
         record = {"name": "cifar10-32-short-crop-raw", "digest": "d" * 64, "train": 10, "test": 4}
-        run = plan.Run(arm, 0, digest(arm, "d" * 64), (), ("center", "ten"), (), False, (), None)
+        run = plan.Run(arm, 0, digest(arm, "d" * 64), ("center", "ten"))
         finish(tmp_path, run, data=record)
     assert not planned(1).todo and not planned(1).unprepared
     assert [run.seed for run in planned(2).todo] == [1, 1] and len(planned(2).unprepared) == 1
