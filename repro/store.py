@@ -1,7 +1,7 @@
 """results/ on disk: who wrote what, when a run counts as finished, and all of it as one table.
 
     results/runs/<digest>/seed-<n>/
-        run.json             written last and in one move: its presence means finished. Fields: RUN_FIELDS below
+        run.json             written last and in one move: its presence means finished. repro.records.RunRecord
         failed.json          the last attempt failed; the run is to be done again
         metrics.jsonl        a line an epoch
         predictions-<view>.npz   index (P,), label (P,), probability (P, classes) float16: softmax, mean over the views
@@ -16,83 +16,25 @@ A *setting* is one experiment at one preset with one set of changes; reports are
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import orjson
+import msgspec
 
-from repro.terms import FEWEST_SEEDS
+from repro import records
+from repro.records import Epoch, RunRecord, Setting
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA = 2
-_ABSENT = object()
 _ZIP_END = 22  # bytes of what ends an npz file
-
-_NUMBER = (int, float)
-_NUMBER_OR_NONE = (int, float, type(None))
-RUN_FIELDS: dict[str, type | tuple[type, ...]] = {  # with what each may hold
-    "schema": int, "digest": str, "seed": int, "config": dict, "data": dict, "epochs": int,
-    "epochs_to_target": _NUMBER_OR_NONE, "censored": bool, "seconds": _NUMBER, "images_per_second": _NUMBER,
-    "diverged": bool, "train_error": _NUMBER_OR_NONE, "held_out": (dict, type(None)), "errors": dict,
-    "provenance": dict, "placement": str,
-}  # fmt: skip
-_PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what reports read inside of it
-    "data": {"name": str, "digest": str},
-    "config": {"precision": str, "data": dict},
-    "provenance": {"git": dict, "packages": dict, "hardware": dict},
-}
-_SETTING_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
-    "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)), "search_seeds": tuple,
-    "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool, "frozen": str,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One experiment at one preset with one set of changes (`--set`), as it was last asked for."""
-
-    experiment: str
-    preset: str
-    changes: Mapping[str, Any]
-    seeds: int
-    arms: Mapping[str, str]  # arm -> digest of its runs; an ensemble arm is not among them
-    searches: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # arm -> tried value -> digest
-    data_digest: str = ""
-    max_seeds: int | None = None  # looked at more than once, up to so many seeds: intervals are widened for it
-    raised_from: Mapping[str, int | None] | None = None  # `seeds` and `max_seeds` before more were asked for
-    search_seeds: tuple[int, ...] = ()  # of the runs in `searches`
-    common: Mapping[str, str] = field(default_factory=dict)  # "arm@reference" -> digest of the arm at its value
-    seeds_of: Mapping[str, int] = field(default_factory=dict)  # arms with another number of seeds: shared references
-    first_seed: int = 0  # of the comparison
-    untuned: bool = False  # asked for without the search that the experiment declares
-    frozen: str = ""  # name of the file in results/plans/ that asked for it before any of its runs
-    schema: int = SCHEMA
-
-    def seeds_for(self, arm: str) -> range:
-        """The seeds of an arm's runs."""
-        return range(self.first_seed, self.first_seed + self.seeds_of.get(arm, self.seeds))
-
-    @property
-    def name(self) -> str:
-        """File name without its ending: the preset, and a short digest of the changes where there are any. A young key
-        at its neutral value is no change, as in a run's name."""
-        from repro.config.config import YOUNG_KEYS
-
-        changes = {key: value for key, value in self.changes.items() if YOUNG_KEYS.get(key, _ABSENT) != value}
-        text = json.dumps(changes, sort_keys=True)
-        changed = f"+{hashlib.sha256(text.encode()).hexdigest()[:6]}" if changes else ""
-        return f"{self.preset}{changed}{'-untuned' if self.untuned else ''}"
 
 
 @dataclass(frozen=True)
@@ -101,35 +43,6 @@ class Damaged:
 
     path: Path
     reason: str
-
-
-def _run_of_2(record: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2 knows of held-out images. `eval.train_error`, a key of the first Configs that named no run, is gone."""
-    if isinstance(record.get("config"), dict) and isinstance(measured := record["config"].get("eval"), dict):
-        measured.pop("train_error", None)
-    return {**record, "held_out": None, "schema": 2}
-
-
-def _setting_of_2(values: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2 knows of search seeds, common values and unequal numbers of seeds. The reduced presets hold images out
-    since then, which these runs did not."""
-    held_out = {"data.held_out": 0} if str(values.get("preset")).endswith(HOLDING_OUT) else {}
-    return {**values, "changes": {**values["changes"], **held_out}, "search_seeds": [1000], "common": {},
-            "seeds_of": {}, "first_seed": 0, "untuned": False, "frozen": "", "schema": 2}  # fmt: skip
-
-
-# What reads an older file: the schema that it has -> the step to the next.
-RUN_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _run_of_2}
-SETTING_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _setting_of_2}
-HOLDING_OUT = ("cifar10", "tiny", "smoke")  # presets that end so hold training images out since schema 2
-
-
-def migrated(values: Any, steps: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]) -> dict[str, Any] | None:
-    """What a file of an older schema would say in today's; None where no step leads there."""
-    while isinstance(values, dict) and values.get("schema") != SCHEMA:
-        step = steps.get(values["schema"]) if isinstance(values.get("schema"), int) else None
-        values = step(values) if step else None
-    return values if isinstance(values, dict) else None
 
 
 def results_directory(option: Path | None) -> Path:
@@ -150,7 +63,7 @@ def is_finished(results: Path, digest: str, seed: int) -> bool:
 def failure(results: Path, digest: str, seed: int) -> str | None:
     """Why the last attempt at a run failed, or None where it did not."""
     with suppress(OSError, ValueError, LookupError, TypeError):
-        return str(orjson.loads((run_directory(results, digest, seed) / "failed.json").read_bytes())["reason"])
+        return str(msgspec.json.decode((run_directory(results, digest, seed) / "failed.json").read_bytes())["reason"])
     return None
 
 
@@ -188,12 +101,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def write_run(results: Path, record: Mapping[str, Any]) -> None:
-    """The record that makes a run finished. `record` has exactly RUN_FIELDS but `schema`."""
-    whole = {"schema": SCHEMA, **record}
-    assert set(whole) == set(RUN_FIELDS), set(whole) ^ set(RUN_FIELDS)
-    folder = run_directory(results, whole["digest"], whole["seed"])
-    write_json(folder / "run.json", {name: whole[name] for name in RUN_FIELDS})
+def write_run(results: Path, record: RunRecord) -> None:
+    """The record that makes a run finished."""
+    folder = run_directory(results, record.digest, record.seed)
+    write_json(folder / "run.json", msgspec.to_builtins(record))
     (folder / "failed.json").unlink(missing_ok=True)
 
 
@@ -207,42 +118,19 @@ def read_weights(results: Path) -> dict[str, dict[str, str]]:
     found = {}
     for path in sorted((results / "weights").glob("*.json")):
         with suppress(OSError, ValueError):
-            identity = orjson.loads(path.read_bytes())
+            identity = msgspec.json.decode(path.read_bytes())
             if isinstance(identity, dict) and identity.keys() >= {"file", "layout", "preset"}:
                 found[path.stem] = identity
     return found
 
 
-def read_run(results: Path, digest: str, seed: int) -> dict[str, Any]:
-    """The record of a finished run. Raises ValueError where it is damaged or of another schema."""
+def read_run(results: Path, digest: str, seed: int) -> RunRecord:
+    """The record of a finished run. Raises ValueError where it is damaged or of a schema that is not known."""
     path = run_directory(results, digest, seed) / "run.json"
     try:
-        record = orjson.loads(path.read_bytes())
+        return records.run_record(path.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); delete its folder and run again") from None
-    if not isinstance(record, dict) or not (record := migrated(record, RUN_STEPS)):
-        raise ValueError(f"{path}: written with a schema that this version cannot read; run it again")
-    if missing := [name for name in RUN_FIELDS if name not in record]:
-        raise ValueError(f"{path}: lacks {', '.join(missing)}; delete its folder and run again")
-    if wrong := _wrong_types(record):
-        raise ValueError(f"{path}: cannot be read ({', '.join(wrong)}: wrong type); delete its folder and run again")
-    return record
-
-
-def _wrong_types(record: Mapping[str, Any]) -> list[str]:
-    """Fields of a run's record that hold what no run writes: a damaged file may still be valid JSON."""
-    wrong = [name for name, types in RUN_FIELDS.items() if not isinstance(record[name], types)]
-    if wrong:
-        return wrong
-    for name, parts in _PARTS.items():
-        found = record[name]
-        needed = parts if name != "provenance" else parts.keys() & found.keys()  # reports do without
-        wrong += [f"{name}.{part}" for part in needed if not isinstance(found.get(part), parts[part])]
-    for view, errors in record["errors"].items():
-        both = [errors.get(one, "") for one in ("top1_error", "top5_error")] if isinstance(errors, dict) else [""]
-        if not all(isinstance(one, _NUMBER_OR_NONE) for one in both):
-            wrong.append(f"errors.{view}")
-    return wrong
 
 
 def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -292,32 +180,12 @@ def unread_predictions(results: Path, digest: str, seed: int, view: str) -> Dama
     return Damaged(path, "cannot be read (cut short); delete it, and `repro run` makes it again")
 
 
-def read_metrics(results: Path, digest: str, seed: int) -> list[dict[str, Any]]:
-    """The epochs of a run, one dict each, up to the first line that is none: a crash cuts the last one short."""
-    path = run_directory(results, digest, seed) / "metrics.jsonl"
-    lines = []
-    with suppress(FileNotFoundError):
-        lines = path.read_bytes().splitlines()
-    with suppress(ValueError):
-        epochs = orjson.loads(b"[%b]" % b",".join(lines))  # one call: a report reads hundreds of thousands of lines
-        if all(map(_is_epoch, epochs)):
-            return list(epochs)
-    epochs = []
-    with suppress(ValueError):
-        for line in lines:
-            if not _is_epoch(epoch := orjson.loads(line)):
-                break
-            epochs.append(epoch)
-    return epochs
-
-
-def _is_epoch(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and isinstance(value.get("epoch"), int)
-        and isinstance(value.get("train_error"), _NUMBER_OR_NONE)
-        and isinstance(value.get("test_top1_error"), _NUMBER_OR_NONE)
-    )
+def read_metrics(results: Path, digest: str, seed: int) -> list[Epoch]:
+    """The epochs of a run, up to the first line that is none: a crash cuts the last one short."""
+    try:
+        return records.epochs((run_directory(results, digest, seed) / "metrics.jsonl").read_bytes())
+    except FileNotFoundError:
+        return []
 
 
 def setting_path(results: Path, setting: Setting) -> Path:
@@ -326,72 +194,17 @@ def setting_path(results: Path, setting: Setting) -> Path:
 
 
 def write_setting(results: Path, setting: Setting) -> Path:
-    """Remember what was asked. Fewer seeds replace more only where no run beyond them is finished; looks once taken
-    stay on record.
-
-    Looks are `max_seeds`. One look at the seeds that were asked for at first is none of them. Another number after
-    that is a second look, and `max_seeds` is from then on the largest number that was looked at or announced. More
-    seeds that were asked for by mistake can be taken back until a run beyond those before is finished.
-    """
+    """Remember what was asked; `repro.plan.asked` says how that goes together with what was asked before."""
     path = setting_path(results, setting)
-    if path.is_file():
-        try:
-            before = read_setting(path)
-        except ValueError:
-            before = None
-        if before and not _other_runs(before, setting):
-            before = replace(before, arms={**setting.arms, **before.arms})  # it had none while a search went on
-            undone: dict[str, Any] = dict(before.raised_from or {})
-            if undone and not _is_any_finished(results, before, undone["seeds"]):
-                before = replace(before, **undone, raised_from=None)
-            if setting.seeds < before.seeds and _is_any_finished(results, before, setting.seeds):
-                setting = replace(setting, seeds=before.seeds)
-            again = setting.seeds != before.seeds and _could_be_judged(results, before)
-            looks = [before.max_seeds, setting.max_seeds, max(before.seeds, setting.seeds) if again else None]
-            raised_from = before.raised_from
-            if setting.seeds > before.seeds:
-                raised_from = {"seeds": before.seeds, "max_seeds": before.max_seeds}
-            most = max((most for most in looks if most), default=None)
-            setting = replace(setting, max_seeds=most, raised_from=raised_from)
-    if setting.max_seeds:
-        setting = replace(setting, max_seeds=max(setting.max_seeds, setting.seeds))
-    write_json(path, asdict(setting))
+    write_json(path, msgspec.to_builtins(setting))
     return path
 
 
-def _other_runs(before: Setting, setting: Setting) -> bool:
-    """Whether the two have no run in common, so that nobody has seen these; arms that wait for a search may be any."""
-    return bool(before.arms and setting.arms) and before.arms.items().isdisjoint(setting.arms.items())
-
-
-def _is_any_finished(results: Path, setting: Setting, first: int) -> bool:
-    """Whether a run beyond the first `first` seeds is finished."""
-    seeds = range(setting.first_seed + first, setting.first_seed + setting.seeds)
-    return any(is_finished(results, arm, seed) for arm in setting.arms.values() for seed in seeds)
-
-
-def _could_be_judged(results: Path, setting: Setting) -> bool:
-    """Whether an arm has as many finished runs as a verdict takes: whoever asks for more then may have seen one."""
-    return any(
-        sum(is_finished(results, digest, seed) for seed in setting.seeds_for(arm)) >= FEWEST_SEEDS
-        for arm, digest in setting.arms.items()
-    )
-
-
 def read_setting(path: Path) -> Setting:
-    """One setting file. Raises ValueError where it is damaged or of another schema."""
+    """One setting file. Raises ValueError where it is damaged or of a schema that is not known."""
     try:
-        values = migrated(orjson.loads(path.read_bytes()), SETTING_STEPS)
-        if not values:
-            raise ValueError("written with a schema that this version cannot read")
-        setting = Setting(**{**values, "search_seeds": tuple(values["search_seeds"])})
-        if wrong := [name for name, types in _SETTING_FIELDS.items() if not isinstance(getattr(setting, name), types)]:
-            raise ValueError(f"{', '.join(wrong)}: wrong type")
-        digests = [*setting.arms.values(), *(one for tried in setting.searches.values() for one in tried.values())]
-        if not all(isinstance(one, str) for one in digests):
-            raise ValueError("a digest is no text")
-        return setting
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return records.setting(path.read_bytes())
+    except (OSError, ValueError, TypeError, LookupError) as error:  # a migration step may meet anything
         raise ValueError(f"{path}: cannot be read ({error})") from None
 
 
@@ -406,21 +219,21 @@ def read_settings(results: Path) -> tuple[list[Setting], list[Damaged]]:
     return settings, damaged
 
 
-def finished_runs(results: Path) -> tuple[list[dict[str, Any]], list[Damaged]]:
+def finished_runs(results: Path) -> tuple[list[RunRecord], list[Damaged]]:
     """Records of all finished runs, sorted by digest and seed, and those that cannot be read."""
-    records, damaged = [], []
+    found, damaged = [], []
     for path in sorted((results / "runs").glob("*/seed-*/run.json")):
         digest, seed = path.parent.parent.name, path.parent.name.removeprefix("seed-")
         try:
-            records.append(read_run(results, digest, int(seed)))
+            found.append(read_run(results, digest, int(seed)))
         except ValueError as error:
             damaged.append(Damaged(path, str(error)))
-    return sorted(records, key=lambda record: (record["digest"], record["seed"])), damaged
+    return sorted(found, key=lambda record: record.key), damaged
 
 
-def trained_runs(results: Path) -> list[dict[str, Any]]:
+def trained_runs(results: Path) -> list[RunRecord]:
     """Records of the finished runs that were trained here: not those of weights that were read from a file."""
-    return [record for record in finished_runs(results)[0] if record["epochs"]]
+    return [record for record in finished_runs(results)[0] if record.epochs]
 
 
 def collect(results: Path) -> pd.DataFrame:
@@ -433,33 +246,20 @@ def collect(results: Path) -> pd.DataFrame:
     return as_frame(finished_runs(results)[0])
 
 
-def as_frame(records: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def as_frame(found: Iterable[RunRecord]) -> pd.DataFrame:
     """`collect`'s table from records already read."""
     import pandas as pd
 
-    rows = []
-    for record in records:
-        for view, errors in record["errors"].items():
-            train = record["train_error"]
-            rows.append(
-                {
-                    "digest": record["digest"],
-                    "seed": record["seed"],
-                    "view": view,
-                    "top1_error_percent": errors["top1_error"],
-                    "top5_error_percent": errors["top5_error"],
-                    "train_error_percent": train,
-                    "gap_points": None if train is None else errors["top1_error"] - train,
-                    "epochs": record["epochs"],
-                    "epochs_to_target": record["epochs_to_target"],
-                    "censored": record["censored"],
-                    "seconds": record["seconds"],
-                    "images_per_second": record["images_per_second"],
-                    "data": record["data"]["name"],
-                    "precision": record["config"]["precision"],
-                    "placement": record["placement"],
-                }
-            )
+    rows = [
+        (
+            run.digest, run.seed, view, errors.top1_error, errors.top5_error, run.train_error,
+            None if run.train_error is None or errors.top1_error is None else errors.top1_error - run.train_error,
+            run.epochs, run.epochs_to_target, run.censored, run.seconds, run.images_per_second, run.data.name,
+            run.config["precision"], run.placement,
+        )
+        for run in found
+        for view, errors in run.errors.items()
+    ]  # fmt: skip
     columns = [
         "digest", "seed", "view", "top1_error_percent", "top5_error_percent", "train_error_percent", "gap_points",
         "epochs", "epochs_to_target", "censored", "seconds", "images_per_second", "data", "precision", "placement",

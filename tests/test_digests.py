@@ -30,7 +30,7 @@ def named() -> dict[str, str]:
     """What is named -> its digest: presets, without data, and the folders of the published runs."""
     of_presets = {f"preset {name}": digest(preset(name), "") for name in PRESETS}
     of_runs = {
-        f"run {record['digest']}": digest(from_dict(record["config"]), record["data"]["digest"])
+        f"run {record.digest}": digest(from_dict(record.config), record.data.digest)
         for record in store.finished_runs(RESULTS)[0]
     }
     return of_presets | of_runs

@@ -19,10 +19,11 @@ from repro.config.keys import override
 from repro.config.presets import preset
 from repro.data.manifest import find
 from repro.launch import launch
+from repro.plan.plan import Run
 from repro.training import checkpoint
 from repro.training.evaluate import errors
 from repro.training.events import Event, Failed, Finished, Started
-from repro.training.execute import Job, Machine, choose_devices, execute
+from repro.training.execute import Machine, choose_devices, execute
 
 
 def small(**changes: Any) -> Config:
@@ -35,10 +36,10 @@ def small(**changes: Any) -> Config:
     )  # fmt: skip
 
 
-def job(config: Config, photos: Path, seed: int = 0, **how: Any) -> Job:
+def job(config: Config, photos: Path, seed: int = 0, **how: Any) -> Run:
     manifest = find(config.data, photos)
     assert manifest is not None
-    return Job(config, seed, digest(config, manifest.digest), how.pop("views", config.eval.views), **how)
+    return Run(config, seed, digest(config, manifest.digest), how.pop("views", config.eval.views), **how)
 
 
 @pytest.fixture
@@ -54,12 +55,12 @@ def test_a_run_leaves_its_record_predictions_kernels_and_metrics(machine: Machin
     one = job(small(), photos)
     record = execute(one, machine, quiet)
     place = store.run_directory(machine.results, one.digest, 0)
-    assert store.read_run(machine.results, one.digest, 0)["errors"] == record["errors"]
-    assert len(store.read_metrics(machine.results, one.digest, 0)) == record["epochs"] == 1
+    assert store.read_run(machine.results, one.digest, 0).errors == record.errors
+    assert len(store.read_metrics(machine.results, one.digest, 0)) == record.epochs == 1
     assert np.load(place / "kernels.npy").shape == (16, 3, 5, 5)
     stored = store.read_predictions(machine.results, one.digest, 0, "center")
-    assert errors(stored) == record["errors"]["center"], "the record is of what is stored, to the last digit"
-    assert record["provenance"]["packages"]["torch"] and record["train_error"] is not None
+    assert errors(stored) == record.errors["center"], "the record is of what is stored, to the last digit"
+    assert record.about("packages")["torch"] and record.train_error is not None
 
 
 def test_each_source_of_chance_varies_alone_where_the_others_have_seeds_of_their_own(
@@ -87,7 +88,7 @@ def test_a_finished_run_is_only_read_for_what_it_lacks(machine: Machine, photos:
     weights = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
     again = replace(first, views=("center", "flips"))
     record = execute(again, machine, quiet)
-    assert set(record["errors"]) == {"center", "flips"}
+    assert set(record.errors) == {"center", "flips"}
     after = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
     assert after["position"]["step"] == weights["position"]["step"]
 
@@ -108,7 +109,7 @@ def test_a_run_killed_between_predictions_and_record_has_all_its_errors(
         with pytest.raises(KeyboardInterrupt):
             execute(one, machine, quiet)
     assert not store.is_finished(machine.results, one.digest, 0)
-    assert list(execute(one, machine, quiet)["errors"]) == ["center", "flips"]
+    assert list(execute(one, machine, quiet).errors) == ["center", "flips"]
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(machine: Machine, photos: Path) -> None:
@@ -140,8 +141,8 @@ def test_two_devices_give_the_run_of_one_within_rounding(photos: Path, tmp_path:
 
 def test_a_net_of_one_tower_takes_the_first_of_two_devices(machine: Machine, photos: Path) -> None:
     two = replace(machine, devices=("cpu", "cpu"))
-    assert execute(job(small(), photos), two, quiet)["placement"] == "cpu,cpu"
-    assert execute(job(small(**{"model.towers": 1}), photos), two, quiet)["placement"] == "cpu"
+    assert execute(job(small(), photos), two, quiet).placement == "cpu,cpu"
+    assert execute(job(small(**{"model.towers": 1}), photos), two, quiet).placement == "cpu"
 
 
 def test_a_record_comes_before_its_artifacts(machine: Machine, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from repro import paper, store
 from repro.config import config, keys, presets
 from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment, Measured, Search
 from repro.plan import plan
+from repro.records import RUN_SCHEMA, Errors
 from repro.stats import Judgement, arm_summary, holm, judge
 from repro.stats.independent import level_of_looks, welch
 from repro.terms import EPOCHS_TO_BEST, View
@@ -36,6 +37,12 @@ def experiment(*claims: Claim, arms: Sequence[Arm] = (Arm("with"), Arm("without"
 def setting(one: Experiment, seeds: int, preset: str = "figure-1", **others: Any) -> store.Setting:
     digests = {arm.name: f"{arm.name:.<12.12}" for arm in one.arms if not arm.ensemble}
     return store.Setting(one.name, preset, others.pop("changes", {}), seeds, others.pop("arms", digests), **others)
+
+
+def write_record(results: Path, values: Mapping[str, Any]) -> None:
+    """run.json of these values, numpy's numbers among them."""
+    path = store.run_directory(results, values["digest"], values["seed"]) / "run.json"
+    store.write_json(path, {"schema": RUN_SCHEMA, **values})
 
 
 def write(
@@ -66,7 +73,7 @@ def write(
             "errors": {view: {"top1_error": error, "top5_error": top5[seed] if top5 else error / 2}},
             "provenance": {}, "placement": "cpu",
         }  # fmt: skip
-        store.write_run(results, record)
+        write_record(results, record)
 
 
 def write_predictions(results: Path, arm: str, seed: int, wrong: np.ndarray, view: View = "center") -> None:
@@ -250,7 +257,7 @@ def test_records_that_are_given_are_not_read_again(tmp_path: Path, monkeypatch: 
     one = experiment(worse())
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [21.4, 22.1, 21.1])
-    records = {(record["digest"], record["seed"]): record for record in store.finished_runs(tmp_path)[0]}
+    records = {record.key: record for record in store.finished_runs(tmp_path)[0]}
     expected = judge(one, setting(one, 3), tmp_path)
 
     def refuse(*_: object) -> None:
@@ -368,7 +375,7 @@ def test_a_gap_and_its_images_are_of_the_center_view(tmp_path: Path) -> None:
             write_predictions(tmp_path, arm, seed, (np.arange(1000) >= start) & (np.arange(1000) < start + 200))
             write_predictions(tmp_path, arm, seed, np.arange(1000) < 100, "ten")
             record = store.read_run(tmp_path, f"{arm:.<12.12}", seed)
-            record["errors"]["ten"] = {"top1_error": 10.0, "top5_error": 10.0}
+            record.errors["ten"] = Errors(10.0, 10.0)
             store.write_run(tmp_path, record)
     found = judge(one, setting(one, 3), tmp_path)[0]
     assert found.metric == "gap"
@@ -542,9 +549,9 @@ def test_chance_is_that_of_the_classes(tmp_path: Path, classes: int, error: floa
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [error] * 3)
     write_epochs(tmp_path, "without", [{1: error}] * 3, train=error)
-    records = {(each["digest"], each["seed"]): each for each in store.finished_runs(tmp_path)[0]}
+    records = {each.key: each for each in store.finished_runs(tmp_path)[0]}
     for record in records.values():
-        record["config"]["data"]["classes"] = classes
+        record.config["data"]["classes"] = classes
     assert (only(judge(one, setting(one, 3), tmp_path, records)).verdict == "not evaluated") == dead
 
 
@@ -643,7 +650,7 @@ def test_an_arm_that_only_reads_another_view(tmp_path: Path) -> None:
     settings = config.to_dict(presets.preset("paper"))
     for seed, (center, ten) in enumerate([(39.0, 37.5), (39.4, 37.8), (38.8, 37.4)]):
         errors = {"center": {"top1_error": center, "top5_error": 18.0}, "ten": {"top1_error": ten, "top5_error": 17.0}}
-        store.write_run(tmp_path, {
+        write_record(tmp_path, {
             "digest": "one.........", "seed": seed, "config": settings, "data": {"name": "imagenet", "digest": "d"},
             "epochs": 1, "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 1.0,
             "diverged": False, "train_error": None, "held_out": None, "errors": errors, "provenance": {},
@@ -759,7 +766,7 @@ def test_looking_after_every_seed_widens_the_interval_as_the_stopping_rule_does(
     write(tmp_path, "with", [20.0, 20.1, 19.9, 20.05])
     write(tmp_path, "without", [20.0 + points for points in shift])
     fixed = only(judge(one, setting(one, 4), tmp_path))
-    peeked = only(judge(one, setting(one, 4, max_seeds=20), tmp_path))
+    peeked = only(judge(one, setting(one, 4, looks=(20, 4)), tmp_path))
     assert fixed.estimate is not None
     assert peeked.estimate is not None
     assert peeked.estimate.low < fixed.estimate.low
@@ -775,7 +782,7 @@ def test_p_is_as_much_larger_as_the_level_of_a_look_is_smaller(tmp_path: Path) -
     for shift, excludes in (([1.3, 0.4, 0.9, 0.6], False), ([1.3, 1.0, 0.9, 1.2], True)):
         write(tmp_path, "without", [20.0 + points for points in shift])
         fixed, peeked = (
-            only(holm(judge(one, setting(one, 4, **looks), tmp_path))) for looks in ({}, {"max_seeds": 20})
+            only(holm(judge(one, setting(one, 4, **looks), tmp_path))) for looks in ({}, {"looks": (20, 4)})
         )
         assert fixed.effect is not None
         assert peeked.effect is not None
@@ -786,7 +793,7 @@ def test_p_is_as_much_larger_as_the_level_of_a_look_is_smaller(tmp_path: Path) -
         assert peeked.estimate is not None
         assert (peeked.estimate.low > 0) == excludes
     write(tmp_path, "without", [20.1, 19.9, 20.2, 19.8])
-    assert only(holm(judge(one, setting(one, 4, max_seeds=20), tmp_path))).holm_p == 1.0  # and never above 1
+    assert only(holm(judge(one, setting(one, 4, looks=(20, 4)), tmp_path))).holm_p == 1.0  # and never above 1
 
 
 def test_seeds_needed_come_from_the_spread_seen(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from repro import paper, store
@@ -16,6 +17,7 @@ from repro.config.presets import preset
 from repro.data.manifest import find
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.plan import cost, plan
+from repro.records import RunRecord
 
 
 def question(**changes: Any) -> Experiment:
@@ -42,8 +44,7 @@ def finish(
     data: Mapping[str, Any] = {"name": "photos", "digest": "d", "train": 10, "test": 4},
 ) -> None:
     """Pretend that a run is finished."""
-    store.write_run(
-        results,
+    store.write_run(results, msgspec.convert(
         {
             "digest": run.digest, "seed": run.seed, "config": to_dict(run.config),
             "data": dict(data), "epochs": 2, "epochs_to_target": reached,
@@ -51,8 +52,8 @@ def finish(
             "train_error": train, "held_out": held_out,
             "errors": {view: {"top1_error": 50.0, "top5_error": 10.0} for view in run.views},
             "provenance": {}, "placement": "cpu",
-        },
-    )  # fmt: skip
+        }, RunRecord,
+    ))  # fmt: skip
     for view in run.views:
         (store.run_directory(results, run.digest, run.seed) / f"predictions-{view}.npz").touch()
 
@@ -123,7 +124,7 @@ def test_published_runs_are_finished_where_their_data_is_not_prepared(tmp_path: 
     config = preset("cifar10")
     for arm in (config, plan.override(config, {"model.norm": None})):
         record = {"name": "cifar10-32-short-crop-raw", "digest": "d" * 64, "train": 10, "test": 4}
-        run = plan.Run(arm, 0, digest(arm, "d" * 64), (), ("center", "ten"), (), False, (), None)
+        run = plan.Run(arm, 0, digest(arm, "d" * 64), ("center", "ten"))
         finish(tmp_path, run, data=record)
     assert not planned(1).todo and not planned(1).unprepared
     assert [run.seed for run in planned(2).todo] == [1, 1] and len(planned(2).unprepared) == 1

@@ -62,7 +62,7 @@ def test_the_published_pages_are_what_results_give(tmp_path: Path) -> None:
 
 def test_the_cost_of_the_results_is_that_of_their_records() -> None:
     (said,) = re.findall(r"<!-- hours -->(.*?) hours<!-- -->", (ROOT / "results" / "README.md").read_text())
-    seconds = sum(record["seconds"] for record in store.finished_runs(ROOT / "results")[0])
+    seconds = sum(record.seconds for record in store.finished_runs(ROOT / "results")[0])
     assert said == f"{seconds / 3600:.1f}"
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_results import write_run, write_setting
 from PIL import Image
 
 from repro import Arm, Claim, Experiment, Search, paper, report, stats, store
+from repro.bench.made_up import write_run, write_setting
 from repro.commands.terminal import claim_text
 from repro.config import config, keys, presets
 from repro.experiments import registry
@@ -41,11 +41,11 @@ def built(experiments: list[Experiment], tmp_path_factory: pytest.TempPathFactor
     """One setting of lrn-ablation, reported in every format: results, reports, paths written."""
     results, reports = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("reports")
     write_setting(results, named(experiments, "lrn-ablation"), "smoke", LEVELS)
-    return results, reports, report.build(experiments, None, results, reports, formats=report.FORMATS)
+    return results, reports, report.build(experiments, None, results, reports, formats=report.FORMATS).files
 
 
 def test_no_results_writes_nothing(experiments: list[Experiment], tmp_path: Path) -> None:
-    assert report.build(experiments, None, tmp_path / "results", tmp_path / "reports") == []
+    assert report.build(experiments, None, tmp_path / "results", tmp_path / "reports").files == []
     assert not (tmp_path / "reports").exists()
 
 
@@ -59,10 +59,10 @@ def test_the_same_results_give_the_same_bytes(
 ) -> None:
     results, reports, written = built
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in written}
-    assert report.build(experiments, None, results, reports, formats=report.FORMATS) == written
+    assert report.build(experiments, None, results, reports, formats=report.FORMATS).files == written
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in written} == before
     moved = shutil.copytree(results, tmp_path / "elsewhere")
-    for path in report.build(experiments, None, moved, tmp_path / "reports", formats=report.FORMATS):
+    for path in report.build(experiments, None, moved, tmp_path / "reports", formats=report.FORMATS).files:
         assert path.read_bytes() == before[reports / path.relative_to(tmp_path / "reports")][0], path
 
 
@@ -368,7 +368,7 @@ def test_images_of_others_stay_on_this_machine(tmp_path: Path, preset: str, publ
         near_picture=np.repeat(flat[:5, None], 6, axis=1), near_label=np.zeros((5, 6), int),
         near_distance=np.zeros((5, 6)), class_name=np.array([f"class_{number}" for number in range(8)]),
     )  # fmt: skip
-    written = report.build([SHOWN], None, results, reports, html=True)
+    written = report.build([SHOWN], None, results, reports, html=True).files
     page = (reports / "shown.md").read_text()
     assert f"](shown/{preset}-alexnet-figure3.png)" in page
     figure = f"shown/{preset}-alexnet-figure4.png"

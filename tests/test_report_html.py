@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_results import write_setting
 
 from repro import report
+from repro.bench.made_up import write_setting
 from repro.experiments import registry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -29,7 +29,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results, reports = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("reports")
     experiments = registry.load().experiments
     write_setting(results, experiments["lrn-ablation"], "smoke", LEVELS)
-    written = report.build(list(experiments.values()), None, results, reports, html=True)
+    written = report.build(list(experiments.values()), None, results, reports, html=True).files
     assert reports / "index.html" in written
     return reports / "index.html"
 

@@ -20,6 +20,7 @@ from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.experiments.paper import NOT_SAID
 from repro.plan import frozen, plan
 from repro.plan.search import choose, trials
+from repro.records import Errors, Images, RunRecord
 from repro.terms import EPOCHS_TO_TARGET, HELD_OUT
 
 ALL = list(registry.load().experiments.values())
@@ -62,8 +63,18 @@ def test_a_best_value_at_an_edge_extends_the_grid_three_times_at_most() -> None:
     assert (at_smoke.grid(0.01), at_smoke.seeds, at_smoke.extensions) == ((0.005, 0.01), (1000,), 0)
 
 
-def tried_run(held_out: float, *, diverged: bool = False, train: float = 30.0) -> dict[str, Any]:
-    return {"held_out": {"top1_error": held_out}, "diverged": diverged, "train_error": train}
+def tried_run(held_out: float, *, diverged: bool = False, train: float = 30.0) -> RunRecord:
+    return record(preset("cifar10"), "aaaaaaaaaaaa", 1000, held_out, diverged=diverged, train_error=train)
+
+
+def record(config: Config, name: str, seed: int, held_out: float, **others: Any) -> RunRecord:
+    values = {
+        "digest": name, "seed": seed, "config": to_dict(config), "data": Images("x", "d"), "epochs": 2,
+        "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 100.0, "diverged": False,
+        "train_error": 20.0, "held_out": Errors(held_out, 1.0), "errors": {"center": Errors(50.0, 10.0)},
+        "provenance": {}, "placement": "cpu",
+    }  # fmt: skip
+    return RunRecord(**{**values, **others})
 
 
 def test_the_value_with_the_lowest_mean_error_on_held_out_images_is_taken() -> None:
@@ -120,12 +131,7 @@ def test_a_set_that_is_too_small_for_what_is_held_out_is_refused(photos: Path) -
 
 
 def finish(results: Path, config: Config, name: str, seed: int, held_out: float) -> None:
-    store.write_run(results, {
-        "digest": name, "seed": seed, "config": to_dict(config), "data": {"name": "x", "digest": "d"}, "epochs": 2,
-        "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 100.0, "diverged": False,
-        "train_error": 20.0, "held_out": {"top1_error": held_out, "top5_error": 1.0},
-        "errors": {"center": {"top1_error": 50.0, "top5_error": 10.0}}, "provenance": {}, "placement": "cpu",
-    })  # fmt: skip
+    store.write_run(results, record(config, name, seed, held_out))
     for view in ("center", "ten"):
         (store.run_directory(results, name, seed) / f"predictions-{view}.npz").touch()
 

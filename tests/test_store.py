@@ -6,15 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from repro import store
-from repro.store import Setting
+from repro.plan import asked
+from repro.records import RUN_SCHEMA, RunRecord, Setting
 
 
-def record(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[str, Any]:
+def values(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[str, Any]:
     made = {
+        "schema": RUN_SCHEMA,
         "digest": digest, "seed": seed, "config": {"precision": "float32", "data": {}},
         "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": None,
         "censored": False, "seconds": 1.5, "images_per_second": 13.3, "diverged": False, "train_error": 20.0,
@@ -25,17 +28,16 @@ def record(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[
     return {**made, **changes}
 
 
+def record(digest: str = "aaaaaaaaaaaa", seed: int = 0) -> RunRecord:
+    return msgspec.convert(values(digest, seed), RunRecord)
+
+
 def test_a_run_is_finished_when_its_record_is_there(tmp_path: Path) -> None:
     assert not store.is_finished(tmp_path, "aaaaaaaaaaaa", 0)
     store.write_run(tmp_path, record())
     assert store.is_finished(tmp_path, "aaaaaaaaaaaa", 0)
     read = store.read_run(tmp_path, "aaaaaaaaaaaa", 0)
-    assert read["errors"]["ten"]["top1_error"] == 45.0 and read["schema"] == store.SCHEMA
-
-
-def test_a_record_with_other_fields_is_a_programming_error(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError):
-        store.write_run(tmp_path, {**record(), "extra": 1})
+    assert read == record() and read.errors["ten"].top1_error == 45.0
 
 
 def test_finishing_clears_an_earlier_failure(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         ('{"schema": NaN}', "cannot be read"),
         ('{"schema": 0}', "schema that this version cannot read"),
         ("[]", "schema that this version cannot read"),
-        ('{"schema": 1, "digest": "a"}', "lacks seed"),
+        ('{"schema": 1, "digest": "a"}', "missing required field `seed`"),
     ],
 )
 def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_path: Path) -> None:
@@ -75,38 +77,39 @@ def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_
     bad.parent.mkdir(parents=True)
     bad.write_text(content)
     records, damaged = store.finished_runs(tmp_path)
-    assert [one["digest"] for one in records] == ["aaaaaaaaaaaa"]
+    assert [one.digest for one in records] == ["aaaaaaaaaaaa"]
     assert [one.path for one in damaged] == [bad] and reason in damaged[0].reason
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"errors": []}, "errors"),
-        ({"errors": {"ten": 45.0}}, "errors.ten"),
-        ({"provenance": None}, "provenance"),
-        ({"provenance": {"git": []}}, "provenance.git"),
-        ({"seconds": "1.5", "images_per_second": None}, "seconds, images_per_second"),
-        ({"epochs": 2.5}, "epochs"),
-        ({"data": {"name": None, "digest": "d"}}, "data.name"),
-        ({"data": {}}, "data.name, data.digest"),
-        ({"config": {"precision": "float32"}}, "config.data"),
-        ({"errors": {"ten": {"top1_error": 45.0}}}, "errors.ten"),
+        ({"errors": []}, "$.errors"),
+        ({"errors": {"ten": 45.0}}, "$.errors[...]"),
+        ({"errors": {"ten": {"top1_error": 45.0}}}, "top5_error"),
+        ({"provenance": None}, "$.provenance"),
+        ({"provenance": {"git": []}}, "$.provenance[...]"),
+        ({"seconds": "1.5"}, "$.seconds"),
+        ({"epochs": 2.5}, "$.epochs"),
+        ({"data": {"name": None, "digest": "d"}}, "$.data.name"),
+        ({"data": {}}, "`name`"),
+        ({"config": {"precision": "float32"}}, "config: lacks precision or data"),
     ],
 )
 def test_a_record_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
-    store.write_run(tmp_path, record(**changes))
-    records, damaged = store.finished_runs(tmp_path)
-    assert not records and f"cannot be read ({named}: wrong type)" in damaged[0].reason
+    store.write_json(store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "run.json", values(**changes))
+    found, damaged = store.finished_runs(tmp_path)
+    assert not found and "cannot be read" in damaged[0].reason and named in damaged[0].reason
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"changes": []}, "changes: wrong type"),
-        ({"arms": None, "seeds": "3"}, "seeds, arms: wrong type"),
-        ({"searches": {"relu": {"0.1": 1}}}, "a digest is no text"),
-        ({"searches": {"relu": "0.1"}}, "cannot be read"),
+        ({"changes": []}, "$.changes"),
+        ({"seeds": "3"}, "$.seeds"),
+        ({"searches": {"relu": {"0.1": 1}}}, "$.searches[...][...]"),
+        ({"searches": {"relu": "0.1"}}, "$.searches[...]"),
+        ({"schema": 2, "changes": None}, "cannot be read"),
     ],
 )
 def test_a_setting_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -164,80 +167,7 @@ def test_metrics_end_before_the_first_line_that_is_no_epoch(tmp_path: Path) -> N
     path.parent.mkdir(parents=True)
     for end in ('{"epo', '{}\n{"epoch": 4}\n', "3\n", '{"epoch": 3, "train_error": "20"}\n'):
         path.write_text('{"epoch": 1}\n{"epoch": 2}\n' + end)
-        assert [metrics["epoch"] for metrics in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
-
-
-def test_fewer_seeds_replace_more_only_where_no_run_beyond_them_is_finished(tmp_path: Path) -> None:
-    arms = {"with-lrn": "aaaaaaaaaaaa"}
-    for seed in range(4):
-        store.write_run(tmp_path, record(seed=seed))
-    store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 5, arms))
-    path = store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 2, arms))
-    assert (store.read_setting(path).seeds, store.read_setting(path).max_seeds) == (5, None)
-    path = store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 4, arms))
-    assert (store.read_setting(path).seeds, store.read_setting(path).max_seeds) == (4, 5), (
-        "the first number was announced"
-    )
-    store.write_setting(tmp_path, Setting("lrn-ablation", "smoke", {}, 2, {"with-lrn": "bbbbbbbbbbbb"}))
-    assert store.read_setting(path).seeds == 2
-
-
-ARMS = {"with-lrn": "aaaaaaaaaaaa", "no-lrn": "bbbbbbbbbbbb"}
-
-
-def asked(results: Path, *settings: tuple[int, int | None], arms: dict[str, str] = ARMS) -> tuple[int, int | None]:
-    """Seeds and max_seeds on record after settings of (seeds, max_seeds) were asked for one after the other."""
-    for seeds, max_seeds in settings:
-        path = store.write_setting(results, Setting("lrn-ablation", "smoke", {}, seeds, arms, max_seeds=max_seeds))
-    read = store.read_setting(path)
-    return read.seeds, read.max_seeds
-
-
-@pytest.mark.parametrize(
-    ("before", "then", "on_record"),
-    [
-        ((3, None), (3, None), (3, None)),  # one look, taken again
-        ((3, None), (10, None), (10, 10)),  # more seeds after a verdict
-        ((10, None), (3, None), (10, None)),
-        ((5, None), (3, 20), (5, 20)),  # --until-decided from fewer seeds than there are
-        ((5, 30), (20, 4), (20, 30)),
-        ((3, 4), (20, None), (20, 20)),
-        ((4, 20), (4, None), (4, 20)),
-        ((2, None), (5, None), (5, None)),  # two seeds have no verdict: the five are the first look
-    ],
-)
-def test_looks_once_taken_stay_on_record(
-    tmp_path: Path, before: tuple[int, int | None], then: tuple[int, int | None], on_record: tuple[int, int | None]
-) -> None:
-    for seed in range(before[0]):
-        store.write_run(tmp_path, record(seed=seed))
-    assert asked(tmp_path, before, then) == on_record
-
-
-def test_more_seeds_can_be_taken_back_until_one_is_finished(tmp_path: Path) -> None:
-    for seed in range(5):
-        store.write_run(tmp_path, record(seed=seed))
-    assert asked(tmp_path, (5, None), (50, None), (50, None)) == (50, 50)
-    assert asked(tmp_path, (60, None), (5, None)) == (5, None)
-    assert asked(tmp_path, (50, None)) == (50, 50)
-    store.write_run(tmp_path, record(seed=5))
-    assert asked(tmp_path, (5, None)) == (50, 50)
-    assert asked(tmp_path, (6, None)) == (6, 50)
-
-
-def test_seeds_that_were_never_finished_were_never_looked_at(tmp_path: Path) -> None:
-    for seed in range(2):
-        store.write_run(tmp_path, record(seed=seed))
-    assert asked(tmp_path, (3, None), (10, None)) == (10, None)
-
-
-def test_looks_outlive_a_search_and_a_new_arm_but_not_other_runs(tmp_path: Path) -> None:
-    for seed in range(3):
-        store.write_run(tmp_path, record(seed=seed))
-    assert asked(tmp_path, (3, None)) == (3, None)
-    assert asked(tmp_path, (5, None), arms={}) == (5, 5)  # a search is open again, and its arms are not known
-    assert asked(tmp_path, (5, None), arms={**ARMS, "third": "cccccccccccc"}) == (5, 5)
-    assert asked(tmp_path, (3, None), arms={"with-lrn": "dddddddddddd"}) == (3, None)
+        assert [one.epoch for one in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
 
 
 def test_changes_make_another_setting(tmp_path: Path) -> None:
@@ -249,3 +179,55 @@ def test_changes_make_another_setting(tmp_path: Path) -> None:
     (tmp_path / "experiments" / "lrn-ablation" / "broken.json").write_text("{")
     settings, damaged = store.read_settings(tmp_path)
     assert {setting.name for setting in settings} == {plain.name, changed.name} and len(damaged) == 1
+
+
+ARMS = {"with-lrn": "aaaaaaaaaaaa", "no-lrn": "bbbbbbbbbbbb"}
+
+
+def noted(results: Path, seeds: int, arms: dict[str, str] = ARMS) -> tuple[int, ...]:
+    """Looks on record once a setting is asked for."""
+    looks = asked.note(results, Setting("lrn-ablation", "smoke", {}, seeds, arms)).looks
+    assert store.read_settings(results)[0][0].looks == looks
+    return looks
+
+
+def test_a_second_look_is_noted_where_a_verdict_could_be_seen(tmp_path: Path) -> None:
+    assert noted(tmp_path, 3) == (3,)
+    for seed in range(2):
+        store.write_run(tmp_path, record(seed=seed))
+    assert noted(tmp_path, 5) == (5,)  # two runs have no verdict
+    store.write_run(tmp_path, record(seed=2))
+    assert noted(tmp_path, 3) == (5, 3)
+
+
+def test_looks_outlive_a_search_and_a_new_arm_but_not_other_runs(tmp_path: Path) -> None:
+    for seed in range(3):
+        store.write_run(tmp_path, record(seed=seed))
+    assert noted(tmp_path, 3) == (3,)
+    assert noted(tmp_path, 5, arms={}) == (3, 5)  # a search is open again, and its arms are not known
+    assert noted(tmp_path, 5, arms={**ARMS, "third": "cccccccccccc"}) == (3, 5)
+    assert noted(tmp_path, 3, arms={"with-lrn": "dddddddddddd"}) == (3,)
+
+
+@pytest.mark.parametrize(
+    ("max_seeds", "raised_from", "looks"),
+    [
+        (None, None, (5,)),
+        (5, None, (5,)),
+        (30, None, (30, 5)),
+        (5, {"seeds": 3, "max_seeds": None}, (3, 5)),
+        (50, {"seeds": 3, "max_seeds": None}, (50, 3, 5)),
+        (30, {"seeds": 4, "max_seeds": 30}, (30, 4, 5)),
+    ],
+)
+def test_a_setting_of_schema_2_keeps_its_looks(
+    max_seeds: int | None, raised_from: dict[str, int | None] | None, looks: tuple[int, ...], tmp_path: Path
+) -> None:
+    before = {
+        "experiment": "lrn-ablation", "preset": "smoke", "changes": {}, "seeds": 5, "arms": ARMS, "searches": {},
+        "data_digest": "d", "max_seeds": max_seeds, "raised_from": raised_from, "search_seeds": [], "common": {},
+        "seeds_of": {}, "first_seed": 0, "untuned": False, "frozen": "", "schema": 2,
+    }  # fmt: skip
+    store.write_json(tmp_path / "experiments" / "lrn-ablation" / "smoke.json", before)
+    found = store.read_settings(tmp_path)[0][0]
+    assert found == Setting("lrn-ablation", "smoke", {}, 5, ARMS, looks=looks)

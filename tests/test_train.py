@@ -15,11 +15,12 @@ from repro.config.keys import override
 from repro.config.presets import preset
 from repro.data.load.loading import make_loader, open_data
 from repro.network.model import build
+from repro.records import Epoch
 from repro.training import checkpoint
-from repro.training.checkpoint import Position
+from repro.training.checkpoint import Training
 from repro.training.events import EpochDone, Event, Started, Stepped
 from repro.training.optim import make_optimizer
-from repro.training.train import epochs_to_target, train
+from repro.training.train import Loaders, epochs_to_target, train
 
 SMALL = {
     "data.per_class": 12,
@@ -33,6 +34,12 @@ class StoppedError(Exception):
     """Stands for a run that is killed."""
 
 
+def training_of(config: Config) -> Training:
+    """The start of a run."""
+    model = build(config, seed=0)
+    return Training("run", config, 0, model, make_optimizer(model, config), torch.device("cpu"))
+
+
 def run(
     config: Config,
     photos: Path,
@@ -43,9 +50,9 @@ def run(
 ) -> list[Event]:
     """Train from what `path` holds; `after` batches in all the run is killed, its state saved at that batch."""
     prepared = open_data(config.data, photos)
-    model = build(config, seed=0)
-    optimizer = make_optimizer(model, config)
-    position = checkpoint.load(path, model, optimizer) if path.exists() else Position()
+    training = training_of(config)
+    if path.exists():
+        checkpoint.load(path, training)
     seen: list[Event] = []
 
     def listen(event: Event) -> None:
@@ -57,10 +64,7 @@ def run(
     if after is not None:
         loaders[0] = Cut(loaders[0], after)  # type: ignore[call-overload]
     with contextlib.suppress(StoppedError):
-        train(
-            "run", config, 0, model, optimizer, position, *loaders, device=torch.device("cpu"), emit=listen,
-            save=lambda position: checkpoint.save(path, model, optimizer, position),
-        )  # fmt: skip
+        train(training, Loaders(*loaders), emit=listen, save=lambda: checkpoint.save(path, training))
     return seen
 
 
@@ -93,7 +97,7 @@ def test_same_config_and_seed_give_bitwise_the_same_losses(config: Config, photo
     losses = []
     for name in ("a.pt", "b.pt"):
         events = run(config, photos, tmp_path / name)
-        losses.append([event.metrics["train_loss"] for event in events if isinstance(event, EpochDone)])
+        losses.append([event.metrics.train_loss for event in events if isinstance(event, EpochDone)])
     assert losses[0] == losses[1] and len(losses[0]) == 2
     one, two = weights(tmp_path / "a.pt"), weights(tmp_path / "b.pt")
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -116,7 +120,7 @@ def test_a_killed_run_resumes_bitwise(
     last = [event.metrics for events in (whole, rest) for event in events if isinstance(event, EpochDone)][-1]
     whole_last = [event.metrics for event in whole if isinstance(event, EpochDone)][-1]
     for key in ("train_loss", "train_error", "test_top1_error"):
-        assert last[key] == whole_last[key]
+        assert getattr(last, key) == getattr(whole_last, key)
     started = next(event for event in rest if isinstance(event, Started))
     assert started.epoch * started.batches + started.batch == batches
 
@@ -147,29 +151,30 @@ def test_the_network_learns(photos: Path, tmp_path: Path) -> None:
         },
     )  # fmt: skip
     events = run(config, photos, tmp_path / "a.pt")
-    errors = [event.metrics["train_error"] for event in events if isinstance(event, EpochDone)]
+    errors = [event.metrics.train_error for event in events if isinstance(event, EpochDone)]
     assert min(errors[-10:]) < 30
 
 
 def test_training_stops_at_the_target(config: Config, photos: Path, tmp_path: Path) -> None:
     easy = override(config, {"schedule.epochs": 5, "schedule.stop_train_error": 99.0})
     events = run(easy, photos, tmp_path / "a.pt")
-    assert [event.metrics["epoch"] for event in events if isinstance(event, EpochDone)] == [1]
+    assert [event.metrics.epoch for event in events if isinstance(event, EpochDone)] == [1]
 
 
 def test_a_diverged_run_ends_and_says_so(config: Config, photos: Path, tmp_path: Path) -> None:
     wild = override(config, {"optim.learning_rate": 1e6, "schedule.epochs": 50})
     events = run(wild, photos, tmp_path / "a.pt")
     done = [event.metrics for event in events if isinstance(event, EpochDone)]
-    assert len(done) < 50 and done[-1]["train_loss"] is None
-    assert done[-1]["test_top1_error"] == 100.0
+    assert len(done) < 50 and done[-1].train_loss is None
+    assert done[-1].test_top1_error == 100.0
 
 
 def test_a_listener_cannot_change_the_run(config: Config, photos: Path, tmp_path: Path) -> None:
     def meddle(event: Event) -> None:
         torch.rand(3)
         if isinstance(event, EpochDone):
-            event.metrics["train_loss"] = event.metrics["train_error"] = 0.0
+            with pytest.raises(AttributeError):
+                event.metrics.train_loss = 0.0  # type: ignore[misc]
 
     run(config, photos, tmp_path / "quiet.pt")
     run(config, photos, tmp_path / "loud.pt", each=meddle)
@@ -189,7 +194,7 @@ def test_a_listener_cannot_change_the_run(config: Config, photos: Path, tmp_path
     ],
 )
 def test_epochs_to_target_reads_between_epochs(errors: list[float], expected: float | None) -> None:
-    history = [{"epoch": number, "train_error": error} for number, error in enumerate(errors, 1)]
+    history = [Epoch(epoch=number, train_error=error) for number, error in enumerate(errors, 1)]
     assert epochs_to_target(history, 25.0) == expected
     assert epochs_to_target(history, None) is None
 
@@ -197,16 +202,13 @@ def test_epochs_to_target_reads_between_epochs(errors: list[float], expected: fl
 def test_a_damaged_checkpoint_is_refused_in_one_line(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(b"not a checkpoint")
-    model = build(config, 0)
     with pytest.raises(ValueError, match="cannot be read"):
-        checkpoint.load(path, model, make_optimizer(model, config))
+        checkpoint.load(path, training_of(config))
 
 
 def test_a_checkpoint_of_another_network_is_refused(config: Config, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
-    model = build(config, 0)
-    checkpoint.save(path, model, make_optimizer(model, config), Position())
+    checkpoint.save(path, training_of(config))
     wider = override(config, {"model.layers.fc7.maps": 80})
-    other = build(wider, 0)
     with pytest.raises(ValueError, match="does not fit this network"):
-        checkpoint.load(path, other, make_optimizer(other, wider))
+        checkpoint.load(path, training_of(wider))

@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from conftest import Repro
+from msgspec.structs import replace
 from torch import Tensor
 
 from repro import paper, store
 from repro.config.presets import preset
 from repro.plan.cost import measured_rates
 from repro.plan.frozen import first_fresh_seed
+from repro.records import Errors, Images, RunRecord
 from repro.report import words
 from repro.report.weights import cells, rows_of
 from repro.training.weights import LAYOUTS, TORCHVISION, fitting, network, read
@@ -197,7 +199,7 @@ def test_the_command_stores_a_run_of_its_own_and_reports_it(repro: Repro, tmp_pa
     assert sorted(identity["preset"] for identity in found.values()) == ["caffe-alexnet", "torchvision"]
     for digest, identity in found.items():
         record = store.read_run(results, digest, 0)
-        assert record["epochs"] == 0
+        assert record.epochs == 0
         for row in rows_of(record, identity):
             predictions = store.read_predictions(results, digest, 0, row["view"])
             wrong = predictions["probability"].argmax(1) != predictions["label"]
@@ -228,15 +230,17 @@ def test_a_config_with_weights_is_not_trained(repro: Repro) -> None:
 
 
 def test_published_errors_stand_beside_the_whole_validation_set_only() -> None:
-    record = {
-        "config": {"data": {"source": "imagenet"}, "weights": "abc"}, "data": {"name": "imagenet-256", "test": 50_000},
-        "errors": {view: {"top1_error": 43.5, "top5_error": 21.0} for view in ("center", "ten")},
-    }  # fmt: skip
+    record = RunRecord(
+        digest="a", seed=0, config={"precision": "float32", "data": {"source": "imagenet"}, "weights": "abc"},
+        data=Images("imagenet-256", "d", 0, 50_000), epochs=0, epochs_to_target=None, censored=False, seconds=0.0,
+        images_per_second=0.0, diverged=False, train_error=None, held_out=None, provenance={}, placement="cpu",
+        errors={view: Errors(43.5, 21.0) for view in ("center", "ten")},
+    )  # fmt: skip
     identity = {"file": "a.pt", "layout": "torchvision", "preset": "torchvision"}
     center, ten = (cells(row) for row in rows_of(record, identity))
     assert center[-2:] == ["43.48% / 20.93%", "+0.02 / +0.07"]
     assert ten[-2:] == [words.NOTHING] * 2
     assert paper.PUBLIC_WEIGHTS["caffe-alexnet"].top1_error == 42.9
-    part = record | {"data": {"name": "imagenet-256", "test": 49_999}}
+    part = replace(record, data=Images("imagenet-256", "d", 0, 49_999))
     assert cells(rows_of(part, identity)[0])[-1] == words.NOTHING
     assert len(TORCHVISION) == 8

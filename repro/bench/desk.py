@@ -8,7 +8,6 @@ reads real ones.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,13 +17,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-import numpy as np
-
-from repro import store
-from repro.bench import BenchResult, Samples, in_child, interleaved, machine, ratio, row, seconds
-from repro.config.config import Config, digest, to_dict
-from repro.config.keys import override
-from repro.config.presets import preset
+from repro.bench import BenchResult, Samples, in_child, interleaved, machine, made_up, ratio, row, seconds
 from repro.experiments.registry import load
 
 RUNS = 10_000
@@ -119,51 +112,11 @@ def _start(words: list[str], compiled: str) -> Callable[[], float]:
 def make_up_runs(results: Path, runs: int) -> int:
     """Write a setting of EXPERIMENT at its first preset with some `runs` finished runs; return how many."""
     experiment = load().get(EXPERIMENT)
-    name_of_preset = experiment.presets[0]
-    configs = {
-        arm.name: override(preset(name_of_preset), arm.changes_at(name_of_preset))
-        for arm in experiment.arms_at(name_of_preset)
-    }
-    digests = {arm: digest(config, "made-up") for arm, config in configs.items()}
-    seeds = max(2, round(runs / len(configs)))
-    store.write_setting(results, store.Setting(EXPERIMENT, name_of_preset, {}, seeds, digests, data_digest="made-up"))
+    arms = experiment.arms_at(experiment.presets[0])
+    seeds = max(2, round(runs / len(arms)))
+    levels = {arm.name: 30.0 for arm in arms}
     with patch.object(os, "fsync", lambda handle: None):  # these runs need not survive a power cut
-        for place, (arm, config) in enumerate(configs.items()):
-            for seed in range(seeds):
-                _make_up_run(results, config, digests[arm], seed, np.random.default_rng([place, seed]))
-    return seeds * len(configs)
-
-
-def _make_up_run(results: Path, config: Config, found: str, seed: int, noise: np.random.Generator) -> None:
-    error = 30 + float(noise.standard_normal())
-    epochs = [
-        {
-            "epoch": epoch, "train_loss": 2.0 / epoch, "train_error": error + 50 / epoch,
-            "test_top1_error": error + 40 / epoch, "test_top5_error": error / 3, "learning_rate": 0.01,
-            "bias_learning_rate": 0.01, "seconds": 20.0, "images_per_second": 2500.0,
-        }
-        for epoch in range(1, EPOCHS + 1)
-    ]  # fmt: skip
-    directory = store.run_directory(results, found, seed)
-    store.write_atomically(directory / "metrics.jsonl", "".join(json.dumps(epoch) + "\n" for epoch in epochs))
-    label = np.arange(IMAGES) % config.data.classes
-    said = np.where(noise.random(IMAGES) < error / 100, (label + 1) % config.data.classes, label)
-    probability = np.full((IMAGES, config.data.classes), 0.01, np.float16)
-    probability[np.arange(IMAGES), said] = 0.5
-    for view in config.eval.views:
-        predictions: dict[str, np.ndarray] = {"index": np.arange(IMAGES), "label": label, "probability": probability}
-        store.write_predictions(results, found, seed, view, predictions)
-    errors = {"top1_error": 100 * float((said != label).mean()), "top5_error": error / 3}
-    store.write_run(
-        results,
-        {
-            "digest": found, "seed": seed, "config": to_dict(config), "epochs": EPOCHS, "epochs_to_target": None,
-            "data": {"name": config.data.source, "digest": "made-up"}, "censored": False, "seconds": 20.0 * EPOCHS,
-            "images_per_second": 2500.0, "train_error": error - 5, "diverged": False,
-            "errors": dict.fromkeys(config.eval.views, errors), "placement": "cpu",
-            "provenance": {
-                "git": {"commit": "0" * 40, "changed": False}, "packages": {}, "python": "3.11",
-                "hardware": {"processor": "made up", "capability": "", "cores": 1, "threads": 1, "accelerators": []},
-            },
-        },
-    )  # fmt: skip
+        made_up.write_setting(
+            results, experiment, experiment.presets[0], levels, seeds=seeds, epochs=EPOCHS, images=IMAGES
+        )
+    return seeds * len(arms)

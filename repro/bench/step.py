@@ -243,7 +243,7 @@ def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
     """`train_epoch` over a batch in memory, so many times."""
     from repro.machine.speed import keep_freed_memory
     from repro.network.model import build
-    from repro.training.checkpoint import Position
+    from repro.training.checkpoint import Training
     from repro.training.optim import make_optimizer
     from repro.training.train import train_epoch
 
@@ -263,10 +263,8 @@ def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
             return Batches(iter([batch] * self.times), lambda: None)
 
     def run(times: int) -> None:
-        train_epoch(
-            "bench", config, 0, model, optimizer, Position(), InMemory(times),  # type: ignore[arg-type]
-            device=device, emit=lambda event: None, save=lambda position: None,
-        )  # fmt: skip
+        training = Training("bench", config, 0, model, optimizer, device)
+        train_epoch(training, InMemory(times), emit=lambda event: None, save=lambda: None)  # type: ignore[arg-type]
 
     return run
 

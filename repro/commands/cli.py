@@ -225,9 +225,12 @@ def run(
     reports_dir: ReportsDir = None,
 ) -> None:
     """Train what is missing, then refresh the reports. Stopped, it goes on where it was."""
-    from repro.commands.sweep import sweep
+    from repro.commands import terminal
+    from repro.commands.sweep import Round, sweep
     from repro.config.keys import parse_assignments
+    from repro.launch import launch
     from repro.plan import frozen, plan
+    from repro.training.events import Failed
     from repro.training.execute import Machine, choose_devices
 
     registry = _registry(include, names)
@@ -248,9 +251,16 @@ def run(
     choose_devices(asked, 2)
     places = _places(data_dir, results_dir)
     machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard, verify=verify)
+
+    def do(todo: Round) -> list[Failed]:
+        terminal.print_round(todo)
+        names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo.runs}
+        with terminal.progress(names, len(todo.runs)) as emit:
+            return launch(todo.runs, machine, at_once=jobs, emit=emit)
+
     try:
         failed = sweep(
-            chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most,
+            chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
             tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -322,10 +332,10 @@ def evaluate(
         machine=machine,
         emit=say,
     )
-    rows = [cells(row) for row in rows_of(record, read_weights(machine.results)[record["digest"]])]
-    terminal.console.print(terminal.table(f"Run {record['digest']}", COLUMNS, rows, right=COLUMNS[3:]))
+    rows = [cells(row) for row in rows_of(record, read_weights(machine.results)[record.digest])]
+    terminal.console.print(terminal.table(f"Run {record.digest}", COLUMNS, rows, right=COLUMNS[3:]))
     experiments = list(_registry(None).experiments.values())
-    for path in report.build(experiments, [], machine.results, _reports(reports_dir)):
+    for path in report.build(experiments, [], machine.results, _reports(reports_dir)).files:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
@@ -536,21 +546,17 @@ def _report(
     reports = _reports(reports_dir)
     experiments = list(registry.experiments.values())
 
-    def show(setting: Any, judgements: Any) -> None:
+    made = report.build(experiments, names or None, results, reports, html=html, formats=formats)
+    for setting, judgements in made.judged:
         if rows := report.verdict_table(judgements):
             cells = [list(row.values()) for row in rows]
             terminal.console.print(terminal.table(f"{setting.experiment} at {setting.name}", list(rows[0]), cells))
-
-    def warn(left_out: Any) -> None:
-        places = count(len(left_out), "place")
+    if made.left_out:
+        places = count(len(made.left_out), "place")
         print(f"left out {places} in {results}; {reports / 'index.md'} says why", file=sys.stderr)
-
-    written = report.build(
-        experiments, names or None, results, reports, html=html, formats=formats, judged=show, left_out=warn
-    )
-    if not written:
+    if not made.files:
         print(f"there are no results in {results} yet; `repro run NAME` makes some")
-    for path in written:
+    for path in made.files:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from repro.config.keys import diff
 from repro.experiments.experiment import Experiment
 from repro.experiments.registry import Registry
 from repro.plan import plan
+from repro.records import RunRecord, Setting
 from repro.suggest import did_you_mean
 from repro.terms import View
 
@@ -53,9 +54,9 @@ def compare_runs(
         looked = view if view == other else f"{view} and {other}"
         for metric in ("top1_error", "top5_error"):
             pairs = [
-                (left_runs[seed]["errors"][view][metric], right_runs[seed]["errors"][other][metric])
+                (getattr(left_runs[seed].errors[view], metric), getattr(right_runs[seed].errors[other], metric))
                 for seed in shared
-                if view in left_runs[seed]["errors"] and other in right_runs[seed]["errors"]
+                if view in left_runs[seed].errors and other in right_runs[seed].errors
             ]
             if pairs:
                 a, b = (fmean(pair[side] for pair in pairs) for side in (0, 1))
@@ -72,7 +73,7 @@ def compare_runs(
 
 def _side(
     registry: Registry, name: str, preset: str | None, changes: Mapping[str, Any], data: Path, results: Path
-) -> tuple[Config, View | None, dict[int, dict[str, Any]]]:
+) -> tuple[Config, View | None, dict[int, RunRecord]]:
     """Config of one side, the view that it reads if it is an arm with one of its own, and its finished runs by seed."""
     start, _, rest = name.partition("/")
     if start in registry.experiments and not rest:
@@ -85,7 +86,7 @@ def _side(
         view = experiment.arm(rest).view
         if asked := _asked(experiment, rest, preset, changes, results):
             runs = _runs(results, asked.arms[rest])
-            config = from_dict(next(iter(runs.values()))["config"])  # with the value that a search chose
+            config = from_dict(next(iter(runs.values())).config)  # with the value that a search chose
             return config, view, {seed: run for seed, run in runs.items() if seed in asked.seeds_for(rest)}
         at = preset or experiment.presets[0]
         found = plan.configs(experiment, at, changes, tuned=False)
@@ -102,12 +103,12 @@ def _side(
     runs = _runs(results, matches[0])
     if not runs:
         raise ValueError(f"{name!r}: none of its runs is finished")
-    return from_dict(next(iter(runs.values()))["config"]), None, runs
+    return from_dict(next(iter(runs.values())).config), None, runs
 
 
 def _asked(
     experiment: Experiment, arm: str, preset: str | None, changes: Mapping[str, Any], results: Path
-) -> store.Setting | None:
+) -> Setting | None:
     """The setting with the most finished runs of an arm, at `preset` and with `changes` where they are given."""
     wanted = plan.effective(preset or experiment.presets[0], changes) if changes else None
     found = [
@@ -122,7 +123,7 @@ def _asked(
     return found[counts.index(max(counts))] if any(counts) else None
 
 
-def _runs(results: Path, digest: str) -> dict[int, dict[str, Any]]:
+def _runs(results: Path, digest: str) -> dict[int, RunRecord]:
     seeds = [
         int(path.parent.name.removeprefix("seed-")) for path in (results / "runs" / digest).glob("seed-*/run.json")
     ]

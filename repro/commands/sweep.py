@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from repro import store
-from repro.commands import terminal
 from repro.data.load.loading import open_data
 from repro.data.manifest import key
 from repro.experiments.experiment import Experiment
-from repro.launch import launch
-from repro.plan import cost, plan
+from repro.plan import asked, plan
+from repro.plan.cost import Cost, cost
+from repro.records import Setting
 from repro.terms import FEWEST_SEEDS
 from repro.training.events import Failed
-from repro.training.execute import Job, Machine, choose_devices
+from repro.training.execute import Machine, choose_devices
+
+
+@dataclass(frozen=True)
+class Round:
+    """Runs to do before planning again, and what all that is missing costs."""
+
+    runs: Sequence[plan.Run]
+    cost: Cost
+    one_device: bool  # both towers of some run are on it, for want of a second
 
 
 def sweep(
@@ -25,7 +35,7 @@ def sweep(
     changes: Mapping[str, Any],
     machine: Machine,
     *,
-    at_once: int,
+    do: Callable[[Round], Sequence[Failed]],
     max_seeds: int | None = None,
     tuned: bool = True,
     first_seed: int = 0,
@@ -34,7 +44,8 @@ def sweep(
 ) -> list[Failed]:
     """Train what is missing of the experiments and note what was asked in results/experiments/.
 
-    `max_seeds`: add seeds to each experiment until its verdict settles, at most so many. Returns the runs that failed.
+    `do` does the runs of a round and returns those that failed. With `max_seeds`, add seeds to
+    each experiment until its verdict settles, at most so many. Returns the runs that failed.
     Raises ValueError, before anything is changed, where the plan cannot be made or data is not prepared.
     """
     counts = {one.name: seeds for one in experiments}
@@ -53,30 +64,23 @@ def sweep(
             raise ValueError("; ".join(made.unprepared))
         for data in {key(run.config.data): run.config.data for run in made.todo}.values():
             open_data(data, machine.data, verify=machine.verify)  # a damaged set is named before a run begins
-        paths = [
-            store.write_setting(machine.results, replace(setting, max_seeds=max_seeds)) for setting in made.settings
-        ]
+        noted = [asked.note(machine.results, setting, max_seeds) for setting in made.settings]
         missing = [run for run in made.todo if run.name not in failed]
         todo = [run for run in made.next if run.name not in failed] or missing
         if todo:
-            jobs = [Job(run.config, run.seed, run.digest, run.views, run.artifacts) for run in todo]
-            names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo}
-            bill = cost.cost(made, data=machine.data, results=machine.results)
-            terminal.console.print(f"To do: {terminal.cost_text(bill)}.", highlight=False)
             choose_devices(machine.devices, max(run.config.model.towers for run in missing))
-            if any(run.config.model.towers == 2 for run in missing) and len(choose_devices(machine.devices, 2)) == 1:
-                line = "Both towers run on one device, for want of a second; the numbers do not depend on it."
-                terminal.console.print(line, highlight=False)
-            with terminal.progress(names, len(jobs)) as emit:
-                failed |= {event.run: event for event in launch(jobs, machine, at_once=at_once, emit=emit)}
+            two = any(run.config.model.towers == 2 for run in missing)
+            one_device = two and len(choose_devices(machine.devices, 2)) == 1
+            bill = cost(made, data=machine.data, results=machine.results)
+            failed |= {event.run: event for event in do(Round(todo, bill, one_device))}
             continue
         store.publish(machine.results)
         if max_seeds is None or failed:
             return list(failed.values())
         undecided = [
             one.name
-            for one, path in zip(experiments, paths, strict=True)
-            if counts[one.name] < max_seeds and undecided_claims(one, store.read_setting(path), machine)
+            for one, setting in zip(experiments, noted, strict=True)
+            if counts[one.name] < max_seeds and undecided_claims(one, setting, machine.results)
         ]
         if not undecided:
             return []
@@ -84,7 +88,7 @@ def sweep(
             counts[name] += 1
 
 
-def undecided_claims(experiment: Experiment, setting: store.Setting, machine: Machine) -> bool:
+def undecided_claims(experiment: Experiment, setting: Setting, results: Path) -> bool:
     """Whether a claim of the experiment is still inconclusive, by the intervals that a report of the setting has.
 
     So is one of which no run has trained, up to the seeds that a verdict takes: the next may. A value that is bound to
@@ -96,6 +100,6 @@ def undecided_claims(experiment: Experiment, setting: store.Setting, machine: Ma
         found.verdict == "inconclusive"
         or any(finished < FEWEST_SEEDS for _, _, finished in found.failed)
         or (0 < found.seeds < FEWEST_SEEDS and (found.reference or not found.differences))
-        for found in judge(experiment, setting, machine.results)
+        for found in judge(experiment, setting, results)
         if found.claim
     )

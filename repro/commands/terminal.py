@@ -17,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from repro.commands.sweep import Round
     from repro.data.manifest import Manifest
     from repro.data.prepare.prepare import StorageCost
     from repro.experiments.experiment import Claim, Experiment
     from repro.plan.cost import Cost
     from repro.plan.plan import Plan
+    from repro.records import Epoch
     from repro.training.events import Event, Listener
 
 PAGE = 120  # columns, where no terminal says how many there are
@@ -148,6 +150,14 @@ def print_plan(plan: Plan, cost: Cost) -> None:
         console.print(f"[yellow]{escape(line)}[/]", highlight=False)
 
 
+def print_round(todo: Round) -> None:
+    """What a sweep is about to do."""
+    console.print(f"To do: {cost_text(todo.cost)}.", highlight=False)
+    if todo.one_device:
+        line = "Both towers run on one device, for want of a second; the numbers do not depend on it."
+        console.print(line, highlight=False)
+
+
 @contextmanager
 def progress(names: Mapping[str, str], total: int) -> Iterator[Listener]:
     """A listener that shows each run: a live bar on a terminal, a line an epoch elsewhere.
@@ -161,11 +171,11 @@ def progress(names: Mapping[str, str], total: int) -> Iterator[Listener]:
         yield _lines(names)
 
 
-def _epoch_text(metrics: Mapping[str, Any]) -> str:
-    loss = "not finite" if metrics["train_loss"] is None else f"{metrics['train_loss']:.3f}"
-    text = f"loss {loss}, training error {metrics['train_error']:.1f}%"
-    if "test_top1_error" in metrics:
-        text += f", test error {metrics['test_top1_error']:.1f}% / {metrics['test_top5_error']:.1f}%"
+def _epoch_text(epoch: Epoch) -> str:
+    loss = "not finite" if epoch.train_loss is None else f"{epoch.train_loss:.3f}"
+    text = f"loss {loss}, training error {epoch.train_error:.1f}%"
+    if epoch.test_top1_error is not None:
+        text += f", test error {epoch.test_top1_error:.1f}% / {epoch.test_top5_error:.1f}%"
     return text
 
 
@@ -176,20 +186,17 @@ def _lines(names: Mapping[str, str]) -> Listener:
 
     def listen(event: Event) -> None:
         name = names.get(event.run, event.run)
-        if isinstance(event, Started):
-            epochs[event.run] = event.epochs
-        elif isinstance(event, EpochDone):
-            metrics = event.metrics
-            rate = metrics["images_per_second"]
-            print(
-                f"{name}: epoch {metrics['epoch']}/{epochs[event.run]}, {rate:.0f} images/s, {_epoch_text(metrics)}",
-                flush=True,
-            )
-        elif isinstance(event, Finished):
-            for view, found in event.record["errors"].items():
-                print(f"{name}: {view} {found['top1_error']:.2f}% / {found['top5_error']:.2f}%", flush=True)
-        elif isinstance(event, Failed):
-            print(f"{name}: failed: {event.reason}", flush=True)
+        match event:
+            case Started():
+                epochs[event.run] = event.epochs
+            case EpochDone(metrics=epoch):
+                rate = f"{epoch.images_per_second:.0f} images/s"
+                print(f"{name}: epoch {epoch.epoch}/{epochs[event.run]}, {rate}, {_epoch_text(epoch)}", flush=True)
+            case Finished():
+                for view, found in event.record.errors.items():
+                    print(f"{name}: {view} {found.top1_error:.2f}% / {found.top5_error:.2f}%", flush=True)
+            case Failed():
+                print(f"{name}: failed: {event.reason}", flush=True)
 
     return listen
 
@@ -215,43 +222,42 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
 
         def listen(event: Event) -> None:
             name = escape(names.get(event.run, event.run))
-            if isinstance(event, Started):
-                batches[event.run] = (event.epochs, event.batches)
-                tasks[event.run] = bars.add_task(
-                    name,
-                    total=event.epochs * event.batches,
-                    completed=event.epoch * event.batches + event.batch,
-                    epoch=f"{event.epoch}/{event.epochs}",
-                    rate="",
-                    text="",
-                )
-            elif isinstance(event, Stepped) and event.run in tasks:
-                epochs, length = batches[event.run]
-                now = bars.get_time()
-                since, images = began.get(event.run, (now, event.images))
-                if event.images < images or event.run not in began:
-                    since, images = began[event.run] = (now, event.images)
-                fields: dict[str, Any] = {"epoch": f"{event.epoch + 1}/{epochs}"}
-                if now > since:
-                    fields["rate"] = f"{(event.images - images) / (now - since):.0f} images/s"
-                if event.loss is not None:
-                    fields["text"] = f"loss {event.loss:.3f}"
-                bars.update(tasks[event.run], completed=event.epoch * length + event.batch, **fields)
-            elif isinstance(event, EpochDone) and event.run in tasks:
-                bars.update(tasks[event.run], text=_epoch_text(event.metrics))
-            elif isinstance(event, Evaluating) and event.run in tasks:
-                bars.update(tasks[event.run], text=f"evaluating: {event.view}")
-            elif isinstance(event, Finished):
-                if task := tasks.pop(event.run, None):
-                    bars.remove_task(task)
-                shown = ", ".join(f"{view} {each['top1_error']:.2f}%" for view, each in event.record["errors"].items())
-                bars.console.print(f"{name}: top-1 error {shown}", highlight=False)
-                bars.advance(whole)
-            elif isinstance(event, Failed):
-                if task := tasks.pop(event.run, None):
-                    bars.remove_task(task)
-                bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
-                bars.advance(whole)
+            match event:
+                case Started(epochs=epochs, batches=length):
+                    batches[event.run] = (epochs, length)
+                    tasks[event.run] = bars.add_task(
+                        name,
+                        total=epochs * length,
+                        completed=event.epoch * length + event.batch,
+                        epoch=f"{event.epoch}/{epochs}",
+                        rate="",
+                        text="",
+                    )
+                case Stepped() if event.run in tasks:
+                    epochs, length = batches[event.run]
+                    now = bars.get_time()
+                    since, images = began.get(event.run, (now, event.images))
+                    if event.images < images or event.run not in began:
+                        since, images = began[event.run] = (now, event.images)
+                    fields: dict[str, Any] = {"epoch": f"{event.epoch + 1}/{epochs}"}
+                    if now > since:
+                        fields["rate"] = f"{(event.images - images) / (now - since):.0f} images/s"
+                    if event.loss is not None:
+                        fields["text"] = f"loss {event.loss:.3f}"
+                    bars.update(tasks[event.run], completed=event.epoch * length + event.batch, **fields)
+                case EpochDone() if event.run in tasks:
+                    bars.update(tasks[event.run], text=_epoch_text(event.metrics))
+                case Evaluating() if event.run in tasks:
+                    bars.update(tasks[event.run], text=f"evaluating: {event.view}")
+                case Finished() | Failed():
+                    if task := tasks.pop(event.run, None):
+                        bars.remove_task(task)
+                    if isinstance(event, Finished):
+                        shown = ", ".join(f"{view} {one.top1_error:.2f}%" for view, one in event.record.errors.items())
+                        bars.console.print(f"{name}: top-1 error {shown}", highlight=False)
+                    else:
+                        bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
+                    bars.advance(whole)
 
         yield listen
 

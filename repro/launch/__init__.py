@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from repro.launch.children import in_children
 from repro.launch.here import here
+from repro.plan.plan import Run
 from repro.training.events import Failed, Listener
-from repro.training.execute import Job, Machine
+from repro.training.execute import Machine
 
 
-def launch(jobs: Sequence[Job], machine: Machine, *, at_once: int, emit: Listener) -> list[Failed]:
+def launch(jobs: Sequence[Run], machine: Machine, *, at_once: int, emit: Listener) -> list[Failed]:
     """Do every job; one that fails does not stop the others. Returns the failures, which were emitted too."""
     if at_once == 1 or len(jobs) == 1:
         return here(jobs, machine, emit)

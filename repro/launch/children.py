@@ -12,17 +12,18 @@ from multiprocessing.process import BaseProcess
 
 from repro.launch.here import here
 from repro.machine.provenance import usable_cores
+from repro.plan.plan import Run
 from repro.training.events import Event, Failed, Listener
-from repro.training.execute import Job, Machine, set_threads
+from repro.training.execute import Machine, set_threads
 
 
-def in_children(jobs: Sequence[Job], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
+def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
     """Each child gets an equal share of the cores: small networks do not scale over cores, so several single-threaded
     runs finish sooner than one after another on all cores. A child takes jobs until none is left."""
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's and numba's thread pools
     threads = max(1, usable_cores() // at_once)
     left = deque(jobs)
-    at_work: dict[Connection, tuple[BaseProcess, Job]] = {}
+    at_work: dict[Connection, tuple[BaseProcess, Run]] = {}
     failures: list[Failed] = []
 
     def hear(event: Event) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from repro.plan.plan import Run
 from repro.training.events import Event, Failed, Listener
-from repro.training.execute import Job, Machine, execute
+from repro.training.execute import Machine, execute
 
 
-def here(jobs: Sequence[Job], machine: Machine, emit: Listener) -> list[Failed]:
+def here(jobs: Sequence[Run], machine: Machine, emit: Listener) -> list[Failed]:
     failures: list[Failed] = []
 
     def listen(event: Event) -> None:

@@ -76,9 +76,9 @@ def measured_rates(results: Path) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for record in store.trained_runs(results):
         with suppress(ValueError):  # a Config of an older version: its rate is not known, its results are
-            config = from_dict(record["config"])
+            config = from_dict(record.config)
             work = 3 * sum(shape.multiply_adds for shape in config.shapes())
-            found.setdefault(network_key(config), []).append(work * record["images_per_second"])
+            found.setdefault(network_key(config), []).append(work * record.images_per_second)
     return {key: median(rates) for key, rates in found.items()}
 
 

@@ -45,7 +45,7 @@ class Frozen:
 
 def first_fresh_seed(results: Path) -> int:
     """The first multiple of ten above every seed of a comparison that a finished run had."""
-    used = [record["seed"] for record in store.trained_runs(results) if record["seed"] < SEARCH_SEEDS]
+    used = [record.seed for record in store.trained_runs(results) if record.seed < SEARCH_SEEDS]
     return 10 * (max(used, default=-10) // 10 + 1)
 
 

@@ -17,7 +17,7 @@ from repro.data.manifest import Manifest, check_fits, find, key, missing
 from repro.experiments.experiment import Arm, Experiment
 from repro.plan.cost import PUBLISHED
 from repro.plan.search import choose, finished_trials, trials
-from repro.store import Setting
+from repro.records import Setting
 from repro.suggest import did_you_mean
 from repro.terms import FEWEST_SEEDS, Artifact, View
 
@@ -28,17 +28,17 @@ UNPREPARED = "unprepared"  # stands for the digest of data that is not there yet
 
 @dataclass(frozen=True)
 class Run:
-    """One Config and one seed, and every `experiment/arm` that reads it."""
+    """One Config and one seed, what is to be read off it, and every `experiment/arm` that does."""
 
     config: Config
     seed: int
     digest: str
-    used_by: tuple[str, ...]
     views: tuple[View, ...]
-    artifacts: tuple[Artifact, ...]
-    finished: bool  # its record is there
-    missing: tuple[str, ...]  # views and artifacts that are still to be read off it
-    failed: str | None  # why the last attempt failed; the next one goes on from its checkpoint
+    artifacts: tuple[Artifact, ...] = ()
+    used_by: tuple[str, ...] = ()
+    finished: bool = False  # its record is there
+    missing: tuple[str, ...] = ()  # views and artifacts that are still to be read off it
+    failed: str | None = None  # why the last attempt failed; the next one goes on from its checkpoint
     search: bool = False  # a search of some arm needs it
     common: bool = False  # only comparisons at the reference's value need it
 
@@ -198,13 +198,13 @@ class _Planned:
             self.count,
             {name: digest(config, self.data_digest) for name, config in self.arms.items()},
             self.searches,
-            self.data_digest,
             search_seeds=self.search_seeds,
             common={f"{arm}@{other}": digest(one, self.data_digest) for (arm, other), one in self.common.items()},
             seeds_of=more,
             first_seed=first_seed,
             untuned=not tuned and self.experiment.search is not None,
             frozen=frozen,
+            declared={name: digest(config, "") for name, config in self.base.items()},
         )
 
 
@@ -351,8 +351,7 @@ class _Images:
 
 def _digest_in(results: Path, name: str) -> str:
     """Digest of a set that is not prepared: the one that all finished runs had, so that published runs count."""
-    records = (record["data"] for record in store.finished_runs(results)[0])
-    seen = {one["digest"] for one in records if one["name"] == name}
+    seen = {record.data.digest for record in store.finished_runs(results)[0] if record.data.name == name}
     return seen.pop() if len(seen) == 1 else UNPREPARED
 
 
@@ -403,7 +402,7 @@ def _run(
     unread = store.unread(results, named, seed, views, artifacts)
     used_by = (f"{experiment.name}/{arm.name}",)
     failed = store.failure(results, named, seed)
-    return Run(config, seed, named, used_by, views, artifacts, finished, unread, failed, search, common)
+    return Run(config, seed, named, views, artifacts, used_by, finished, unread, failed, search, common)
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:

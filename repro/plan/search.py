@@ -12,6 +12,7 @@ from repro import store
 from repro.config.config import Config
 from repro.config.keys import override
 from repro.experiments.experiment import Search
+from repro.records import RunRecord
 from repro.terms import EPOCHS_TO_TARGET, HELD_OUT
 
 
@@ -30,9 +31,7 @@ def trials(search: Search, config: Config, values: Iterable[float], per_class: i
     return {value: override(config, {search.key: value, **every}) for value in values}
 
 
-def finished_trials(
-    tried: Mapping[str, str], seeds: Iterable[int], results: Path
-) -> dict[str, list[dict[str, Any] | None]]:
+def finished_trials(tried: Mapping[str, str], seeds: Iterable[int], results: Path) -> dict[str, list[RunRecord | None]]:
     """Tried value -> the records of its runs, a seed each; None where one is not finished."""
     return {
         value: [
@@ -42,7 +41,7 @@ def finished_trials(
     }
 
 
-def choose(search: Search, tried: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> float | None:
+def choose(search: Search, tried: Mapping[str, Sequence[RunRecord | None]]) -> float | None:
     """The value whose runs have the lowest mean criterion, or None while one is missing. A value with a run that has
     none (it diverged, or never reached the target) comes after those without. Among equals, the lower error on training
     images wins, then the smaller value."""
@@ -62,12 +61,12 @@ def mean_criterion(values: Sequence[float | None]) -> float:
     return math.inf if None in values else fmean(value for value in values if value is not None)
 
 
-def criterion(record: Mapping[str, Any], metric: str) -> float | None:
+def criterion(record: RunRecord, metric: str) -> float | None:
     """What a run of a search is ranked by, lower is better; None: it diverged, or never reached the target."""
-    if record["diverged"]:
+    if record.diverged:
         return None
     if metric == HELD_OUT:
-        found = record["held_out"]["top1_error"] if record["held_out"] else None
-    else:
-        found = record[metric] if metric in (EPOCHS_TO_TARGET, "train_error") else record["errors"]["center"][metric]
-    return None if found is None else float(found)
+        return record.held_out.top1_error if record.held_out else None
+    of = record if metric in (EPOCHS_TO_TARGET, "train_error") else record.errors["center"]
+    found: float | None = getattr(of, metric)
+    return found

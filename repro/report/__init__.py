@@ -13,7 +13,8 @@ The same results give the same bytes, and a file is written only where its bytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,19 @@ from repro import store
 
 if TYPE_CHECKING:
     from repro.experiments.experiment import Experiment
+    from repro.records import Setting
     from repro.stats import Judgement
 
 FORMATS = ("latex", "csv")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, what it says, and what had to be left out because it cannot be read."""
+
+    files: Sequence[Path] = field(default_factory=list)
+    judged: Sequence[tuple[Setting, Sequence[Judgement]]] = ()  # of each setting of the pages
+    left_out: Sequence[store.Damaged] = ()
 
 
 def build(
@@ -34,13 +45,10 @@ def build(
     *,
     html: bool = False,
     formats: Sequence[str] = (),
-    judged: Callable[[store.Setting, Sequence[Judgement]], None] | None = None,
-    left_out: Callable[[Sequence[store.Damaged]], None] | None = None,
-) -> list[Path]:
-    """Write the pages of `names` (None: of every experiment that has settings) and the index; return their paths.
+) -> Report:
+    """Write the pages of `names` (None: of every experiment that has settings) and the index.
 
-    `judged` hears the judgements of each of their settings, `left_out` what the index lists as left out. With nothing
-    in `results`, nothing is written and the list is empty. Raises ValueError for an unknown format.
+    With nothing in `results`, nothing is written. Raises ValueError for an unknown format.
     """
     from repro.report import pages, weights
     from repro.report.gather import gather
@@ -50,19 +58,16 @@ def build(
             raise ValueError(f"--format {name}: known are {', '.join(FORMATS)}")
     evaluated = weights.table(results)
     if not evaluated and not any((results / "experiments").glob("*/*.json")):
-        return []
+        return Report()
     gathered = gather(experiments, results)
     files = pages.files_of(gathered, names, results, reports, html=html, formats=formats, weights=evaluated)
     for name, content in files.items():
         path = reports / name
         if not (path.is_file() and path.read_bytes() == content):
             store.write_atomically(path, content)
-    for part in gathered.parts:
-        if judged and (names is None or part.experiment.name in names):
-            judged(part.setting, part.judgements)
-    if left_out and gathered.damaged:
-        left_out(gathered.damaged)
-    return [reports / name for name in files]
+    shown = [part for part in gathered.parts if names is None or part.experiment.name in names]
+    judged = tuple((part.setting, part.judgements) for part in shown)
+    return Report([reports / name for name in files], judged, tuple(gathered.damaged))
 
 
 def verdict_table(judgements: Sequence[Judgement]) -> list[dict[str, str]]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from repro.config import keys, presets
 from repro.experiments import paper
 from repro.plan.search import criterion, mean_criterion
+from repro.records import RunRecord
 from repro.report import words
 from repro.report.figures import Mark
-from repro.report.gather import Gathered, Part, Record, Score, counted_scores
+from repro.report.gather import Gathered, Part, Score, counted_scores
 from repro.report.tables import ReportTable
 from repro.stats import Interval, Judgement
+from repro.stats.looks import most_looked_at
 from repro.stats.values import VERDICTS, unit_of
 
 if TYPE_CHECKING:
@@ -77,8 +79,8 @@ def command(part: Part) -> str:
         "--seeds",
         str(part.setting.seeds),
     ]
-    if part.setting.max_seeds is not None:
-        words_of_it += ["--until-decided", "--max-seeds", str(part.setting.max_seeds)]
+    if most := most_looked_at(part.setting.looks):
+        words_of_it += ["--until-decided", "--max-seeds", str(most)]
     for key, value in part.setting.changes.items():
         words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words_of_it)
@@ -231,10 +233,10 @@ def _taken(value: float, tried: Iterable[str]) -> str:
     return f"taken, the {edge} tried: a better one may lie beyond" if edge else "taken"
 
 
-def _scored(run: Record | None, found: float | None) -> str:
+def _scored(run: RunRecord | None, found: float | None) -> str:
     if run is None:
         return "not finished"
-    return words.number(found) if found is not None else "diverged" if run["diverged"] else "never reached"
+    return words.number(found) if found is not None else "diverged" if run.diverged else "never reached"
 
 
 def tests_table(part: Part) -> ReportTable:
@@ -287,20 +289,14 @@ def cost_table(part: Part) -> ReportTable:
     import pandas as pd
 
     rows, raw = [], []
-    tried = {
-        (run["digest"], run["seed"]): run
-        for of_arm in part.searches.values()
-        for runs in of_arm.values()
-        for run in runs
-        if run
-    }
+    tried = {run.key: run for of_arm in part.searches.values() for runs in of_arm.values() for run in runs if run}
     for arm, runs in [*part.runs.items(), ("search", list(tried.values()))]:
         if not runs:
             continue
-        seconds = [run["seconds"] for run in runs]
-        speed = [run["images_per_second"] for run in runs]
-        cores = sum(run["seconds"] * _threads(run) for run in runs) / 3600
-        epochs = sum(run["epochs"] for run in runs) / len(runs)
+        seconds = [run.seconds for run in runs]
+        speed = [run.images_per_second for run in runs]
+        cores = sum(run.seconds * _threads(run) for run in runs) / 3600
+        epochs = sum(run.epochs for run in runs) / len(runs)
         mean, rate = sum(seconds) / len(runs), sum(speed) / len(runs)
         rows.append([arm, str(len(runs)), f"{epochs:.1f}", words.duration(mean), f"{rate:,.0f}", f"{cores:.2f}"])
         raw.append([arm, len(runs), epochs, mean, rate, cores])
@@ -373,8 +369,8 @@ def exchange_table(part: Part) -> ReportTable:
     return ReportTable(f"{part.setting.name}-exchange", caption, columns, rows, frame, frozenset({1, 2}))
 
 
-def _threads(run: Record) -> int:
-    return int(run["provenance"].get("hardware", {}).get("threads") or 1)
+def _threads(run: RunRecord) -> int:
+    return int(run.about("hardware").get("threads") or 1)
 
 
 def setting_table(part: Part) -> ReportTable:
@@ -430,19 +426,18 @@ def provenance(part: Part) -> list[tuple[str, str]]:
     """Where the numbers came from; each value with the number of runs where they are not all alike."""
     rows: dict[str, list[str]] = {}
     for run in part.records:
-        source = run["provenance"]
-        git, hardware = source.get("git", {}), source.get("hardware", {})
+        git, hardware = run.about("git"), run.about("hardware")
         commit = git.get("commit") or "not in a checkout"
         accelerators = ", ".join(hardware.get("accelerators", [])) or "none"
         found = {
             "code": f"commit {commit[:12]}{', with changes not committed' if git.get('changed') else ''}",
-            "packages": ", ".join(f"{name} {number}" for name, number in source.get("packages", {}).items() if number),
-            "Python": source.get("python", "not recorded"),
+            "packages": ", ".join(f"{name} {number}" for name, number in run.about("packages").items() if number),
+            "Python": str(run.provenance.get("python", "not recorded")),
             "processor": f"{hardware.get('processor', 'not recorded')}; threads a run: {_threads(run)}",
             "accelerators": accelerators,
-            "placement": run["placement"],
-            "precision": run["config"]["precision"],
-            "data": f"{run['data']['name']}, digest {str(run['data'].get('digest', ''))[:16]}",
+            "placement": run.placement,
+            "precision": run.config["precision"],
+            "data": f"{run.data.name}, digest {run.data.digest[:16]}",
         }
         for name, value in found.items():
             rows.setdefault(name, []).append(value)

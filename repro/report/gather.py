@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from repro import store
 from repro.config import config, keys, presets
@@ -17,6 +17,7 @@ from repro.experiments.experiment import Claim, Experiment
 from repro.plan.cost import images
 from repro.plan.plan import configs
 from repro.plan.search import choose
+from repro.records import RunRecord, Setting
 from repro.terms import FEWEST_SEEDS
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from repro.stats import Judgement
 
-Record = Mapping[str, Any]
 Value = TypeVar("Value")
 
 
@@ -33,11 +33,11 @@ class Part:
     """One setting with what came out of it."""
 
     experiment: Experiment
-    setting: store.Setting  # without the arms that are `outdated`
+    setting: Setting  # without the arms that are `outdated`
     config: config.Config  # the preset with the setting's changes, before any arm's own
-    runs: Mapping[str, Sequence[Record]]  # arm -> finished runs, by seed
+    runs: Mapping[str, Sequence[RunRecord]]  # arm -> finished runs, by seed
     begun: Mapping[str, int]  # arm -> runs that have epochs but no record yet
-    searches: Mapping[str, Mapping[str, Sequence[Record | None]]]  # arm -> tried value -> its runs, None: not finished
+    searches: Mapping[str, Mapping[str, Sequence[RunRecord | None]]]  # arm -> tried value -> its runs
     chosen: Mapping[str, float | None]  # arm -> the value that its search found, None while it goes on
     curves: pd.DataFrame  # epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), errors in percent
     summary: pd.DataFrame  # stats.arm_summary
@@ -48,7 +48,7 @@ class Part:
     @property
     def finished(self) -> int:
         """Finished runs of all arms; a run that two arms share counts once."""
-        return len({(run["digest"], run["seed"]) for runs in self.runs.values() for run in runs})
+        return len({run.key for runs in self.runs.values() for run in runs})
 
     @property
     def asked(self) -> int:
@@ -63,9 +63,9 @@ class Part:
         return [arm for arm in self.setting.searches if arm not in self.setting.arms]
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[RunRecord]:
         """The finished runs, each once."""
-        return list({(run["digest"], run["seed"]): run for runs in self.runs.values() for run in runs}.values())
+        return list({run.key: run for runs in self.runs.values() for run in runs}.values())
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Score:
     experiment: Experiment
     claim: Claim
     metric: str
-    setting: store.Setting | None = None
+    setting: Setting | None = None
     judgement: Judgement | None = None
 
     @property
@@ -143,8 +143,8 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
     settings, damaged = store.read_settings(results)
     with _uncollected():
         records, broken = store.finished_runs(results)
-    read = {(record["digest"], record["seed"]): record for record in records}
-    of_digest = {record["digest"]: record for record in records}
+    read = {record.key: record for record in records}
+    of_digest = {record.digest: record for record in records}
     known = {experiment.name: experiment for experiment in experiments}
     parts = []
     for setting in settings:
@@ -176,16 +176,16 @@ def _order(part: Part) -> tuple[str, int, int, str]:
 
 def _part(
     experiment: Experiment,
-    setting: store.Setting,
-    read: Mapping[tuple[str, int], Record],
-    of_digest: Mapping[str, Record],
+    setting: Setting,
+    read: Mapping[tuple[str, int], RunRecord],
+    of_digest: Mapping[str, RunRecord],
     broken: Sequence[store.Damaged],
     results: Path,
 ) -> Part:
     from repro import stats
 
     base = keys.override(presets.preset(setting.preset), setting.changes)
-    searches: dict[str, dict[str, list[Record | None]]] = {}
+    searches: dict[str, dict[str, list[RunRecord | None]]] = {}
     chosen: dict[str, float | None] = {}
     if search := experiment.search:
         for arm, tried in setting.searches.items():
@@ -203,11 +203,11 @@ def _part(
     ours = {*setting.arms.values(), *(name for tried in setting.searches.values() for name in tried.values())}
     damaged += [each for each in broken if each.path.parent.parent.name in ours]
     frame, short = _curves(setting, runs, results)
-    distinct = {(run["digest"], run["seed"]): run for of_arm in runs.values() for run in of_arm}  # arms share runs
+    distinct = {run.key: run for of_arm in runs.values() for run in of_arm}  # arms share runs
     looked = [
         store.unread_predictions(results, digest, seed, view)
         for (digest, seed), run in distinct.items()
-        for view in run["errors"]
+        for view in run.errors
     ]
     damaged += [*short, *(each for each in looked if each)]
     return Part(
@@ -226,11 +226,11 @@ def _part(
     )
 
 
-def _outdated(experiment: Experiment, setting: store.Setting, of_digest: Mapping[str, Record]) -> dict[str, str]:
+def _outdated(experiment: Experiment, setting: Setting, of_digest: Mapping[str, RunRecord]) -> dict[str, str]:
     """Arms of a setting whose runs are not those that the experiment declares by now, each with what to say of it.
 
-    A page describes runs by the declaration, so it must not show those of another. `of_digest` has a run of each
-    Config; an arm that has no finished run has nothing to compare.
+    A page describes runs by the declaration, so it must not show those of another. The setting says what was declared
+    when it was asked for; where an old one does not, a run of each Config does, which `of_digest` has.
     """
     today = configs(experiment, setting.preset, setting.changes, tuned=not setting.untuned)
     found = {}
@@ -238,18 +238,22 @@ def _outdated(experiment: Experiment, setting: store.Setting, of_digest: Mapping
         if arm not in today:
             found[arm] = f"arm {arm!r} is not declared any more"
             continue
-        searched = experiment.search.key if experiment.search and setting.searches.get(arm) else None
-        run = of_digest.get(setting.arms.get(arm, ""))
-        if run and not _same(today[arm], run, searched):
+        if arm in setting.declared:
+            same = setting.declared[arm] == config.digest(today[arm], "")
+        else:
+            searched = experiment.search.key if experiment.search and setting.searches.get(arm) else None
+            run = of_digest.get(setting.arms.get(arm, ""))
+            same = run is None or _same(today[arm], run, searched)
+        if not same:
             found[arm] = f"arm {arm!r} is declared otherwise since these runs; run it again"
     return found
 
 
-def _same(settings: config.Config, run: Record, searched: str | None) -> bool:
+def _same(settings: config.Config, run: RunRecord, searched: str | None) -> bool:
     """Whether a run had these settings, but for what its arm's search chose. Keys that came into the Config since then
     had their default; of a run that has a key which is gone by now, nobody can say."""
     try:
-        before = config.from_dict(run["config"])
+        before = config.from_dict(run.config)
     except ValueError:
         return True
     if searched:
@@ -265,7 +269,7 @@ CURVES = ("epoch", "train_error", "test_top1_error")
 
 
 def _curves(
-    setting: store.Setting, runs: Mapping[str, Sequence[Record]], results: Path
+    setting: Setting, runs: Mapping[str, Sequence[RunRecord]], results: Path
 ) -> tuple[pd.DataFrame, list[store.Damaged]]:
     """Part.curves, and the files that lack epochs which their runs had: those are left out of it."""
     import pandas as pd
@@ -279,15 +283,15 @@ def _curves(
     damaged = []
     for arm in first.values():
         for run in runs[arm]:
-            epochs = store.read_metrics(results, run["digest"], run["seed"])
-            if len(epochs) != run["epochs"]:
-                path = store.run_directory(results, run["digest"], run["seed"]) / "metrics.jsonl"
-                damaged.append(store.Damaged(path, f"{len(epochs)} of {run['epochs']} epochs can be read"))
+            epochs = store.read_metrics(results, *run.key)
+            if len(epochs) != run.epochs:
+                path = store.run_directory(results, *run.key) / "metrics.jsonl"
+                damaged.append(store.Damaged(path, f"{len(epochs)} of {run.epochs} epochs can be read"))
                 continue
             arms += [arm] * len(epochs)
-            seeds += [run["seed"]] * len(epochs)
+            seeds += [run.seed] * len(epochs)
             for name, column in values.items():
-                column += [epoch.get(name) for epoch in epochs]
+                column += [getattr(epoch, name) for epoch in epochs]
     frame = pd.DataFrame({"arm": arms, "seed": seeds, **values})
     return frame.astype({"epoch": int, "train_error": float, "test_top1_error": float}), damaged
 

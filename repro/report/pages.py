@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import store
+from repro.records import RunRecord
 from repro.report import contents, figures, tables
 from repro.report.gather import Gathered, Part
 from repro.report.sections import LOCAL, OWN_IMAGES, Figure, Section, environment
@@ -143,11 +144,11 @@ def _kernels(part: Part, results: Path, reports: Path) -> list[Figure]:
     for arm, run, path in _first_with("kernels.npy", part, results):
         kernels = _read(path)
         if kernels is not None:
-            towers = int(run["config"]["model"]["towers"])
+            towers = run.towers
             above = ", tower 1 above tower 2" if towers == 2 else ""
             text = f"The {len(kernels)} first-layer kernels of {arm}{above}."
             caption = (
-                f"The paper's Figure 3 from {arm}, seed {run['seed']}: first-layer kernels, each stretched on its own."
+                f"The paper's Figure 3 from {arm}, seed {run.seed}: first-layer kernels, each stretched on its own."
             )
             name = f"{part.experiment.name}/{part.setting.name}-{arm}-figure3.png"
             png = figures.drawn(reports / name, figures.figure_3, kernels, towers)
@@ -159,8 +160,8 @@ def _kernels_of_towers(part: Part, results: Path) -> dict[str, list[Any]]:
     """Arm -> first-layer kernels of its runs of two towers; empty unless the experiment asks about kernels."""
     found: dict[str, list[Any]] = {}
     for arm, runs in part.runs.items() if "kernels" in part.experiment.artifacts else ():
-        of_two = [run for run in runs if run["config"]["model"]["towers"] == 2]
-        paths = [store.run_directory(results, run["digest"], run["seed"]) / "kernels.npy" for run in of_two]
+        of_two = [run for run in runs if run.towers == 2]
+        paths = [store.run_directory(results, *run.key) / "kernels.npy" for run in of_two]
         arrays = [_read(path) for path in paths if path.is_file()]
         found[arm] = [array for array in arrays if array is not None]
     return found
@@ -173,22 +174,22 @@ def _neighbors(part: Part, results: Path, reports: Path) -> list[Figure]:
         arrays = _read(path)
         if arrays is not None:
             name = f"{part.experiment.name}/{part.setting.name}-{arm}-figure4.png"
-            place = name if run["config"]["data"]["source"] in OWN_IMAGES else f"{LOCAL}/{name}"
+            place = name if run.source in OWN_IMAGES else f"{LOCAL}/{name}"
             text = f"Test images with the five likeliest classes of {arm}, and their nearest training images."
-            caption = f"The paper's Figure 4 from {arm}, seed {run['seed']}."
+            caption = f"The paper's Figure 4 from {arm}, seed {run.seed}."
             png = figures.drawn(reports / place, figures.figure_4, arrays)
             drawn.append(Figure(place, png, text, caption))
     return drawn
 
 
-def _first_with(file: str, part: Part, results: Path) -> Iterator[tuple[str, Mapping[str, Any], Path]]:
+def _first_with(file: str, part: Part, results: Path) -> Iterator[tuple[str, RunRecord, Path]]:
     """Arm, record and path of the first finished run of each arm that has `file`; runs that arms share come once."""
     seen = set()
     for arm, runs in part.runs.items():
         for run in runs:
-            path = store.run_directory(results, run["digest"], run["seed"]) / file
-            if path.is_file() and run["digest"] not in seen:
-                seen.add(run["digest"])
+            path = store.run_directory(results, *run.key) / file
+            if path.is_file() and run.digest not in seen:
+                seen.add(run.digest)
                 yield arm, run, path
 
 

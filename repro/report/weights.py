@@ -8,31 +8,32 @@ from typing import Any
 
 from repro import store
 from repro.experiments import paper
+from repro.records import RunRecord
 from repro.report import tables, words
 
 PAGE = "weights"
 COLUMNS = ("weights", "network", "data", "images", "view", "top-1 error", "top-5 error", "published", "difference")
 
 
-def rows_of(record: Mapping[str, Any], identity: Mapping[str, str]) -> list[dict[str, Any]]:
+def rows_of(record: RunRecord, identity: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each view of one evaluation, errors in percent. The published errors stand beside those of the center
     view on the whole ILSVRC-2012 validation set, the data that they are of; elsewhere they are None."""
     known = paper.PUBLIC_WEIGHTS.get(identity["preset"])
-    source, images = record["config"]["data"]["source"], record["data"]["test"]
+    source, images = record.source, record.data.test
     whole = source == "imagenet" and images == paper.VALIDATION_IMAGES
     rows = []
-    for view, errors in record["errors"].items():
+    for view, errors in record.errors.items():
         beside = known if whole and known and view == known.measured.view else None
         rows.append(
             {
                 "file": identity["file"],
-                "sha256": record["config"]["weights"],
+                "sha256": record.config["weights"],
                 "preset": identity["preset"],
-                "data": record["data"]["name"],
+                "data": record.data.name,
                 "images": images,
                 "view": view,
-                "top1_error_percent": errors["top1_error"],
-                "top5_error_percent": errors["top5_error"],
+                "top1_error_percent": errors.top1_error,
+                "top5_error_percent": errors.top5_error,
                 "published_top1_error_percent": beside.top1_error if beside else None,
                 "published_top5_error_percent": beside.top5_error if beside else None,
             }

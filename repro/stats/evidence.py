@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro import store
 from repro.experiments.experiment import Arm, Experiment
+from repro.records import RunRecord, Setting
 from repro.stats.intervals import Count
 from repro.stats.topk import errors_of_ranks, ranks, topk_errors
 from repro.terms import EARLY_ERROR, EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
@@ -21,7 +22,7 @@ from repro.terms import EARLY_ERROR, EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
 if TYPE_CHECKING:
     import numpy as np
 
-Records = Mapping[tuple[str, int], Mapping[str, Any]]  # (digest, seed) -> a finished run's record
+Records = Mapping[tuple[str, int], RunRecord]  # (digest, seed) -> a finished run's record
 
 PLACES = {"top1_error": 1, "top5_error": 5, GAP: 1}  # metrics that have an answer for each image: k
 COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST)
@@ -35,20 +36,18 @@ NEAR_CHANCE = 1.0  # points: a net this close to guessing has not learned; class
 class Runs:
     """The finished runs of one setting, read when first asked for. A damaged run counts as not finished."""
 
-    def __init__(
-        self, experiment: Experiment, setting: store.Setting, results: Path, records: Records | None = None
-    ) -> None:
+    def __init__(self, experiment: Experiment, setting: Setting, results: Path, records: Records | None = None) -> None:
         self.experiment, self.setting, self.results = experiment, setting, results
         self._given = records
         self._trained: dict[tuple[str, int], bool] = {}
-        self._records: dict[tuple[str, int], Mapping[str, Any] | None] = {}
+        self._records: dict[tuple[str, int], RunRecord | None] = {}
         self._wrong: dict[tuple[Any, ...], tuple[np.ndarray, dict[int, np.ndarray]] | None] = {}
 
     def digest(self, arm: str) -> str:
         """Digest of an arm's runs; `arm@reference` is the arm at the value that the reference's search found."""
-        return self.setting.arms.get(arm) or self.setting.common.get(arm, "")
+        return self.setting.arms.get(arm, self.setting.common.get(arm, ""))
 
-    def record(self, arm: str, seed: int) -> Mapping[str, Any] | None:
+    def record(self, arm: str, seed: int) -> RunRecord | None:
         """The record of a finished run of an arm, or None."""
         key = (self.digest(arm), seed)
         if self._given is not None:
@@ -60,7 +59,7 @@ class Runs:
                     self._records[key] = store.read_run(self.results, *key)
         return self._records[key]
 
-    def records(self, arm: Arm) -> list[Mapping[str, Any]]:
+    def records(self, arm: Arm) -> list[RunRecord]:
         """Records of the finished runs of an arm, or of an ensemble's members, by arm and seed."""
         names = arm.ensemble.of if arm.ensemble else (arm.name,)
         every = (self.record(name, seed) for name in names for seed in self.setting.seeds_for(name))
@@ -72,8 +71,8 @@ class Runs:
         Learned: did not diverge, and ended more than NEAR_CHANCE below the training error of guessing.
         """
         records = self.records(arm)
-        diverged = sum(record["diverged"] for record in records)
-        guessing = sum(not record["diverged"] and not self.trained(record) for record in records)
+        diverged = sum(record.diverged for record in records)
+        guessing = sum(not record.diverged and not self.trained(record) for record in records)
         if not records or diverged + guessing < len(records):
             return None
         counts = ((diverged, "diverged"), (guessing, f"ended within {NEAR_CHANCE:g} point of chance"))
@@ -93,23 +92,22 @@ class Runs:
         records = self.records(arm)
         return sum(not self.trained(record) for record in records), len(records)
 
-    def trained(self, record: Mapping[str, Any]) -> bool:
+    def trained(self, record: RunRecord) -> bool:
         """Whether a run learned anything: no number of one that did not stands for its recipe."""
-        key = (record["digest"], record["seed"])
-        if key not in self._trained:
-            self._trained[key] = not record["diverged"] and not self._guesses(record)
-        return self._trained[key]
+        if record.key not in self._trained:
+            self._trained[record.key] = not record.diverged and not self._guesses(record)
+        return self._trained[record.key]
 
-    def _guesses(self, record: Mapping[str, Any]) -> bool:
-        error = record["train_error"]
+    def _guesses(self, record: RunRecord) -> bool:
+        error = record.train_error
         if error is None:  # it was not asked for; that of the batches as they were trained on is in the metrics
-            epochs = store.read_metrics(self.results, record["digest"], record["seed"])
-            error = epochs[-1].get("train_error") if epochs else None
-        return error is not None and _at_chance(float(error), record)
+            epochs = store.read_metrics(self.results, *record.key)
+            error = epochs[-1].train_error if epochs else None
+        return error is not None and _at_chance(error, record)
 
     def has_view(self, arms: Iterable[Arm], view: View) -> bool:
         """Whether every finished run of the arms was tested with `view`."""
-        return all(view in record["errors"] for arm in arms for record in self.records(arm))
+        return all(view in record.errors for arm in arms for record in self.records(arm))
 
     def numbers(self, arm: Arm, metric: str, view: View, *, group: int = 1, half: bool = False) -> dict[int, float]:
         """Replicate -> percent (points for the gap), of the replicates that are there in full.
@@ -180,20 +178,21 @@ class Runs:
         if record is None or not self.trained(record):
             return None
         if metric == "train_error":
-            return _finite(record["train_error"])
+            return _finite(record.train_error)
         if metric == EARLY_ERROR:
             return self._early_error(record)
-        errors = record["errors"].get(view, {})
-        error, train = _finite(errors.get("top1_error" if metric == GAP else metric)), _finite(record["train_error"])
+        if not (errors := record.errors.get(view)):
+            return None
+        error, train = _finite(getattr(errors, "top1_error" if metric == GAP else metric)), _finite(record.train_error)
         if metric == GAP:
             return None if error is None or train is None else error - train
         return error
 
-    def _early_error(self, record: Mapping[str, Any]) -> float | None:
+    def _early_error(self, record: RunRecord) -> float | None:
         """Mean training error of the first tenth of the epochs that were asked for, of at least one."""
-        first = max(1, int(record["config"]["schedule"]["epochs"]) // 10)
-        epochs = store.read_metrics(self.results, record["digest"], record["seed"])[:first]
-        return _mean([_finite(epoch["train_error"]) for epoch in epochs]) if len(epochs) == first else None
+        first = max(1, int(record.config["schedule"]["epochs"]) // 10)
+        epochs = store.read_metrics(self.results, *record.key)[:first]
+        return _mean([_finite(epoch.train_error) for epoch in epochs]) if len(epochs) == first else None
 
     def _errors(
         self, members: tuple[tuple[str, int], ...], view: View, *, tuned: bool
@@ -285,28 +284,27 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if found and len(known) == len(found) else None
 
 
-def _at_chance(error: float, record: Mapping[str, Any]) -> bool:
+def _at_chance(error: float, record: RunRecord) -> bool:
     """Whether a top-1 error, percent, is no better than guessing among the classes of the run."""
-    classes = int(record["config"]["data"]["classes"])
-    return error > 100 * (1 - 1 / classes) - NEAR_CHANCE
+    return error > 100 * (1 - 1 / record.classes) - NEAR_CHANCE
 
 
-def _count(record: Mapping[str, Any], metric: str, results: Path) -> Count | None:
-    epochs = float(record["epochs"])
+def _count(record: RunRecord, metric: str, results: Path) -> Count | None:
+    epochs = float(record.epochs)
     if metric == EPOCHS_TO_TARGET:
-        reached = record["epochs_to_target"]
-        if reached is None and not record["censored"]:
+        reached = record.epochs_to_target
+        if reached is None and not record.censored:
             return None  # it had no target
-        return Count(epochs, censored=True) if reached is None or record["diverged"] else Count(reached - HALF_AN_EPOCH)
+        return Count(epochs, censored=True) if reached is None or record.diverged else Count(reached - HALF_AN_EPOCH)
     tested = {
-        float(epoch["epoch"]): float(epoch["test_top1_error"])
-        for epoch in store.read_metrics(results, record["digest"], record["seed"])
-        if epoch.get("test_top1_error") is not None
+        float(epoch.epoch): epoch.test_top1_error
+        for epoch in store.read_metrics(results, *record.key)
+        if epoch.test_top1_error is not None
     }
     if not tested:
         return None
     lowest, best = min((error, epoch) for epoch, error in tested.items())
-    if record["diverged"] or _at_chance(lowest, record):  # the first of many errors of guessing is no best
+    if record.diverged or _at_chance(lowest, record):  # the first of many errors of guessing is no best
         return Count(epochs, censored=True)
     before = max((epoch for epoch in tested if epoch < best), default=0.0)
     after = min((epoch for epoch in tested if epoch > best), default=math.inf)

@@ -10,11 +10,12 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Arm, Claim, Experiment, Measured
+from repro.records import Setting
 from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
+from repro.stats.looks import most_looked_at
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
 from repro.stats.values import Effect, Interval, Judgement, Verdict, unit_of
-from repro.store import Setting
 from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, View
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def judge(experiment: Experiment, setting: Setting, results: Path, records: Reco
 
     Reads the finished runs of the setting; `records` saves reading their records again where the caller has them.
     Partial settings are fine: seeds count that both arms have, and verdicts wait for all that were asked for. Where the
-    setting was looked at more than once, intervals are wide enough to hold after every seed up to its `max_seeds`, and
-    p is larger in proportion.
+    setting was looked at more than once, intervals are wide enough to hold after every seed up to the most of its
+    looks, and p is larger in proportion.
     """
     runs = Runs(experiment, setting, results, records)
     claims = experiment.claims_at(setting.preset)
@@ -90,7 +91,7 @@ def arm_summary(
         counts = list(runs.counts(arm, EPOCHS_TO_TARGET).values())
         own = [] if arm.ensemble else runs.records(arm)
         columns[EPOCHS_TO_TARGET] = [count.epochs for count in counts]
-        columns["seconds"] = [record["seconds"] for record in own]
+        columns["seconds"] = [record.seconds for record in own]
         row: dict[str, Any] = {
             "arm": arm.name,
             "view": arm.view or view,
@@ -117,7 +118,7 @@ def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
 def _confidence(runs: Runs, arms: Sequence[Arm]) -> float:
     """Of an interval: wider where the setting is looked at more than once, by the simulation of pairs or of arms whose
     runs are independent."""
-    most = runs.setting.max_seeds
+    most = most_looked_at(runs.setting.looks)
     if most is None:
         return CONFIDENCE
     if len(arms) < 2 or _same_runs(runs, *arms):
@@ -217,7 +218,7 @@ def _unfit(runs: Runs, arms: Sequence[Arm], claim: Claim, metric: str) -> str | 
         if why := rates_differ_visibly(*arm, *reference):
             return why
     if metric == "top5_error":
-        classes = [int(record["config"]["data"]["classes"]) for arm in arms for record in runs.records(arm)]
+        classes = [record.classes for arm in arms for record in runs.records(arm)]
         if classes and MOST_GUESSES * min(classes) < 5:
             return f"five guesses among {min(classes)} classes are more than a tenth of them"
     if claim.kind == "overfits":
@@ -522,7 +523,7 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
     """What our runs differ in from where the claim was measured, in words."""
     found = []
     records = [record for arm in arms for record in runs.records(arm)]
-    for source in sorted({record["config"]["data"]["source"] for record in records} - {measured.data}):
+    for source in sorted({record.source for record in records} - {measured.data}):
         found.append(f"data: {source}, not {measured.data}")
     read = {view for arm in arms if not arm.view}
     if metric in ("top1_error", "top5_error") and read - {measured.view}:
@@ -548,7 +549,7 @@ def _scheduled(runs: Runs, arms: Sequence[Arm], metric: str) -> str | None:
     """Why the epoch of the lowest test error is the schedule's doing: all runs have theirs after a drop."""
     if metric != EPOCHS_TO_BEST:
         return None
-    steps = [record["config"]["schedule"]["steps"] for arm in arms for record in runs.records(arm)]
+    steps = [record.config["schedule"]["steps"] for arm in arms for record in runs.records(arm)]
     drop = max((epochs[0] for epochs in steps if epochs), default=None)
     if drop is None or any(count.epochs <= drop for arm in arms for count in runs.counts(arm, metric).values()):
         return None

@@ -28,7 +28,7 @@ def unit_of(kind: Kind) -> Unit:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval: 95%, and wider where the setting was looked at more than once (`max_seeds`).
+    """An estimate with its interval: 95%, and wider where the setting was looked at more than once (`Setting.looks`).
 
     An end is infinite (or 0, for a ratio) where nothing bounds it: censoring, or too few runs.
     """

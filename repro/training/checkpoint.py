@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
-from torch import nn
 
+from repro.config.config import Config
+from repro.network.model import Network
+from repro.network.towers import TwoTowers
+from repro.records import Epoch
 from repro.store import write_atomically
 from repro.training.optim import Optimizer, PlateauState
 
@@ -30,31 +34,47 @@ class Position:
     loss_sum: float = 0.0  # nats
     error_sum: float = 0.0  # images whose first guess was wrong
     seconds: float = 0.0  # of training in the epoch under way
-    history: list[dict[str, Any]] = field(default_factory=list)  # metrics of the whole epochs
+    history: list[Epoch] = field(default_factory=list)  # the whole epochs
     plateau: PlateauState = field(default_factory=PlateauState)
     ended: bool = False  # the schedule's end, its target or a divergence was reached
 
 
-def save(path: Path, model: nn.Module, optimizer: Optimizer, position: Position) -> None:
+@dataclass
+class Training:
+    """A run under way: what training changes, and what it goes by."""
+
+    name: str  # of the run, in events
+    config: Config
+    seed: int
+    model: Network | TwoTowers
+    optimizer: Optimizer
+    device: torch.device  # where the classes live
+    position: Position = field(default_factory=Position)
+
+
+def save(path: Path, training: Training) -> None:
     """Write the state in one move, so that a crash leaves the one before."""
     buffer = io.BytesIO()
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "position": asdict(position)}
+    state = {
+        "model": training.model.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "position": msgspec.to_builtins(training.position),
+    }
     torch.save(state, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def load(path: Path, model: nn.Module, optimizer: Optimizer) -> Position:
-    """Put the stored state into `model` and `optimizer`, whatever their placement, and return the position.
+def load(path: Path, training: Training) -> None:
+    """Put the stored state into `training`, whatever the placement of its network.
 
     Raises ValueError where the file is damaged or of another network.
     """
     state = read(path)
     try:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        values = state["position"]
-        return Position(**{**values, "plateau": PlateauState(**values["plateau"])})
-    except (KeyError, RuntimeError, TypeError) as error:
+        training.model.load_state_dict(state["model"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.position = msgspec.convert(state["position"], Position)
+    except (KeyError, RuntimeError, msgspec.ValidationError) as error:
         raise ValueError(f"{path}: does not fit this network ({error}); delete it to start again") from None
 
 

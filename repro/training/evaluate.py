@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from repro.data.load.loading import Loader
+from repro.records import Errors
 from repro.stats.topk import topk_errors
 from repro.terms import View
 
@@ -51,13 +52,13 @@ def predicted_batches(
             yield batch.index.numpy().copy(), batch.label.numpy().copy(), probability
 
 
-def errors(predictions: dict[str, np.ndarray]) -> dict[str, float]:
-    """`top1_error` and `top5_error` in percent, by the rule of `topk_errors`."""
+def errors(predictions: dict[str, np.ndarray]) -> Errors:
+    """Of stored predictions, by the rule of `topk_errors`."""
     probability, label = predictions["probability"], predictions["label"]
-    return {f"top{k}_error": float(100 * topk_errors(probability, label, k).mean()) for k in (1, 5)}
+    return Errors(*(float(100 * topk_errors(probability, label, k).mean()) for k in (1, 5)))
 
 
-def center_errors(model: nn.Module, loader: Loader, *, precision: str, device: torch.device) -> dict[str, float]:
+def center_errors(model: nn.Module, loader: Loader, *, precision: str, device: torch.device) -> Errors:
     """`errors` of the center view, of as many images as there are: no prediction is kept (1.3 million images of
     1000 classes are 5 GB)."""
     images, wrong = 0, {1: 0.0, 5: 0.0}
@@ -65,4 +66,4 @@ def center_errors(model: nn.Module, loader: Loader, *, precision: str, device: t
         images += len(label)
         for k in wrong:
             wrong[k] += float(topk_errors(probability, label, k).sum())
-    return {f"top{k}_error": 100 * count / images for k, count in wrong.items()}
+    return Errors(*(100 * count / images for count in wrong.values()))

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from repro.records import Epoch, RunRecord
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Started:
     batches: int  # of an epoch
     epoch: int
     batch: int
-    done: Sequence[dict[str, Any]] = ()  # the metrics of the whole epochs so far
+    done: Sequence[Epoch] = ()  # the whole epochs so far
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class Stepped:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """One line of metrics.jsonl; errors in percent, seconds of training alone."""
+    """One line of metrics.jsonl."""
 
     run: str
-    metrics: dict[str, Any]
+    metrics: Epoch
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Finished:
     """The record is written."""
 
     run: str
-    record: dict[str, Any] = field(repr=False)
+    record: RunRecord = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,12 @@ def metrics_file(path: Path) -> Listener:
     """Writes metrics.jsonl: a line an epoch. On a resumed run the lines after the checkpoint are written again."""
 
     def listen(event: Event) -> None:
-        if isinstance(event, Started):
-            path.write_text("".join(json.dumps(metrics) + "\n" for metrics in event.done))
-        elif isinstance(event, EpochDone):
-            with path.open("a") as file:
-                file.write(json.dumps(event.metrics) + "\n")
+        match event:
+            case Started(done=done):
+                path.write_text("".join(json.dumps(epoch.numbers) + "\n" for epoch in done))
+            case EpochDone(metrics=epoch):
+                with path.open("a") as file:
+                    file.write(json.dumps(epoch.numbers) + "\n")
 
     return listen
 
@@ -101,12 +103,13 @@ def tensorboard(directory: Path) -> Listener:
     writer = SummaryWriter(str(directory))
 
     def listen(event: Event) -> None:
-        if isinstance(event, EpochDone):
-            for name, value in event.metrics.items():
-                if name != "epoch" and isinstance(value, (int, float)):
-                    writer.add_scalar(name, value, event.metrics["epoch"])
-            writer.flush()
-        elif isinstance(event, (Finished, Failed)):
-            writer.close()
+        match event:
+            case EpochDone(metrics=epoch):
+                for name, value in epoch.numbers.items():
+                    if name != "epoch" and value is not None:
+                        writer.add_scalar(name, value, epoch.epoch)
+                writer.flush()
+            case Finished() | Failed():
+                writer.close()
 
     return listen

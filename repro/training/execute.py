@@ -12,21 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from msgspec.structs import replace
 
 from repro import store
-from repro.config.config import Config, digest
+from repro.config.config import digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
 from repro.machine.provenance import provenance
 from repro.machine.speed import keep_freed_memory
 from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
-from repro.plan.plan import pretrain_config
-from repro.terms import Artifact, View
+from repro.plan.plan import Run, pretrain_config
+from repro.records import Errors, Images, RunRecord
 from repro.training import checkpoint
+from repro.training.checkpoint import Training
 from repro.training.evaluate import center_errors, errors, predict
 from repro.training.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
-from repro.training.optim import Optimizer, make_optimizer
-from repro.training.train import epochs_to_target, train
+from repro.training.optim import make_optimizer
+from repro.training.train import Loaders, epochs_to_target, train
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,49 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One Config and one seed, with what is to be read off it afterwards."""
+class Opened:
+    """A run with what it needs here: its prepared data, and its network on its devices."""
 
-    config: Config
-    seed: int
-    digest: str
-    views: tuple[View, ...]
-    artifacts: tuple[Artifact, ...] = ()
+    run: Run
+    machine: Machine
+    prepared: Prepared
+    model: Network | TwoTowers
+    devices: tuple[str, ...]
 
     @property
-    def name(self) -> str:
-        """`<digest>/seed-<n>`, as its folder is called."""
-        return f"{self.digest}/seed-{self.seed}"
+    def folder(self) -> Path:
+        """Where its files are."""
+        return store.run_directory(self.machine.results, self.run.digest, self.run.seed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images go and the classes live."""
+        return torch.device(self.devices[0])
+
+    def loader(self, split: SplitName) -> Loader:
+        """The images of a split, as the run reads them."""
+        how = self.machine
+        return make_loader(
+            self.prepared, self.run.config, split, seed=self.run.seed, kind=how.loader, workers=how.workers
+        )
+
+    def record(self, **numbers: Any) -> RunRecord:
+        """The record of the run: what it trained on and with, and its `numbers`."""
+        manifest, prepared = self.prepared.manifest, self.prepared
+        return RunRecord(
+            digest=self.run.digest,
+            seed=self.run.seed,
+            config=self.run.config.model_dump(mode="json"),
+            data=Images(manifest.name, manifest.digest, len(prepared.train.labels), len(prepared.test.labels)),
+            provenance=provenance(),
+            placement=",".join(self.devices),
+            train_error=None,
+            **numbers,
+        )
 
 
-def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -> dict[str, Any]:
-    """Do what is missing of `job` and return its record; a finished run is only evaluated on views that it lacks.
+def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -> RunRecord:
+    """Do what is missing of `run` and return its record; a finished run is only evaluated on views that it lacks.
 
     `wait` for another process that is at this run; otherwise that is an error.
 
@@ -67,164 +95,128 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
     error but the first is also emitted, and noted in failed.json for `repro plan` to show. The run can be tried again.
     """
     keep_freed_memory()
-    place_of_run = store.run_directory(machine.results, job.digest, job.seed)
-    place_of_run.mkdir(parents=True, exist_ok=True)
+    folder = store.run_directory(machine.results, run.digest, run.seed)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(place_of_run / ".lock", timeout=-1 if wait else 0):
-            return _execute(job, machine, emit, place_of_run)
+        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            return _execute(run, machine, emit, folder)
     except Timeout:
-        raise ValueError(f"{place_of_run}: another process is at this run; wait for it, or end it") from None
+        raise ValueError(f"{folder}: another process is at this run; wait for it, or end it") from None
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        store.write_json(place_of_run / "failed.json", {"reason": reason})
-        emit(Failed(job.name, reason))
+        store.write_json(folder / "failed.json", {"reason": reason})
+        emit(Failed(run.name, reason))
         raise
 
 
-def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
-    if job.config.weights:
+def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRecord:
+    if run.config.weights:
         raise ValueError("weights: `repro evaluate --weights FILE` makes such a run; it is not trained")
-    seed = job.config.seed_of("subset", job.seed)
-    prepared = open_data(job.config.data, machine.data, seed, verify=machine.verify)
-    found = digest(job.config, prepared.manifest.digest)
-    if found != job.digest:
-        raise ValueError(f"the data changed since the run was planned ({found}, not {job.digest}); plan again")
-    towers = job.config.model.towers  # a net of one tower has the first device, also beside one of two
+    seed = run.config.seed_of("subset", run.seed)
+    prepared = open_data(run.config.data, machine.data, seed, verify=machine.verify)
+    found = digest(run.config, prepared.manifest.digest)
+    if found != run.digest:
+        raise ValueError(f"the data changed since the run was planned ({found}, not {run.digest}); plan again")
+    towers = run.config.model.towers  # a net of one tower has the first device, also beside one of two
     devices = choose_devices(machine.devices[:towers], towers)
-    whole = build(job.config, job.seed)
-    finished = store.is_finished(machine.results, job.digest, job.seed)
-    if not finished and job.config.pretrain:
-        copy_all_but_last(whole, _pretrained(job, machine, prepared, emit))
-    model = place(whole, devices)
-    optimizer = make_optimizer(model, job.config)
-    path = place_of_run / checkpoint.FILE
-    position = checkpoint.load(path, model, optimizer) if path.is_file() else checkpoint.Position()
-    if finished:
-        if not path.is_file():
-            unread = ", ".join(store.unread(machine.results, job.digest, job.seed, job.views, job.artifacts))
-            raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
-        record = store.read_run(machine.results, job.digest, job.seed)
+    whole = build(run.config, run.seed)
+    finished = store.is_finished(machine.results, run.digest, run.seed)
+    if not finished and run.config.pretrain:
+        copy_all_but_last(whole, _pretrained(run, machine, prepared, emit))
+    opened = Opened(run, machine, prepared, place(whole, devices), devices)
+    optimizer = make_optimizer(opened.model, run.config)
+    training = Training(run.name, run.config, run.seed, opened.model, optimizer, opened.device)
+    path = folder / checkpoint.FILE
+    if path.is_file():
+        checkpoint.load(path, training)
+    if not finished:
+        record = _train(opened, training, emit)
+    elif path.is_file():
+        record = store.read_run(machine.results, run.digest, run.seed)
     else:
-        listeners = [emit, metrics_file(place_of_run / "metrics.jsonl")]
-        if machine.tensorboard:
-            listeners.append(tensorboard(place_of_run / "tensorboard"))
-        record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path)
-    record["errors"] |= evaluate_views(job, machine, prepared, model, devices, emit)
-    if record["train_error"] is None:
-        emit(Evaluating(job.name, "training images"))
-        images = _loader(job, machine, prepared, "train")
-        center = center_errors(model, images, precision=job.config.precision, device=torch.device(devices[0]))
-        record["train_error"] = center["top1_error"]
-    store.write_run(machine.results, {name: value for name, value in record.items() if name != "schema"})
-    _write_artifacts(job, machine, prepared, model, devices, place_of_run)
-    emit(Finished(job.name, record))
+        unread = ", ".join(store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts))
+        raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
+    record = replace(record, errors={**record.errors, **evaluate_views(opened, emit)})
+    if record.train_error is None:
+        emit(Evaluating(run.name, "training images"))
+        images, precision = opened.loader("train"), run.config.precision
+        center = center_errors(opened.model, images, precision=precision, device=opened.device)
+        record = replace(record, train_error=center.top1_error)
+    store.write_run(machine.results, record)
+    _write_artifacts(opened)
+    emit(Finished(run.name, record))
     return record
 
 
-def _loader(job: Job, machine: Machine, prepared: Prepared, split: SplitName) -> Loader:
-    return make_loader(prepared, job.config, split, seed=job.seed, kind=machine.loader, workers=machine.workers)
-
-
-def _train(
-    job: Job,
-    machine: Machine,
-    prepared: Prepared,
-    model: Network | TwoTowers,
-    optimizer: Optimizer,
-    position: checkpoint.Position,
-    devices: tuple[str, ...],
-    emit: Listener,
-    path: Path,
-) -> dict[str, Any]:
+def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
     """Train to the end and return the record, its errors still empty."""
+    listeners = [emit, metrics_file(opened.folder / "metrics.jsonl")]
+    if opened.machine.tensorboard:
+        listeners.append(tensorboard(opened.folder / "tensorboard"))
+    held_out = opened.loader("held_out") if opened.prepared.held_out else None
     train(
-        job.name,
-        job.config,
-        job.seed,
-        model,
-        optimizer,
-        position,
-        _loader(job, machine, prepared, "train"),
-        _loader(job, machine, prepared, "test"),
-        _loader(job, machine, prepared, "held_out") if prepared.held_out else None,
-        device=torch.device(devices[0]),
-        emit=emit,
-        save=lambda position: checkpoint.save(path, model, optimizer, position),
+        training,
+        Loaders(opened.loader("train"), opened.loader("test"), held_out),
+        emit=to_all(listeners),
+        save=lambda: checkpoint.save(opened.folder / checkpoint.FILE, training),
     )
-    history, last = position.history, position.history[-1]
-    seconds = sum(metrics["seconds"] for metrics in history)
-    last_errors = ("top1_error", "top5_error")
-    target = job.config.schedule.stop_train_error
+    history = training.position.history
+    seconds, last = sum(epoch.seconds for epoch in history), history[-1]
+    target = training.config.schedule.stop_train_error
     reached = epochs_to_target(history, target)
-    manifest, count = prepared.manifest, len(prepared.train.labels)
-    return {
-        "digest": job.digest,
-        "seed": job.seed,
-        "config": job.config.model_dump(mode="json"),
-        "data": {"name": manifest.name, "digest": manifest.digest, "train": count, "test": len(prepared.test.labels)},
-        "epochs": len(history),
-        "epochs_to_target": reached,
-        "censored": target is not None and reached is None,
-        "seconds": round(seconds, 1),
-        "images_per_second": round(count * len(history) / seconds, 1),
-        "diverged": last["train_loss"] is None,
-        "train_error": None,
-        "held_out": {name: last[f"held_out_{name}"] for name in last_errors} if prepared.held_out else None,
-        "errors": {},
-        "provenance": provenance(),
-        "placement": ",".join(devices),
-    }
+    return opened.record(
+        epochs=len(history),
+        epochs_to_target=reached,
+        censored=target is not None and reached is None,
+        seconds=round(seconds, 1),
+        images_per_second=round(len(opened.prepared.train.labels) * len(history) / seconds, 1),
+        diverged=last.train_loss is None,
+        held_out=Errors(last.held_out_top1_error, last.held_out_top5_error) if held_out else None,
+        errors={},
+    )
 
 
-def evaluate_views(
-    job: Job, machine: Machine, prepared: Prepared, model: Network | TwoTowers, devices: tuple[str, ...], emit: Listener
-) -> dict[str, dict[str, float]]:
+def evaluate_views(opened: Opened, emit: Listener) -> dict[str, Errors]:
     """Errors of each view, from its stored predictions; those that are missing are made and stored first."""
-    found: dict[str, dict[str, float]] = {}
-    for view in job.views:
-        if not store.has_predictions(machine.results, job.digest, job.seed, view):
-            emit(Evaluating(job.name, view))
-            testing = _loader(job, machine, prepared, "test")
-            made = predict(model, testing, view, precision=job.config.precision, device=torch.device(devices[0]))
+    run, results = opened.run, opened.machine.results
+    found: dict[str, Errors] = {}
+    for view in run.views:
+        if not store.has_predictions(results, run.digest, run.seed, view):
+            emit(Evaluating(run.name, view))
+            made = predict(
+                opened.model, opened.loader("test"), view, precision=run.config.precision, device=opened.device
+            )
             made["probability"] = made["probability"].astype(np.float16)
-            store.write_predictions(machine.results, job.digest, job.seed, view, made)
+            store.write_predictions(results, run.digest, run.seed, view, made)
         # of what is stored, so that a report can recompute them to the last digit
-        found[view] = errors(store.read_predictions(machine.results, job.digest, job.seed, view))
+        found[view] = errors(store.read_predictions(results, run.digest, run.seed, view))
     return found
 
 
-def _write_artifacts(
-    job: Job,
-    machine: Machine,
-    prepared: Prepared,
-    model: Network | TwoTowers,
-    devices: tuple[str, ...],
-    place_of_run: Path,
-) -> None:
-    kernels = place_of_run / "kernels.npy"
+def _write_artifacts(opened: Opened) -> None:
+    kernels, neighbors = opened.folder / "kernels.npy", opened.folder / "neighbors.npz"
     if not kernels.is_file():
         buffer = io.BytesIO()
-        np.save(buffer, model.kernels())
+        np.save(buffer, opened.model.kernels())
         store.write_atomically(kernels, buffer.getvalue())
-    if "neighbors" in job.artifacts and not (place_of_run / "neighbors.npz").is_file():
+    if "neighbors" in opened.run.artifacts and not neighbors.is_file():
         from repro.training.neighbors import write_neighbors
 
-        training, testing = (_loader(job, machine, prepared, split) for split in ("train", "test"))
         write_neighbors(
-            place_of_run / "neighbors.npz",
-            model,
-            prepared,
-            training,
-            testing,
-            precision=job.config.precision,
-            device=torch.device(devices[0]),
+            neighbors,
+            opened.model,
+            opened.prepared,
+            opened.loader("train"),
+            opened.loader("test"),
+            precision=opened.run.config.precision,
+            device=opened.device,
         )
 
 
-def _pretrained(job: Job, machine: Machine, prepared: Prepared, emit: Listener) -> dict[str, torch.Tensor]:
+def _pretrained(run: Run, machine: Machine, prepared: Prepared, emit: Listener) -> dict[str, torch.Tensor]:
     """Weights of the run that comes first; it is a run like any other, so it is trained once."""
-    config = pretrain_config(job.config)
-    before = Job(config, job.seed, digest(config, prepared.manifest.digest), config.eval.views)
+    config = pretrain_config(run.config)
+    before = Run(config, run.seed, digest(config, prepared.manifest.digest), config.eval.views)
     path = store.run_directory(machine.results, before.digest, before.seed) / checkpoint.FILE
     if not (store.is_finished(machine.results, before.digest, before.seed) and path.is_file()):
         execute(before, machine, emit, wait=True)

@@ -4,90 +4,82 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
-from typing import Any
+from dataclasses import dataclass
 
 import torch
+from msgspec.structs import replace
 from torch.nn import functional as F
 
-from repro.config.config import Config
 from repro.data.load.loading import Loader
-from repro.network.model import Network
-from repro.network.towers import TwoTowers
-from repro.training.checkpoint import Position
+from repro.records import Epoch, Errors
+from repro.training.checkpoint import Position, Training
 from repro.training.evaluate import autocast, center_errors
 from repro.training.events import EpochDone, Listener, Started, Stepped
-from repro.training.optim import Optimizer, learning_rates, update_plateau
+from repro.training.optim import learning_rates, update_plateau
 
 READ_EVERY = 25  # batches between two readings of the loss for the progress bar: reading waits for the device
 SAVE_SECONDS = 60.0  # at most so much work is lost when a run is killed
 
 
-def train(
-    run: str,
-    config: Config,
-    seed: int,
-    model: Network | TwoTowers,
-    optimizer: Optimizer,
-    position: Position,
-    training: Loader,
-    testing: Loader,
-    validation: Loader | None,
-    *,
-    device: torch.device,
-    emit: Listener,
-    save: Callable[[Position], None],
-) -> None:
-    """Train from `position` to the end of the schedule, changing `model`, `optimizer` and `position` in place.
+@dataclass(frozen=True)
+class Loaders:
+    """The images of a run: those that are trained on, those that are tested on, and those held out, if any."""
+
+    train: Loader
+    test: Loader
+    held_out: Loader | None = None
+
+
+def train(training: Training, loaders: Loaders, *, emit: Listener, save: Callable[[], None]) -> None:
+    """Train from `training.position` to the end of the schedule, changing what `training` holds in place.
 
     The run ends with the last epoch, with the first epoch whose training error is at most schedule.stop_train_error,
     or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has.
-    `validation` has the images that are held out, None where there are none: they are tested at the end, and drive the
-    plateau in place of the test images. `save` is called after each epoch and each SAVE_SECONDS.
+    Images that are held out are tested at the end, and drive the plateau in place of the test images. `save` is called
+    after each epoch and each SAVE_SECONDS.
     """
+    config, position = training.config, training.position
     schedule = config.schedule
     emit(
-        Started(run, schedule.epochs, len(training), position.epoch, position.batch, tuple(map(dict, position.history)))
+        Started(
+            training.name, schedule.epochs, len(loaders.train), position.epoch, position.batch, tuple(position.history)
+        )
     )
     while not position.ended:
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
-        optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
-        train_epoch(run, config, seed, model, optimizer, position, training, device=device, emit=emit, save=save)
-        metrics = _metrics(position, rates.weights, rates.biases)
-        finite = metrics["train_loss"] is not None
-        reached = schedule.stop_train_error is not None and metrics["train_error"] <= schedule.stop_train_error
+        training.optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
+        train_epoch(training, loaders.train, emit=emit, save=save)
+        epoch = _epoch(position, rates.weights, rates.biases)
+        finite = epoch.train_loss is not None
+        reached = schedule.stop_train_error is not None and epoch.train_error <= schedule.stop_train_error
         last = position.epoch + 1 == schedule.epochs or reached or not finite
         if last or (position.epoch + 1) % config.eval.every == 0:
-            watched = test = center_errors(model, testing, precision=config.precision, device=device)
-            metrics |= {f"test_{name}": value for name, value in test.items()}
-            if validation and (last or schedule.kind == "plateau"):
-                watched = center_errors(model, validation, precision=config.precision, device=device)
-                metrics |= {f"held_out_{name}": value for name, value in watched.items()}
-            position.plateau = update_plateau(schedule, position.plateau, watched["top1_error"], config.eval.every)
-        position.history.append(metrics)
+            watched = test = _tested(training, loaders.test)
+            epoch = replace(epoch, test_top1_error=test.top1_error, test_top5_error=test.top5_error)
+            if loaders.held_out and (last or schedule.kind == "plateau"):
+                watched = held = _tested(training, loaders.held_out)
+                epoch = replace(epoch, held_out_top1_error=held.top1_error, held_out_top5_error=held.top5_error)
+            assert watched.top1_error is not None
+            position.plateau = update_plateau(schedule, position.plateau, watched.top1_error, config.eval.every)
+        position.history.append(epoch)
         position.ended = last
         position.epoch += 1
         position.batch = position.pictures = 0
         position.loss_sum = position.error_sum = position.seconds = 0.0
-        emit(EpochDone(run, dict(metrics)))  # a copy: the record is made from the history
-        save(position)
+        emit(EpochDone(training.name, epoch))
+        save()
 
 
-def train_epoch(
-    run: str,
-    config: Config,
-    seed: int,
-    model: Network | TwoTowers,
-    optimizer: Optimizer,
-    position: Position,
-    training: Loader,
-    *,
-    device: torch.device,
-    emit: Listener,
-    save: Callable[[Position], None],
-) -> None:
+def _tested(training: Training, loader: Loader) -> Errors:
+    return center_errors(training.model, loader, precision=training.config.precision, device=training.device)
+
+
+def train_epoch(training: Training, loader: Loader, *, emit: Listener, save: Callable[[], None]) -> None:
     """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
+    config, model, position, device = training.config, training.model, training.position, training.device
+    dropout = config.seed_of("dropout", training.seed)
     endgame = config.schedule.endgame
     color = endgame is None or position.epoch < endgame.color_off_epoch
     loss_sum = torch.tensor(position.loss_sum, dtype=torch.float64, device=device)
@@ -95,17 +87,17 @@ def train_epoch(
     began = saved = time.perf_counter()
     before = position.seconds
     model.train()
-    with closing(training.epoch(position.epoch, start=position.batch, color=color)) as batches:
+    with closing(loader.epoch(position.epoch, start=position.batch, color=color)) as batches:
         for batch in batches:
             images = batch.image.to(device, non_blocking=True)
             labels = batch.label.to(device, non_blocking=True)
-            model.reseed(config.seed_of("dropout", seed), position.step)
-            optimizer.zero_grad()
+            model.reseed(dropout, position.step)
+            training.optimizer.zero_grad()
             with autocast(config.precision, device):
                 logits = model(images)
             loss = F.cross_entropy(logits.float(), labels)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            training.optimizer.step()
             loss = loss.detach()
             loss_sum += loss * len(labels)
             error_sum += (logits.detach().argmax(1) != labels).sum()
@@ -113,32 +105,32 @@ def train_epoch(
             position.step += 1
             position.pictures += len(labels)
             shown = float(loss) if position.batch % READ_EVERY == 0 else None
-            emit(Stepped(run, position.epoch, position.batch, position.pictures, shown))
+            emit(Stepped(training.name, position.epoch, position.batch, position.pictures, shown))
             now = time.perf_counter()
             if now - saved > SAVE_SECONDS:
                 position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
                 position.seconds = before + now - began
-                save(position)
+                save()
                 saved = time.perf_counter()
                 began += saved - now  # seconds of training alone
     position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
     position.seconds = before + time.perf_counter() - began
 
 
-def _metrics(position: Position, weights: float, biases: float) -> dict[str, Any]:
+def _epoch(position: Position, weights: float, biases: float) -> Epoch:
     loss = position.loss_sum / position.pictures
-    return {
-        "epoch": position.epoch + 1,
-        "train_loss": loss if math.isfinite(loss) else None,  # JSON has no word for it
-        "train_error": 100 * position.error_sum / position.pictures,
-        "learning_rate": weights,
-        "bias_learning_rate": biases,
-        "seconds": round(position.seconds, 3),
-        "images_per_second": round(position.pictures / position.seconds, 1),
-    }
+    return Epoch(
+        epoch=position.epoch + 1,
+        train_loss=loss if math.isfinite(loss) else None,  # JSON has no word for it
+        train_error=100 * position.error_sum / position.pictures,
+        learning_rate=weights,
+        bias_learning_rate=biases,
+        seconds=round(position.seconds, 3),
+        images_per_second=round(position.pictures / position.seconds, 1),
+    )
 
 
-def epochs_to_target(history: list[dict[str, Any]], target: float | None) -> float | None:
+def epochs_to_target(history: Iterable[Epoch], target: float | None) -> float | None:
     """Epochs until the training error was `target` percent, read between epoch ends on a straight line.
 
     The training error of an epoch is that of its batches as they were trained on, as the 2012 program printed it.
@@ -147,10 +139,9 @@ def epochs_to_target(history: list[dict[str, Any]], target: float | None) -> flo
     if target is None:
         return None
     before: float | None = None
-    for metrics in history:
-        error: float = metrics["train_error"]
-        if error <= target:
-            part = 1.0 if before is None else (before - target) / (before - error)
-            return int(metrics["epoch"]) - 1 + part
-        before = error
+    for one in history:
+        if one.train_error <= target:
+            part = 1.0 if before is None else (before - target) / (before - one.train_error)
+            return one.epoch - 1 + part
+        before = one.train_error
     return None

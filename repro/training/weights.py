@@ -24,11 +24,12 @@ from repro.config.config import Config, digest
 from repro.config.keys import override
 from repro.config.presets import preset
 from repro.data.load.loading import open_data
-from repro.machine.provenance import provenance
 from repro.network.model import Network
 from repro.network.towers import place
+from repro.plan.plan import Run
+from repro.records import RunRecord
 from repro.training.events import Listener
-from repro.training.execute import Job, Machine, choose_devices, evaluate_views
+from repro.training.execute import Machine, Opened, choose_devices, evaluate_views
 
 LayoutName = Literal["torchvision", "caffe"]
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
@@ -72,7 +73,7 @@ def evaluate_weights(
     changes: Mapping[str, Any],
     machine: Machine,
     emit: Listener,
-) -> dict[str, Any]:
+) -> RunRecord:
     """Evaluate the weights of a file on the test images of `source` and store a run's record of it; returns the record.
 
     The network is that of a preset (None: the layout's own) with `changes`, with one class for each that the file has;
@@ -93,27 +94,17 @@ def evaluate_weights(
         )
     name = digest(config, prepared.manifest.digest)
     devices = choose_devices(machine.devices, config.model.towers)
-    model = place(whole, devices)
-    job = Job(config, 0, name, config.eval.views)
-    manifest = prepared.manifest
-    counts = {"train": len(prepared.train.labels), "test": len(prepared.test.labels)}
-    record = {
-        "digest": name,
-        "seed": 0,
-        "config": config.model_dump(mode="json"),
-        "data": {"name": manifest.name, "digest": manifest.digest, **counts},
-        "epochs": 0,
-        "epochs_to_target": None,
-        "censored": False,
-        "seconds": 0.0,
-        "images_per_second": 0.0,
-        "diverged": False,
-        "train_error": None,
-        "held_out": None,
-        "errors": evaluate_views(job, machine, prepared, model, devices, emit),
-        "provenance": provenance(),
-        "placement": ",".join(devices),
-    }
+    opened = Opened(Run(config, 0, name, config.eval.views), machine, prepared, place(whole, devices), devices)
+    record = opened.record(
+        epochs=0,
+        epochs_to_target=None,
+        censored=False,
+        seconds=0.0,
+        images_per_second=0.0,
+        diverged=False,
+        held_out=None,
+        errors=evaluate_views(opened, emit),
+    )
     store.write_run(machine.results, record)
     identity = {"file": path.name, "layout": layout, "preset": preset_name or LAYOUTS[layout].preset}
     store.write_weights(machine.results, name, identity)

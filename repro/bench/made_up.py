@@ -1,4 +1,4 @@
-"""Results that nobody trained, written through repro.store, for the tests of the desk half.
+"""Results that nobody trained, written through repro.store, for `repro bench desk` and the tests of the desk half.
 
 Errors are drawn from a fixed generator around a level for each arm, so that a test knows what a report must say.
 """
@@ -15,8 +15,9 @@ import numpy as np
 from repro import store
 from repro.config import config, keys, presets
 from repro.experiments.experiment import Experiment
+from repro.records import Epoch, Errors, Images, RunRecord, Setting
 
-PROVENANCE = {
+PROVENANCE: dict[str, dict[str, Any] | str] = {
     "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
     "packages": {"torch": "2.14.1", "numpy": "2.4.6", "ffcv": None},
     "python": "3.11.7",
@@ -38,7 +39,7 @@ def write_setting(
     images: int = 400,
     predictions: bool = True,
     target_epochs: Mapping[str, float] | None = None,
-) -> store.Setting:
+) -> Setting:
     """Write a setting and its runs: arm -> level, the top-1 error in percent of the ten views around which runs
     scatter.
 
@@ -48,7 +49,7 @@ def write_setting(
     digests = {
         arm: config.digest(keys.override(base, experiment.arm(arm).changes_at(preset)), "made-up") for arm in levels
     }
-    setting = store.Setting(experiment.name, preset, changes or {}, seeds, digests, data_digest="made-up")
+    setting = Setting(experiment.name, preset, changes or {}, seeds, digests)
     store.write_setting(results, setting)
     for place, (arm, level) in enumerate(levels.items()):
         settings = keys.override(base, experiment.arm(arm).changes_at(preset))
@@ -86,46 +87,44 @@ def write_run(
         train = top1 - 5 + 50 * fall if target is None else 25 + 60 * fall - 60 * float(np.exp(-3 * (last - 1) / last))
         train += spread * float(noise.standard_normal()) * 3 * fall
         lines.append(
-            {
-                "epoch": epoch,
-                "train_loss": 2.3 * fall + 0.5,
-                "train_error": train,
-                "test_top1_error": top1 + 1.5 + (40 + 5 * spread * float(noise.standard_normal())) * fall,
-                "test_top5_error": top5 + 0.7 + 20 * fall,
-                "learning_rate": 0.01,
-                "bias_learning_rate": 0.02,
-                "seconds": 20.0,
-                "images_per_second": 2500.0,
-            }
+            Epoch(
+                epoch=epoch,
+                train_loss=2.3 * fall + 0.5,
+                train_error=train,
+                test_top1_error=top1 + 1.5 + (40 + 5 * spread * float(noise.standard_normal())) * fall,
+                test_top5_error=top5 + 0.7 + 20 * fall,
+                learning_rate=0.01,
+                bias_learning_rate=0.02,
+                seconds=20.0,
+                images_per_second=2500.0,
+            )
         )
-    store.write_atomically(directory / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    store.write_atomically(directory / "metrics.jsonl", "".join(json.dumps(line.numbers) + "\n" for line in lines))
     errors = {"center": top1 + 1.5, "ten": top1}
     if predictions:
         for view, error in errors.items():
             store.write_predictions(results, digest, seed, view, made_up_predictions(images, error, noise))
     maps = settings.model.layers[0].maps
     kernel = getattr(settings.model.layers[0], "kernel", 5)
-    np.save(directory / "kernels.npy", noise.standard_normal((maps, 3, kernel, kernel)).astype(np.float32))
-    store.write_run(
-        results,
-        {
-            "digest": digest,
-            "seed": seed,
-            "config": config.to_dict(settings),
-            "data": {"name": settings.data.source, "digest": "made-up"},
-            "epochs": last,
-            "epochs_to_target": target,
-            "censored": False,
-            "seconds": 20.0 * last,
-            "images_per_second": 2500.0,
-            "train_error": top1 - 5,
-            "held_out": {"top1_error": top1 + 1.5, "top5_error": top5 + 0.7},
-            "diverged": False,
-            "errors": {view: {"top1_error": error, "top5_error": error * 0.4} for view, error in errors.items()},
-            "provenance": PROVENANCE,
-            "placement": "cpu",
-        },
+    np.save(directory / "kernels.npy", noise.standard_normal((int(maps or 1), 3, kernel, kernel)).astype(np.float32))
+    record = RunRecord(
+        digest=digest,
+        seed=seed,
+        config=config.to_dict(settings),
+        data=Images(settings.data.source, "made-up"),
+        epochs=last,
+        epochs_to_target=target,
+        censored=False,
+        seconds=20.0 * last,
+        images_per_second=2500.0,
+        diverged=False,
+        train_error=top1 - 5,
+        held_out=Errors(top1 + 1.5, top5 + 0.7),
+        errors={view: Errors(error, error * 0.4) for view, error in errors.items()},
+        provenance=PROVENANCE,
+        placement="cpu",
     )
+    store.write_run(results, record)
 
 
 def made_up_predictions(images: int, error: float, noise: np.random.Generator, classes: int = 10) -> dict[str, Any]:
