@@ -270,7 +270,7 @@ def check_same(done: Manifest, target: Path, name: str, found: Listing | None, a
     if found is not None and name != "cifar10":  # every CIFAR-10 is the published one
         other = called(found.source) != done.origin
         if other or (done.seal and found.seal != done.seal):
-            then = "" if other else " when its files had other names, sizes or times"
+            then = "" if other else " as it was then (its files had other names, sizes or times)"
             raise ValueError(
                 f"{done.source} is already prepared, from {done.origin}{then}; --source {found.source} was not read: "
                 f"delete the folder {target} or choose another name"
