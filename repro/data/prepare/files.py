@@ -373,7 +373,7 @@ def _write_parquet(path: Path, out: Any) -> None:
     the schema gives. A row without label or image bytes becomes a member without a folder, or an empty one."""
     import pyarrow.parquet
 
-    table = pyarrow.parquet.ParquetFile(path)
+    table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
     columns = table.schema_arrow.names
     image = next((name for name in ("image", "img") if name in columns), None)
     label = next((name for name in ("label", "labels", "fine_label") if name in columns), None)
@@ -401,3 +401,5 @@ def _write_parquet(path: Path, out: Any) -> None:
                 ending = "png" if content.startswith(b"\x89PNG") else "jpg"
                 add(f"{folder if known else ''}{path.stem}-{row:07d}.{ending}", content)
                 row += 1
+    if row != table.metadata.num_rows:
+        raise ValueError(f"it holds {row:,} rows of {table.metadata.num_rows:,}")
