@@ -391,7 +391,7 @@ def made_up_archives(trials: int, seed: int) -> Count:
                 members.append("/".join(chosen) + endings[int(generator.integers(len(endings)))])
             if source.suffix == ".zip":
                 with zipfile.ZipFile(source, "w") as whole:
-                    for name in dict.fromkeys(members):
+                    for name in filter(None, dict.fromkeys(members)):
                         whole.writestr(name.encode("utf-8", "replace").decode(), contents[int(generator.integers(4))])
             else:
                 with tarfile.open(source, "w") as tar:
