@@ -533,3 +533,21 @@ def test_names_that_are_no_text_are_shown_with_escapes(tree: Path, tmp_path: Pat
         warnings.simplefilter("error")
         found = made(tree, tmp_path)
     assert found.classes[0]["name"] == "caf\\udce9"
+
+
+def test_an_archive_among_class_folders_is_an_error_and_one_that_is_unpacked_there_is_not(
+    tree: Path, tmp_path: Path, wanted: Manifest
+) -> None:
+    tree = Path(shutil.copytree(tree, tmp_path / "tree"))
+    members = {each: each.rsplit("/", 1)[1] for each in names_below(tree, f"train/{CLASSES[0]}")}
+    packed(tree / "train" / f"{CLASSES[0]}.tar", tree, members)
+    assert made(tree, tmp_path).digest == wanted.digest
+    packed(tree / "train" / "backup.tar.gz", tree, members)
+    assert "train/backup.tar.gz is among class folders; unpack it there" in refused(tree, tmp_path / "other")
+
+
+def test_splits_of_different_folders_are_said(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree / "train", tmp_path / "source/set-160/train")
+    shutil.copytree(tree / "val", tmp_path / "source/set-320/val")
+    (note,) = made(tmp_path / "source", tmp_path).notes
+    assert "train is of" in note and "set-160, the test images of" in note and "set-320" in note

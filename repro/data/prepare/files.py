@@ -102,6 +102,12 @@ def kind(name: str) -> str:
     return KINDS.get(whole) or KINDS.get(f"{before}.{last}") or KINDS.get(last, "")
 
 
+def stem(archive: str) -> str:
+    """An archive's path without its ending: the folder that it would be."""
+    ending = max((each for each in ARCHIVES if archive.lower().endswith(f".{each}")), key=len, default="")
+    return archive[: -len(ending) - 1] if ending else archive
+
+
 def hidden(name: str) -> bool:
     """Whether a part of the path is one that file managers and tools keep for themselves: the one filter of folders,
     tars and zips."""

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from repro.data.prepare.files import File, Listing, Losses, SourceError, kind, members, shown
+from repro.data.prepare.files import File, Listing, Losses, SourceError, kind, members, shown, stem
 from repro.data.prepare.labels import read_labels
 from repro.data.prepare.progress import OnProgress, Progress
 from repro.data.prepare.sources import Source, SourceSplit, called, first_few
@@ -76,6 +76,11 @@ def class_folders(name: str, found: Listing, scratch: Path) -> Source:
         )
 
     notes += missing_shards(found)
+    roots = [sorted(contents.roots[split]) for split in ("train", tests[0].name.split("/")[0])]
+    if roots[0] != roots[1]:
+        notes.append(
+            shown(f"train is of {found.source / roots[0][0]}, the test images of {found.source / roots[1][0]}")
+        )
     return Source(
         called(found.source),
         [{"wnid": shown(wnid), "name": shown(labels.names.get(wnid, wnid))} for wnid in numbers],
@@ -109,6 +114,10 @@ class Contents:
         for archive in archives:
             if why := _needless(archive.name, there, loose, said):
                 found.losses.add(why, archive.name)
+            elif archive.name.rpartition("/")[0] in {path.rpartition("/")[0] for path in loose if _is_class(path)}:
+                raise SourceError(
+                    shown(f"{archive.place} is among class folders; unpack it there, or take it out of the source")
+                )
             else:
                 inside = list(members(archive, scratch, found.losses))
                 whole = any({*file.name.split("/")[:-1]} & {*SPLITS} for file in inside)
@@ -156,10 +165,10 @@ class Contents:
         return kept
 
 
-def _stem(archive: str) -> str:
-    """An archive's path without its ending: the folder that it would be."""
-    above, _, base = archive.rpartition("/")
-    return f"{above}/{base.split('.')[0]}" if above else base.split(".")[0]
+def _is_class(folder: str) -> bool:
+    """Whether a folder is one of a class: right below the first train, val or test."""
+    parts = folder.split("/")
+    return next((place for place, part in enumerate(parts) if part in SPLITS), -1) == len(parts) - 2
 
 
 def _own_split(archive: str) -> str:
@@ -175,7 +184,7 @@ def _needless(archive: str, there: set[str], loose: set[str], said: set[str]) ->
     if split == "test" and "val" in there | said:
         return "archives of test, for val is there"
     in_split = {*archive.split("/")[:-1]} & {*SPLITS}
-    if "devkit" not in archive and (_stem(archive) in loose if in_split else (split or "train") in there):
+    if "devkit" not in archive and (stem(archive) in loose if in_split else (split or "train") in there):
         return "archives, for their images are there as files"
     return ""
 
@@ -188,7 +197,7 @@ def place_in_archive(file: File, whole: bool) -> Place | None:
         return _below(outer, parts)
     if own := _own_split(file.archive):
         return own, "/".join(outer), file.name
-    in_class = [_stem(file.archive).rpartition("/")[2], *parts]
+    in_class = [stem(file.archive).rpartition("/")[2], *parts]
     return _below([], outer + in_class) or ("train", "/".join(outer), "/".join(in_class))
 
 
