@@ -34,8 +34,14 @@ from repro.data.manifest import FILES, NAME, Manifest
 from repro.data.prepare import cifar, convert, files
 from repro.data.prepare.prepare import prepare
 
-Count = tuple[int, list[str]]  # tried, and a line for each that came out wrong
+Count = tuple[int, int]  # tried, wrong
 STORAGES = (("raw", None), ("jpeg", 90), ("png", None))
+
+
+def counted(loop: str, tried: int, wrong: list[str]) -> Count:
+    """Print the count of a loop, and a line for each trial that came out wrong."""
+    print("\n  ".join([f"{loop}: {tried} tried, {len(wrong)} wrong", *wrong]))  # noqa: T201
+    return tried, len(wrong)
 
 
 @contextmanager
@@ -98,7 +104,7 @@ def bits_of_a_prepared_set(trials: int, seed: int) -> Count:
             if line.startswith("wrong") or not (same or str(file) in line):
                 wrong.append(f"{file.name} of {storage}: {line or 'opened without a word'}")
             file.write_bytes(content)
-    return trials, wrong
+    return counted("bits_of_a_prepared_set", trials, wrong)
 
 
 def bits_unverified(trials: int, seed: int) -> Count:
@@ -130,7 +136,7 @@ def bits_unverified(trials: int, seed: int) -> Count:
             if len(ends) == 2 and ends[0] != ends[1]:
                 wrong.append(f"train.beton of {storage}: the loaders differ: {ends[0][1]!r} and {ends[1][1]!r}")
             file.write_bytes(content)
-    return trials, wrong
+    return counted("bits_unverified", trials, wrong)
 
 
 def files_of_ffcv() -> bool:
@@ -175,7 +181,7 @@ def headers_of_tars(trials: int, seed: int) -> Count:
             if line.startswith("wrong") or (found is not None and found.train_count != 9):  # type: ignore[attr-defined]
                 wrong.append(f"byte {at}: {line or f'{found.train_count} images of 9'}")  # type: ignore[attr-defined]
             shutil.rmtree(place / f"d{trial}", ignore_errors=True)
-    return trials, wrong
+    return counted("headers_of_tars", trials, wrong)
 
 
 def sources(place: Path) -> dict[str, Path]:
@@ -237,7 +243,9 @@ def _damaged(name: str, wanted: Manifest, found: object, line: str, *, cut: bool
     return ""
 
 
-def _sources_with(change: Callable[[bytes, np.random.Generator], bytes], trials: int, seed: int, cut: bool) -> Count:
+def _sources_with(
+    loop: str, change: Callable[[bytes, np.random.Generator], bytes], trials: int, seed: int, *, cut: bool
+) -> Count:
     generator, wrong = np.random.default_rng(seed), []
     with workplace() as place:
         made = sources(place)
@@ -267,19 +275,21 @@ def _sources_with(change: Callable[[bytes, np.random.Generator], bytes], trials:
             if not isinstance(mended, Manifest) or mended.digest != wanted[name].digest:
                 wrong.append(f"{file.name}, mended: {line or 'another set'}")
             shutil.rmtree(place / f"bad{trial}")
-    return trials, wrong
+    return counted(loop, trials, wrong)
 
 
 def cut_sources(trials: int, seed: int) -> Count:
     """Row 11: sources of every kind are cut somewhere."""
-    return _sources_with(
-        lambda content, generator: content[: int(generator.integers(len(content)))], trials, seed, True
-    )
+
+    def cut(content: bytes, generator: np.random.Generator) -> bytes:
+        return content[: int(generator.integers(len(content)))]
+
+    return _sources_with("cut_sources", cut, trials, seed, cut=True)
 
 
 def bits_of_sources(trials: int, seed: int) -> Count:
     """Row 11: a bit of a source of any kind is turned over."""
-    return _sources_with(flipped, trials, seed, False)
+    return _sources_with("bits_of_sources", flipped, trials, seed, cut=False)
 
 
 def garbage_for_sources(trials: int, seed: int) -> Count:
@@ -295,7 +305,9 @@ def garbage_for_sources(trials: int, seed: int) -> Count:
         lambda content, generator: content + b"more",
     )
     turns = itertools.cycle(stand_ins)
-    return _sources_with(lambda content, generator: next(turns)(content, generator), trials, seed, True)
+    return _sources_with(
+        "garbage_for_sources", lambda content, generator: next(turns)(content, generator), trials, seed, cut=True
+    )
 
 
 def damaged_cifar(trials: int, seed: int) -> Count:
@@ -323,7 +335,7 @@ def damaged_cifar(trials: int, seed: int) -> Count:
             if line.startswith("wrong") or "toronto.edu" not in line:
                 wrong.append(line or "prepared")
             shutil.rmtree(source)
-    return trials, wrong
+    return counted("damaged_cifar", trials, wrong)
 
 
 def damaged_images(trials: int, seed: int) -> Count:
@@ -351,7 +363,7 @@ def damaged_images(trials: int, seed: int) -> Count:
         except Exception as error:  # as `write_split` does: it is listed with this line
             if not files.one_line(error) or "\n" in files.one_line(error):
                 wrong.append(f"trial {trial}: {error!r}")
-    return trials, wrong
+    return counted("damaged_images", trials, wrong)
 
 
 def made_up_archives(trials: int, seed: int) -> Count:
@@ -409,7 +421,7 @@ def made_up_archives(trials: int, seed: int) -> Count:
                 wrong.append(f"{source.name} of {members}: {line}")
             shutil.rmtree(place / "d", ignore_errors=True)
             source.unlink()
-    return trials, wrong
+    return counted("made_up_archives", trials, wrong)
 
 
 LOOPS: dict[Callable[[int, int], Count], int] = {  # with how often each is tried by `make faults`

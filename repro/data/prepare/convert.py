@@ -93,7 +93,7 @@ def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Pillow's warnings, in all threads: of damaged EXIF, and of large images, which are fine up to the error."""
+    """Without Pillow's warnings, in all threads: of damaged EXIF, and of large images, which are fine."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         warnings.simplefilter("ignore", UserWarning)

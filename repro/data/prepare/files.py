@@ -252,7 +252,10 @@ def members(archive: File, scratch: Path, losses: Losses) -> Iterator[File]:
             yield from _zip(archive, losses)
         else:
             plain = _plain(archive, scratch)
-            yield from _tar(plain, archive, losses, 0, plain.stat().st_size, "")
+            try:
+                yield from _tar(plain, archive, losses, 0, plain.stat().st_size, "")
+            except tarfile.TarError as error:
+                raise ValueError(f"it is no whole tar, zip or Parquet table ({error})") from None
 
 
 def _first_bytes(path: Path) -> bytes:
