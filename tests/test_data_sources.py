@@ -1,5 +1,6 @@
 """Images as people keep them: links, stray and hidden files, several sets, archives of every kind, tables of hubs."""
 
+import hashlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import pytest
 from made_up_images import SIZE, add, class_tree, image
 from PIL import Image
 
+from repro.data import manifest as manifests
 from repro.data.load.beton import open_beton
 from repro.data.manifest import Manifest
 from repro.data.prepare import cifar, convert, files
@@ -60,6 +62,48 @@ def packed(path: Path, tree: Path, names: dict[str, str]) -> Path:
 
 def names_below(tree: Path, folder: str) -> list[str]:
     return sorted(path.relative_to(tree).as_posix() for path in (tree / folder).rglob("*") if path.is_file())
+
+
+# --- digests of the versions before
+
+GOLDEN = {  # as the code made them before sources were read by one walk (22b0596)
+    "photos": "db2e852f0805f3c2d3b158aa0bfcaa8ebe3bd3473a4c46c99766b2186e2b3942",
+    "cifar10": "2f47ef3e72e2b1d37d4ad3310ede11c431b9ace905d3082f2cfacebe3e6b0ad5",
+    "folders": "2eed45b14fcb90704f024947944851ad5cafa54ea9c7d635cb17be00a2f9e1dc",
+    "warped": "6719a50feb2fd89a10969093a73daa38822b8056087e3f1b46524d1a7d558a03",
+    "subset": "cf80e5b6e867a317b04d801e98a0597cf32d59c1e17da292cceedac9a7e3c94b",
+}
+
+
+def test_sets_of_good_sources_have_the_digests_that_they_always_had(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(7)
+    for split, count in (("train", 5), ("val", 2)):
+        for wnid in CLASSES[1:]:
+            (tmp_path / "tree" / split / wnid).mkdir(parents=True)
+            for number in range(count):
+                height, width = (int(side) for side in generator.integers(20, 90, 2))
+                noise = Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8))
+                noise.save(tmp_path / "tree" / split / wnid / f"{number}.png")
+    records = np.random.default_rng(0).integers(0, 256, (200, 3073), np.uint8)
+    records[:, 0] = np.arange(200) % 10
+    md5 = hashlib.md5(records.tobytes()).hexdigest()
+    monkeypatch.setattr(cifar, "CIFAR_MD5", dict.fromkeys(("data_batch_1", "test_batch"), md5))
+    (tmp_path / "binary").mkdir()
+    for name in cifar.CIFAR_MD5:
+        (tmp_path / "binary" / f"{name}.bin").write_bytes(records.tobytes())
+
+    def prepared(name: str, source: str, **how: object) -> str:
+        return prepare(name, source=tmp_path / source, directory=tmp_path, **how).digest  # type: ignore[arg-type]
+
+    assert {
+        "photos": manifests.prepared(photos)[0].digest,
+        "cifar10": prepared("cifar10", "binary"),
+        "folders": prepared("golden", "tree", size=40),
+        "warped": prepared("golden", "tree", size=40, resize="warp"),
+        "subset": prepared("golden", "tree", size=40, classes=2, per_class=3),
+    } == GOLDEN
 
 
 # --- links
@@ -357,8 +401,6 @@ def test_a_table_without_the_columns_of_images_and_labels_says_what_it_has(tmp_p
 
 
 def test_cifar_from_a_hubs_tables_is_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import hashlib
-
     generator = np.random.default_rng(0)
     batches = {
         name: generator.integers(0, 256, (20, 3073), np.uint8)
