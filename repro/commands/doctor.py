@@ -229,7 +229,10 @@ def prepared(data_dir: Path | None) -> Finding:
     from repro.data import manifest
 
     directory = manifest.data_directory(data_dir)
-    sets = manifest.prepared(directory)
+    try:
+        sets = manifest.prepared(directory)
+    except ValueError as error:
+        return Finding("prepared data", "missing", str(error))
     if not sets:
         found = f"none in {directory}"
         return Finding("prepared data", "limited", found, "photos, prepared when asked", "repro data prepare photos")

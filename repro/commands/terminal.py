@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from repro.records import Epoch
     from repro.training.events import Event, Listener
 
+MOST_ROWS = 1000  # of a table of runs
 PAGE = 120  # columns, where no terminal says how many there are
 
 # without a standard output (`repro list >&-`) Python has None there, and rich and print write nothing
@@ -128,7 +129,7 @@ def cost_text(cost: Cost) -> str:
 
 
 def print_plan(plan: Plan, cost: Cost) -> None:
-    """Runs by state, and the bill."""
+    """Runs by state, the first of very many, and the bill."""
     rows = [
         (
             run.digest,
@@ -137,9 +138,11 @@ def print_plan(plan: Plan, cost: Cost) -> None:
             + (f" (last attempt failed: {run.failed})" if run.failed else ""),
             ", ".join(run.used_by),
         )
-        for run in plan.runs
+        for run in plan.runs[:MOST_ROWS]
     ]
     console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
+    if len(plan.runs) > MOST_ROWS:
+        console.print(f"and {len(plan.runs) - MOST_ROWS} more; --json lists all of them", highlight=False)
     for name in plan.waiting:
         console.print(f"{name} waits for its search to finish", highlight=False)
     from repro.report.words import count

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from repro import store
 from repro.config.config import Config, from_dict
@@ -48,22 +48,44 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
     overall = median(rates.values()) if rates else GUESSED_RATE
     seconds = 0.0
     disk = memory = 0
+    sizes: dict[str, Sizes] = {}  # by digest: all seeds of an arm have the same
     for run in plan.todo:
-        manifest = find(run.config.data, data)
-        train, test = images(run.config, manifest)
-        shapes = run.config.shapes()
-        forward = sum(shape.multiply_adds for shape in shapes)
-        parameters = sum(shape.parameters for shape in shapes)
+        if run.digest not in sizes:
+            sizes[run.digest] = sizes_of(run.config, data)
+        train, test, forward, parameters, neurons, network = sizes[run.digest]
         epochs = 0 if run.finished else run.config.schedule.epochs
         looks = sum(
             {"center": 1, "flips": 2, "ten": 10, "dense": 50}[view] for view in run.missing if view in run.views
         )
         work = forward * (epochs * (3 * train + test / run.config.eval.every) + looks * test + (train if epochs else 0))
-        seconds += work / rates.get(network_key(run.config), overall)
+        seconds += work / rates.get(network, overall)
         disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2
-        activations = run.config.optim.batch_size * sum(shape.neurons for shape in shapes) * 4 * 3
+        activations = run.config.optim.batch_size * neurons * 4 * 3
         memory = max(memory, parameters * 16 + activations + INTERPRETER)
     return Cost(len(plan.todo), seconds, disk, memory, bool(rates))
+
+
+class Sizes(NamedTuple):
+    """What the cost of a run follows from."""
+
+    train: int  # images an epoch
+    test: int
+    forward: int  # multiply-adds an image
+    parameters: int
+    neurons: int
+    network: str
+
+
+def sizes_of(config: Config, data: Path) -> Sizes:
+    """Sizes of a Config, with the images of its set, prepared in `data` or as published."""
+    shapes = config.shapes()
+    return Sizes(
+        *images(config, find(config.data, data)),
+        sum(shape.multiply_adds for shape in shapes),
+        sum(shape.parameters for shape in shapes),
+        sum(shape.neurons for shape in shapes),
+        network_key(config),
+    )
 
 
 def network_key(config: Config) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import threading
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,7 @@ TURNS = {  # what EXIF's orientation asks for; 1 is upright, and other values me
 }  # fmt: skip
 MOST_PIXELS = 1 << 24  # above it an image is decoded alone, and is cropped before it is resized
 ONE_LARGE = threading.Lock()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of a damaged file is in its error
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,18 @@ def decode(content: bytes, name: str) -> tuple[Image.Image, tuple[str, ...]]:
     Raises whatever Pillow and its plugins raise for damaged and unknown files, ValueError for images that are no
     8-bit gray or color images, and Pillow's DecompressionBombError above 179 million pixels.
     """
+    opened: Image.Image = Image.open(io.BytesIO(content))
+    with ONE_LARGE if opened.width * opened.height > MOST_PIXELS else nullcontext():
+        return _upright(opened, name)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings, in all threads: of damaged EXIF, and of large images, which are fine."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large is fine, up to the error
-        warnings.simplefilter("ignore", UserWarning)  # damaged EXIF
-        opened: Image.Image = Image.open(io.BytesIO(content))
-        with ONE_LARGE if opened.width * opened.height > MOST_PIXELS else nullcontext():
-            return _upright(opened, name)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _upright(opened: Image.Image, name: str) -> tuple[Image.Image, tuple[str, ...]]:

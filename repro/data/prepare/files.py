@@ -102,6 +102,12 @@ def kind(name: str) -> str:
     return KINDS.get(whole) or KINDS.get(f"{before}.{last}") or KINDS.get(last, "")
 
 
+def stem(archive: str) -> str:
+    """An archive's path without its ending: the folder that it would be."""
+    ending = max((each for each in ARCHIVES if archive.lower().endswith(f".{each}")), key=len, default="")
+    return archive[: -len(ending) - 1] if ending else archive
+
+
 def hidden(name: str) -> bool:
     """Whether a part of the path is one that file managers and tools keep for themselves: the one filter of folders,
     tars and zips."""
@@ -246,7 +252,10 @@ def members(archive: File, scratch: Path, losses: Losses) -> Iterator[File]:
             yield from _zip(archive, losses)
         else:
             plain = _plain(archive, scratch)
-            yield from _tar(plain, archive, losses, 0, plain.stat().st_size, "")
+            try:
+                yield from _tar(plain, archive, losses, 0, plain.stat().st_size, "")
+            except tarfile.TarError as error:
+                raise ValueError(f"it is no whole tar, zip or Parquet table ({error})") from None
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -373,7 +382,7 @@ def _write_parquet(path: Path, out: Any) -> None:
     the schema gives. A row without label or image bytes becomes a member without a folder, or an empty one."""
     import pyarrow.parquet
 
-    table = pyarrow.parquet.ParquetFile(path)
+    table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
     columns = table.schema_arrow.names
     image = next((name for name in ("image", "img") if name in columns), None)
     label = next((name for name in ("label", "labels", "fine_label") if name in columns), None)
@@ -401,3 +410,5 @@ def _write_parquet(path: Path, out: Any) -> None:
                 ending = "png" if content.startswith(b"\x89PNG") else "jpg"
                 add(f"{folder if known else ''}{path.stem}-{row:07d}.{ending}", content)
                 row += 1
+    if row != table.metadata.num_rows:
+        raise ValueError(f"it holds {row:,} rows of {table.metadata.num_rows:,}")

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from repro.data.prepare.files import File, Listing, Losses, SourceError, kind, members, shown
+from repro.data.prepare.files import File, Listing, Losses, SourceError, kind, members, shown, stem
 from repro.data.prepare.labels import read_labels
 from repro.data.prepare.progress import OnProgress, Progress
 from repro.data.prepare.sources import Source, SourceSplit, called, first_few
@@ -23,6 +23,7 @@ ARCHIVE_MD5 = {
     "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
     "ILSVRC2012_devkit_t12.tar.gz": "fa75699e90414af021442c21a62c3abf",
 }
+SHARD = re.compile(r"-(\d+)-?of-?(\d+)")  # train-00000-of-00294.parquet, val-00of02.tar.xz
 COUNTS = {  # training and validation, as published
     "imagenet": (1_281_167, 50_000),
     "imagenette": (9_469, 3_925),
@@ -74,6 +75,12 @@ def class_folders(name: str, found: Listing, scratch: Path) -> Source:
             [file.name for file in files], [numbers[wnid] for _, wnid in pairs], lambda number: files[number].read()
         )
 
+    notes += missing_shards(found)
+    roots = [sorted(contents.roots[split]) for split in ("train", tests[0].name.split("/")[0])]
+    if roots[0] != roots[1]:
+        notes.append(
+            shown(f"train is of {found.source / roots[0][0]}, the test images of {found.source / roots[1][0]}")
+        )
     return Source(
         called(found.source),
         [{"wnid": shown(wnid), "name": shown(labels.names.get(wnid, wnid))} for wnid in numbers],
@@ -81,6 +88,9 @@ def class_folders(name: str, found: Listing, scratch: Path) -> Source:
         split(test_of),
         (*notes, *found.losses.notes()),
     )
+
+
+Place = tuple[str, str, str]  # split, the folder that holds it, path below it
 
 
 class Contents:
@@ -97,20 +107,26 @@ class Contents:
         opened = {archive.name for archive in archives}
         loose: set[str] = set()  # every folder on disk with an image below
         for file in found.files:
-            if file.name not in opened and self._sort(file):
+            if file.name not in opened and self._sort(file, _below([], file.name.split("/"))):
                 loose |= {file.name[:place] for place, letter in enumerate(file.name) if letter == "/"}
         there = {split for split, images in self.images.items() if images}
         said = {_own_split(archive.name) for archive in archives}
         for archive in archives:
             if why := _needless(archive.name, there, loose, said):
                 found.losses.add(why, archive.name)
+            elif archive.name.rpartition("/")[0] in {path.rpartition("/")[0] for path in loose if _is_class(path)}:
+                raise SourceError(
+                    shown(f"{archive.place} is among class folders; unpack it there, or take it out of the source")
+                )
             else:
-                for file in members(archive, scratch, found.losses):
-                    self._sort(file)
+                inside = list(members(archive, scratch, found.losses))
+                whole = any({*file.name.split("/")[:-1]} & {*SPLITS} for file in inside)
+                for file in inside:
+                    self._sort(file, place_in_archive(file, whole))
 
-    def _sort(self, file: File) -> bool:
+    def _sort(self, file: File, placed: Place | None) -> bool:
         """Put a file where it belongs. Whether it is an image that is used."""
-        what, placed = kind(file.name), place(file)
+        what = kind(file.name)
         if file.name.endswith("/"):
             if placed and placed[0] == "train" and "/" in placed[2]:
                 self.folders.add(placed[2].partition("/")[0])
@@ -149,10 +165,10 @@ class Contents:
         return kept
 
 
-def _stem(archive: str) -> str:
-    """An archive's path without its ending: the folder that it would be."""
-    above, _, base = archive.rpartition("/")
-    return f"{above}/{base.split('.')[0]}" if above else base.split(".")[0]
+def _is_class(folder: str) -> bool:
+    """Whether a folder is one of a class: right below the first train, val or test."""
+    parts = folder.split("/")
+    return next((place for place, part in enumerate(parts) if part in SPLITS), -1) == len(parts) - 2
 
 
 def _own_split(archive: str) -> str:
@@ -168,26 +184,25 @@ def _needless(archive: str, there: set[str], loose: set[str], said: set[str]) ->
     if split == "test" and "val" in there | said:
         return "archives of test, for val is there"
     in_split = {*archive.split("/")[:-1]} & {*SPLITS}
-    if "devkit" not in archive and (_stem(archive) in loose if in_split else (split or "train") in there):
+    if "devkit" not in archive and (stem(archive) in loose if in_split else (split or "train") in there):
         return "archives, for their images are there as files"
     return ""
 
 
-def place(file: File) -> tuple[str, str, str] | None:
-    """(split, the folder that holds it, path below) of an image or a folder: by the folder train, val or test that it
-    is in, else by its archive's name, else, in an archive in the place of a class folder, by where that is."""
+def place_in_archive(file: File, whole: bool) -> Place | None:
+    """Where a member belongs: in an archive that has the folders train, val or test (`whole`) by those, else by the
+    archive's name, else, in an archive in the place of a class folder, by where that is."""
     parts, outer = file.name.split("/"), file.archive.split("/")[:-1]
-    if not file.archive or {*parts[:-1]} & {*SPLITS}:
+    if whole or "devkit" in file.archive:
         return _below(outer, parts)
-    if "devkit" in file.archive:
-        return None
     if own := _own_split(file.archive):
         return own, "/".join(outer), file.name
-    in_class = [_stem(file.archive).rpartition("/")[2], *parts]
+    in_class = [stem(file.archive).rpartition("/")[2], *parts]
     return _below([], outer + in_class) or ("train", "/".join(outer), "/".join(in_class))
 
 
-def _below(outer: list[str], parts: list[str]) -> tuple[str, str, str] | None:
+def _below(outer: list[str], parts: list[str]) -> Place | None:
+    """By the first folder of `parts` that is called train, val or test."""
     for position, part in enumerate(parts[:-1]):
         if part in SPLITS:
             return part, "/".join(outer + parts[:position]), "/".join(parts[position + 1 :])
@@ -239,6 +254,19 @@ def classes_of_test(
                 + "of train, val_annotations.txt, LOC_val_solution.csv, or ILSVRC's development kit beside the archives"
             )
     return pairs
+
+
+def missing_shards(found: Listing) -> list[str]:
+    """A line for each series of archives, called NAME-00000-of-00005, that is not whole."""
+    series: dict[tuple[str, int], set[int]] = {}
+    for archive in found.archives:
+        if said := SHARD.search(archive.name):
+            series.setdefault((archive.name[: said.start()], int(said[2])), set()).add(int(said[1]))
+    return [
+        f"{len(numbers)} of the {whole} archives of {shown(name)} are there"
+        for (name, whole), numbers in sorted(series.items())
+        if len(numbers) < whole
+    ]
 
 
 def check_archives(found: Listing, progress: OnProgress, scratch: Path) -> None:

@@ -22,7 +22,7 @@ from repro.data import manifest as manifests
 from repro.data.load.augment import eigen, epoch_order
 from repro.data.manifest import SOURCES, Manifest
 from repro.data.prepare.cifar import cifar10, download_cifar10
-from repro.data.prepare.convert import FILTER_NAME, Form
+from repro.data.prepare.convert import FILTER_NAME, Form, quiet
 from repro.data.prepare.files import Listing, amount, listing
 from repro.data.prepare.folders import CLASS_FOLDERS, WANTED, check_archives, class_folders
 from repro.data.prepare.photos import photos
@@ -80,6 +80,8 @@ def prepare(
                 found = listing(source, leave_out=directory)
             if done:
                 check_same(done, target, name, found, allow_bad)
+                if found and found.seal != done.seal:
+                    tell(f"{done.source} is already prepared; --source {source} was not read")
                 return done
             if found is None and name == "cifar10":
                 found = listing(download_cifar10(directory / "downloads"))
@@ -145,10 +147,11 @@ def write(
     """Write both splits, the mean image and the manifest beside `target`, then give the folder its name."""
     work = unfinished(target)
     work.mkdir(exist_ok=True)
-    train, test = (
-        write_split(work, split_name, split, len(origin.classes), form, allow_bad, progress)
-        for split_name, split in (("train", origin.train), ("test", origin.test))
-    )
+    with quiet():
+        train, test = (
+            write_split(work, split_name, split, len(origin.classes), form, allow_bad, progress)
+            for split_name, split in (("train", origin.train), ("test", origin.test))
+        )
     untested = [entry["name"] for entry, count in zip(origin.classes, test.per_class, strict=True) if not count]
     notes = [f"no test images of {len(untested)} classes: {first_few(untested)}"] if untested else []
     with open(work / "mean.npy", "wb") as file:
@@ -270,7 +273,7 @@ def check_same(done: Manifest, target: Path, name: str, found: Listing | None, a
     if found is not None and name != "cifar10":  # every CIFAR-10 is the published one
         other = called(found.source) != done.origin
         if other or (done.seal and found.seal != done.seal):
-            then = "" if other else " when its files had other names, sizes or times"
+            then = "" if other else " as it was then (its files had other names, sizes or times)"
             raise ValueError(
                 f"{done.source} is already prepared, from {done.origin}{then}; --source {found.source} was not read: "
                 f"delete the folder {target} or choose another name"

@@ -47,14 +47,15 @@ def verify(directory: Path, name: str | None = None) -> list[Problem]:
         try:
             known = manifests.load(folder)
         except ValueError as error:
-            known, broken = None, str(error)
+            known, broken = None, Problem(folder / manifests.NAME, str(error))
         else:
-            broken = "half-written: preparation was interrupted; run it again and it goes on from there"
+            what = "half-written: preparation was interrupted; run it again and it goes on from there"
+            broken = Problem(folder, what)
         if name and name not in (folder.name, folder.name.removesuffix(".part"), manifests.source_of(folder.name)):
             continue
         asked.append(folder)
         if known is None:
-            found.append(Problem(folder, broken))
+            found.append(broken)
             continue
         found += check_content(folder, known)
     if name and not asked:
