@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def test_a_reference_has_more_runs_and_arms_run_at_its_rate_too(tmp_path: Path) 
             if run.search:
                 rate = run.config.optim.learning_rate
                 own = 0.0025 if run.used_by == ("asked/without",) else 0.01
-                finish(tmp_path, run.config, run.digest, run.seed, 30 + abs(np.log2(rate / own)))
+                finish(tmp_path, run.config, run.digest, run.seed, 30 + abs(math.log2(rate / own)))
     found = made()
     assert found.waiting == ()
     (setting,) = found.settings
