@@ -36,15 +36,11 @@ def cifar10(found: Listing, scratch: Path) -> Source:
     Raises SourceError that names what is missing, damaged or not the published one.
     """
     mend = f"get cifar-10-binary.tar.gz from {CIFAR_HOME}"
-    files: dict[str, File] = {}
-    tables: list[File] = []
-    for file in found.files:
-        if file.name.endswith(".parquet"):
-            tables.append(file)
-        elif file in found.archives and Path(file.name).stem not in CIFAR_MD5:
-            files |= {each.name.rpartition("/")[2]: each for each in members(file, scratch, found.losses)}
-        else:
-            files.setdefault(file.name.rpartition("/")[2], file)
+    tables = [archive for archive in found.archives if archive.name.endswith(".parquet")]
+    whole = {Path(archive.name).stem: archive for archive in found.archives if archive not in tables}
+    sheets = [whole.pop(name) for name in CIFAR_MD5 if name in whole]  # tars that are a batch each
+    inside = [file for archive in whole.values() for file in members(archive, scratch, found.losses)]
+    files = {file.name.rpartition("/")[2]: file for file in (*inside, *sheets, *reversed(found.files))}
     batches: dict[str, Pixels] = {}
     for name in CIFAR_MD5:
         forms = [form for form in (f"{name}.bin", name, f"{name}.tar") if form in files]

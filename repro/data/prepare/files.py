@@ -167,14 +167,10 @@ class Listing:
     """What is on disk below a source; `seal` changes with name, size or time of any file that a set can depend on."""
 
     source: Path
-    files: list[File]
+    files: list[File]  # and folders, but no archives
+    archives: list[File]  # a source that is a file is taken for one whatever its ending
     losses: Losses
     seal: str
-
-    @property
-    def archives(self) -> list[File]:
-        """The archives; a source that is a file is taken for one whatever its ending."""
-        return [file for file in self.files if kind(file.name) == "archive" or file.place == self.source]
 
 
 def listing(source: Path, leave_out: Path | None = None) -> Listing:
@@ -182,15 +178,18 @@ def listing(source: Path, leave_out: Path | None = None) -> Listing:
 
     Raises SourceError for a folder that may not be read.
     """
-    losses, found, seal = Losses(), [], hashlib.sha256()
+    losses, seal = Losses(), hashlib.sha256()
+    found: list[File] = []
+    archives: list[File] = []
     for name, path, facts in _walk(source, losses, leave_out):
         if stat.S_ISDIR(facts.st_mode):
             found.append(File(f"{name}/", path, 0))
             continue
-        found.append(File(name, path, facts.st_size))
-        if kind(name) != "aside" and "devkit" not in name:  # a development kit is published, and does not change
+        what = kind(name)
+        (archives if what == "archive" or path == source else found).append(File(name, path, facts.st_size))
+        if what != "aside" and "devkit" not in name:  # a development kit is published, and does not change
             seal.update(os.fsencode(f"{name}\0{facts.st_size}\0{facts.st_mtime_ns}\n"))
-    return Listing(source, found, losses, seal.hexdigest())
+    return Listing(source, found, archives, losses, seal.hexdigest())
 
 
 def _walk(source: Path, losses: Losses, leave_out: Path | None) -> Iterator[tuple[str, Path, os.stat_result]]:

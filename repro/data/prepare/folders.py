@@ -103,18 +103,17 @@ class Contents:
         self.roots: dict[str, set[str]] = {split: set() for split in SPLITS}  # the folders that hold the split's
         self.folders: set[str] = set()
         self.published: list[File] = []
-        archives = found.archives
-        opened = {archive.name for archive in archives}
         loose: set[str] = set()  # every folder on disk with an image below
         for file in found.files:
-            if file.name not in opened and self._sort(file, _below([], file.name.split("/"))):
+            if self._sort(file, _below([], file.name.split("/"))):
                 loose |= {file.name[:place] for place, letter in enumerate(file.name) if letter == "/"}
         there = {split for split, images in self.images.items() if images}
-        said = {_own_split(archive.name) for archive in archives}
-        for archive in archives:
+        said = {_own_split(archive.name) for archive in found.archives}
+        classes_in = {path.rpartition("/")[0] for path in loose if _is_class(path)}
+        for archive in found.archives:
             if why := _needless(archive.name, there, loose, said):
                 found.losses.add(why, archive.name)
-            elif archive.name.rpartition("/")[0] in {path.rpartition("/")[0] for path in loose if _is_class(path)}:
+            elif archive.name.rpartition("/")[0] in classes_in:
                 raise SourceError(
                     shown(f"{archive.place} is among class folders; unpack it there, or take it out of the source")
                 )
