@@ -127,7 +127,9 @@ def test_a_set_that_is_too_small_for_what_is_held_out_is_refused(photos: Path) -
 
 def finish(results: Path, config: Config, name: str, seed: int, held_out: float) -> None:
     center = {"center": Errors(50.0, 10.0)}
-    record = changed(tried_run(float(held_out), train=20.0), digest=name, seed=seed, config=to_dict(config), errors=center)
+    record = changed(
+        tried_run(float(held_out), train=20.0), digest=name, seed=seed, config=to_dict(config), errors=center
+    )
     store.write_run(results, record)
     for view in ("center", "ten"):
         (store.run_directory(results, name, seed) / f"predictions-{view}.npz").touch()
