@@ -23,6 +23,10 @@ OURS: dict[str, dict[str, str]] = {
         "gelu": "torch.nn.functional:gelu",
         "none": "repro.network.model:identity",
     },
+    "repro.claims": {  # a ClaimKind
+        kind: f"repro.stats.kinds:{kind.upper()}"
+        for kind in ("effect", "no_effect", "at_least", "ratio", "value", "overfits")
+    },
     "repro.launchers": {"here": "repro.launch.here:here"},  # (runs, machine, emit) -> the failures
 }
 
@@ -42,6 +46,7 @@ def named(group: str, name: str) -> str:
     return name
 
 
+@cache
 def load(group: str, name: str) -> Any:
     """What is called `name` in a group. Raises ValueError, one line, for a name that is not there or does not load."""
     from importlib.metadata import EntryPoint, entry_points

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import extensions
+from repro import extensions, report
+from repro.bench import made_up
 from repro.config.config import digest
 from repro.config.keys import override
 from repro.config.presets import preset
+from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.launch import launch
 from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
@@ -38,9 +40,11 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     (about / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(about.parent)
     monkeypatch.syspath_prepend(THIRD_PARTY)
-    extensions.known.cache_clear()
+    for cached in (extensions.known, extensions.load):
+        cached.cache_clear()
     yield
-    extensions.known.cache_clear()
+    for cached in (extensions.known, extensions.load):
+        cached.cache_clear()
 
 
 def stepped(kind: str, devices: tuple[str, ...]) -> Network | TwoTowers:
@@ -82,6 +86,33 @@ def test_a_launcher_of_another_package_does_the_runs(photos: Path, tmp_path: Pat
     assert all(isinstance(failure, Failed) for failure in failures)
 
 
+def claimed(kind: str) -> Experiment:
+    """An experiment with one claim of a kind: at most one point worse."""
+    measured = Measured("photos", "center", "our photos, center view")
+    claim = Claim(kind, "new", "old", {"top1_error": 1.0}, "here", measured)
+    arms = (Arm("old"), Arm("new", {"model.norm": None}))
+    return Experiment("bounded", "Is it no worse?", "model.norm", "-", arms, ["smoke"], claims=[claim])
+
+
+@pytest.mark.parametrize(("level", "verdict"), [(30.2, "same direction"), (33.0, "contradicted")])
+def test_a_claim_kind_of_another_package_is_judged_and_reported_by_its_row(
+    level: float, verdict: str, tmp_path: Path
+) -> None:
+    """`same direction` is the best away from the claim's own setting."""
+    one = claimed("at-most")
+    made_up.write_setting(tmp_path / "results", one, "smoke", {"old": 30.0, "new": level}, spread=0.05, images=100)
+    found = report.build([one], None, tmp_path / "results", tmp_path / "reports")
+    judged = next(row for _, judgements in found.judged for row in judgements if row.claim)
+    assert judged.verdict == verdict
+    assert "published: at most +1 points" in judged.reason
+    assert "at most +1.0 points" in (tmp_path / "reports" / "bounded.md").read_text()
+
+
+def test_an_unknown_claim_kind_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(ValueError, match=r"no claim 'at-mots'.*'at-most'"):
+        claimed("at-mots")
+
+
 @pytest.mark.parametrize(
     ("key", "name", "reason"),
     [
@@ -102,7 +133,11 @@ def test_an_extension_that_does_not_load_is_one_line() -> None:
 
 def test_our_own_kinds_all_load() -> None:
     for group, names in extensions.OURS.items():
-        assert all(callable(extensions.load(group, name)) for name in names)
+        loaded = {name: extensions.load(group, name) for name in names}
+        if group == "repro.claims":
+            assert {name: row.name for name, row in loaded.items()} == {name: name for name in names}
+        else:
+            assert all(map(callable, loaded.values()))
 
 
 def test_a_neutral_kind_names_no_run() -> None:
