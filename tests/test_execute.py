@@ -72,7 +72,7 @@ def test_each_source_of_chance_varies_alone_where_the_others_have_seeds_of_their
     def loss(given: dict[str, int] | None, seed: int) -> float:
         one = job(small(**{"data.subsets": "by-seed", "seeds": given}), photos, seed)
         execute(one, machine, quiet)
-        return float(store.read_metrics(machine.results, one.digest, seed)[0]["train_loss"])
+        return float(store.read_metrics(machine.results, one.digest, seed)[0].train_loss)
 
     everything = dict.fromkeys(sources, 0)
     plain = loss(None, 0)
@@ -135,8 +135,8 @@ def test_two_devices_give_the_run_of_one_within_rounding(photos: Path, tmp_path:
         one = job(small(), photos)
         records[devices] = (execute(one, machine, quiet), store.read_metrics(machine.results, one.digest, 0))
     one, two = records["cpu",], records["cpu", "cpu"]
-    assert one[0]["placement"] == "cpu" and two[0]["placement"] == "cpu,cpu"
-    assert two[1][0]["train_loss"] == pytest.approx(one[1][0]["train_loss"], rel=1e-4)
+    assert one[0].placement == "cpu" and two[0].placement == "cpu,cpu"
+    assert two[1][0].train_loss == pytest.approx(one[1][0].train_loss, rel=1e-4)
 
 
 def test_a_net_of_one_tower_takes_the_first_of_two_devices(machine: Machine, photos: Path) -> None:
@@ -202,7 +202,7 @@ def test_children_do_what_one_process_does(photos: Path, tmp_path: Path) -> None
     assert launch(jobs, alone, at_once=1, emit=quiet) == []
     for one in jobs:
         a, b = (store.read_metrics(place, one.digest, one.seed) for place in (together.results, alone.results))
-        assert [line["train_loss"] for line in a] == pytest.approx([line["train_loss"] for line in b], rel=1e-5)
+        assert [line.train_loss for line in a] == pytest.approx([line.train_loss for line in b], rel=1e-5)
 
 
 def test_a_child_that_fails_is_reported_and_the_others_go_on(photos: Path, tmp_path: Path) -> None:

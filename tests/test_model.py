@@ -15,7 +15,8 @@ from repro.config.architecture import Pool
 from repro.config.config import Config
 from repro.config.keys import override
 from repro.config.presets import PRESETS, preset
-from repro.network.model import ACTIVATIONS, Network, Pooling, build
+from repro.extensions import load
+from repro.network.model import Network, Pooling, build
 
 SMALL = [name for name in PRESETS if preset(name).augment.crop <= 64]
 
@@ -289,7 +290,7 @@ def test_dropout_without_a_seed_is_a_mistake() -> None:
     ],
 )
 def test_activations(name: str, expected: list[float]) -> None:
-    found = ACTIVATIONS[name](torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64))
+    found = load("repro.activations", name)(torch.tensor([-1.0, 0.0, 2.0], dtype=torch.float64))
     close(found, torch.tensor(expected, dtype=torch.float64), 1e-15)
 
 

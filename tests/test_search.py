@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace as changed
 
 from repro import store
 from repro.config.config import Config, to_dict
@@ -65,17 +66,11 @@ def test_a_best_value_at_an_edge_extends_the_grid_three_times_at_most() -> None:
 
 
 def tried_run(held_out: float, *, diverged: bool = False, train: float = 30.0) -> RunRecord:
-    return record(preset("cifar10"), "aaaaaaaaaaaa", 1000, held_out, diverged=diverged, train_error=train)
-
-
-def record(config: Config, name: str, seed: int, held_out: float, **others: Any) -> RunRecord:
-    values = {
-        "digest": name, "seed": seed, "config": to_dict(config), "data": Images("x", "d"), "epochs": 2,
-        "epochs_to_target": None, "censored": False, "seconds": 1.0, "images_per_second": 100.0, "diverged": False,
-        "train_error": 20.0, "held_out": Errors(held_out, 1.0), "errors": {"center": Errors(50.0, 10.0)},
-        "provenance": {}, "placement": "cpu",
-    }  # fmt: skip
-    return RunRecord(**{**values, **others})
+    return RunRecord(
+        digest="aaaaaaaaaaaa", seed=1000, config={"precision": "float32", "data": {}}, data=Images("x", "d"), epochs=2,
+        epochs_to_target=None, censored=False, seconds=1.0, images_per_second=1.0, diverged=diverged,
+        train_error=train, held_out=Errors(held_out, None), errors={}, provenance={}, placement="cpu",
+    )  # fmt: skip
 
 
 def test_the_value_with_the_lowest_mean_error_on_held_out_images_is_taken() -> None:
@@ -132,7 +127,11 @@ def test_a_set_that_is_too_small_for_what_is_held_out_is_refused(photos: Path) -
 
 
 def finish(results: Path, config: Config, name: str, seed: int, held_out: float) -> None:
-    store.write_run(results, record(config, name, seed, held_out))
+    center = {"center": Errors(50.0, 10.0)}
+    record = changed(
+        tried_run(float(held_out), train=20.0), digest=name, seed=seed, config=to_dict(config), errors=center
+    )
+    store.write_run(results, record)
     for view in ("center", "ten"):
         (store.run_directory(results, name, seed) / f"predictions-{view}.npz").touch()
 

@@ -6,6 +6,7 @@ values here (no `from __future__ import annotations`): as strings, typer would c
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -216,6 +217,7 @@ def run(
         int | None, typer.Option(min=3, help="With --until-decided: at most so many. [default: 20]")
     ] = None,
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
+    launcher: Annotated[str | None, typer.Option(help="Of another package: docs/extending.md.")] = None,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
     verify: Annotated[bool, typer.Option(help="Hash a prepared set when it is new or was changed.")] = True,
@@ -228,6 +230,7 @@ def run(
     from repro.commands import terminal
     from repro.commands.sweep import Round, sweep
     from repro.config.keys import parse_assignments
+    from repro.extensions import named
     from repro.launch import launch
     from repro.plan import frozen, plan
     from repro.training.events import Failed
@@ -249,14 +252,16 @@ def run(
     most = _most_seeds(seeds, until_decided, max_seeds)
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
+    if launcher:
+        named("repro.launchers", launcher)
     places = _places(data_dir, results_dir)
     machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard, verify=verify)
 
-    def do(todo: Round) -> list[Failed]:
+    def do(todo: Round) -> Sequence[Failed]:
         terminal.print_round(todo)
         names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo.runs}
         with terminal.progress(names, len(todo.runs)) as emit:
-            return launch(todo.runs, machine, at_once=jobs, emit=emit)
+            return launch(todo.runs, machine, at_once=jobs, emit=emit, launcher=launcher)
 
     try:
         failed = sweep(

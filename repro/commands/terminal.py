@@ -63,21 +63,18 @@ def changes_text(changes: Mapping[str, Any]) -> str:
 def claim_text(claim: Claim) -> str:
     """One line: what is claimed, in points or percent, from where, measured on what."""
     against = f" against {claim.reference}" if claim.reference else ""
-    numbers = ", ".join(_number(claim.kind, metric, value) for metric, value in claim.published.items())
+    numbers = ", ".join(_number(claim, metric, value) for metric, value in claim.published.items())
     runs = f"; 2012 runs {', '.join(claim.runs)}" if claim.runs else ""
     return f"{claim.arm}{against}: {numbers} [{claim.source}; {claim.measured.text}{runs}]"
 
 
-def _number(kind: str, metric: str, value: float | None) -> str:
+def _number(claim: Claim, metric: str, value: float | None) -> str:
+    row = claim.row
     if value is None:
-        return f"{metric} larger, no number given"
-    shown = {
-        "ratio": f"{value:g} times the epochs",
-        "value": f"{value:g}%",
-        "at_least": f"at least {value:+g} points",
-        "no_effect": f"no difference beyond noise ({value:+g} points)",
-    }.get(kind, f"{value:+g} points")
-    return shown if kind == "ratio" else f"{metric} {shown}"
+        return f"{metric} {row.bare}, no number given"
+    if row.unit == "times":
+        return f"{value:g} times the epochs"
+    return f"{metric} {row.sentence.format(f'{value:g}%' if row.unit == 'percent' else f'{value:+g} points')}"
 
 
 def print_card(

@@ -6,15 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
+from repro.extensions import named
 from repro.suggest import did_you_mean
 
 Step = Literal["activation", "norm", "pool"]
 Connect = Literal["tower", "all"]
 LAYER_NAME = re.compile(r"[a-z]+[0-9]+")
 Norms = Literal["lrn", "batch", "group", "layer"]
-Activations = Literal["relu", "tanh", "abs-tanh", "sigmoid", "leaky-relu", "elu", "gelu", "none"]
+Activation = Annotated[str, AfterValidator(lambda name: named("repro.activations", name))]
 
 
 class Group(BaseModel):
@@ -122,7 +123,7 @@ class Model(Group):
 
     towers: int = Field(2, ge=1, le=2)
     layers: tuple[Layer, ...]
-    activation: Activations = "relu"
+    activation: Activation = "relu"
     norm: Norm | None = Norm()
     spatial_norm: Norm | None = None  # a second norm right after the first: 2012's `cnorm2`
     pool: Pool = Pool()

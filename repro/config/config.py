@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
 from repro.config.architecture import Group, Model, as_tuple, named_layers
 from repro.config.geometry import LayerShape, layer_shapes
+from repro.extensions import named
 from repro.terms import View
 
 Source = Literal["weights", "order", "augment", "dropout", "subset"]
@@ -116,6 +117,7 @@ class Augment(Group):
 class Optim(Group):
     """Section 5."""
 
+    kind: Annotated[str, AfterValidator(lambda name: named("repro.optimizers", name))] = "momentum"
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -274,6 +276,7 @@ YOUNG_KEYS: dict[str, Any] = {
     "data.color_order": "rgb",
     "augment.resized_crop": None,
     "weights": None,
+    "optim.kind": "momentum",
     "schedule.endgame.slow_bias_learning_rate": None,
 }
 

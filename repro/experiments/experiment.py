@@ -6,12 +6,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from repro.extensions import load, named
 from repro.suggest import did_you_mean
 from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, HELD_OUT, METRICS, NAME, SEARCH_SEEDS, Artifact, View
 
-Kind = Literal["effect", "no_effect", "at_least", "ratio", "value", "overfits"]
+if TYPE_CHECKING:
+    from repro.stats.kinds import ClaimKind
+
 SEARCHED_BY = (HELD_OUT, EPOCHS_TO_TARGET, *ERRORS)
 SECTION = re.compile(r"\d+(\.\d+)*")
 
@@ -33,13 +36,29 @@ class Claim:
     the paper gives a direction only. The sign is that of `arm` minus `reference`.
     """
 
-    kind: Kind
+    kind: str  # of the table in stats/kinds.py, or of another package
     arm: str
     reference: str | None
     published: Mapping[str, float | None]
     source: str
     measured: Measured
     runs: tuple[str, ...] = ()  # keys of paper.RUNS: the 2012 run notes behind the number
+
+    def __post_init__(self) -> None:
+        named("repro.claims", self.kind)
+
+    @property
+    def row(self) -> ClaimKind:
+        """What its kind means: rule, unit, wording."""
+        found: ClaimKind = load("repro.claims", self.kind)
+        return found
+
+    def number(self, metric: str) -> float:
+        """The published number. Raises ValueError where there is a direction only."""
+        found = self.published[metric]
+        if found is None:
+            raise ValueError(f"claim {self.kind} on {self.arm!r}: takes a number of {metric}")
+        return found
 
     @property
     def sides(self) -> tuple[str, ...]:

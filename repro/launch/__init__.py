@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from repro.extensions import load
 from repro.launch.children import in_children
 from repro.launch.here import here
 from repro.plan.plan import Run
@@ -11,8 +12,14 @@ from repro.training.events import Failed, Listener
 from repro.training.execute import Machine
 
 
-def launch(jobs: Sequence[Run], machine: Machine, *, at_once: int, emit: Listener) -> list[Failed]:
-    """Do every job; one that fails does not stop the others. Returns the failures, which were emitted too."""
+def launch(
+    jobs: Sequence[Run], machine: Machine, *, at_once: int, emit: Listener, launcher: str | None = None
+) -> Sequence[Failed]:
+    """Do every job, by a `launcher` of another package where one is named; one that fails does not stop the others.
+    Returns the failures, which were emitted too."""
+    if launcher:
+        failures: Sequence[Failed] = load("repro.launchers", launcher)(jobs, machine, emit)
+        return failures
     if at_once == 1 or len(jobs) == 1:
         return here(jobs, machine, emit)
     return in_children(jobs, machine, min(at_once, len(jobs)), emit)

@@ -22,20 +22,21 @@ from torch import Tensor, nn
 from repro.config.architecture import Conv, Dropout, Full, Norm, Pool
 from repro.config.config import Config
 from repro.config.geometry import LayerShape, pool_of
+from repro.extensions import load
 from repro.network.lrn import lrn, lrn_same_map
 
 ALL = -1  # reads every map of the other column
 GROUP_SIZE = 16  # maps that share one statistic in group normalization (Wu & He 2018 find 16 a channel group best)
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu_,  # in place: neither sums, pools nor normalizations keep what they put out
-    "tanh": torch.tanh,
-    "abs-tanh": lambda x: torch.tanh(x).abs(),
-    "sigmoid": torch.sigmoid,
-    "leaky-relu": F.leaky_relu,  # slope 0.01 below zero
-    "elu": F.elu,  # e^x - 1 below zero
-    "gelu": F.gelu,
-}
+
+def identity(x: Tensor) -> Tensor:
+    """Activation `none`; the network leaves the step out."""
+    return x
+
+
+def abs_tanh(x: Tensor) -> Tensor:
+    """|tanh(x)|, which section 3.1 names."""
+    return torch.tanh(x).abs()
 
 
 def build(config: Config, seed: int) -> Network:
@@ -200,7 +201,8 @@ class Activation(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.name, self.function = name, ACTIVATIONS[name]
+        self.name = name
+        self.function: Callable[[Tensor], Tensor] = load("repro.activations", name)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)

@@ -18,7 +18,7 @@ from repro.report.gather import Gathered, Part, Score, counted_scores
 from repro.report.tables import ReportTable
 from repro.stats import Interval, Judgement
 from repro.stats.looks import most_looked_at
-from repro.stats.values import VERDICTS, unit_of
+from repro.stats.values import VERDICTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -459,7 +459,7 @@ def section(score: Score) -> str:
 def score_line(score: Score) -> str:
     """What one row of the scoreboard is about; for an error, where the published one was measured."""
     about = words.subject(score.claim.arm, score.claim.reference)
-    return f"{about} ({score.claim.measured.text})" if score.claim.kind == "value" else about
+    return f"{about} ({score.claim.measured.text})" if not score.claim.row.paired else about
 
 
 def effect_marks(part: Part) -> list[Mark]:
@@ -471,7 +471,7 @@ def effect_marks(part: Part) -> list[Mark]:
             one.estimate,
             one.published,
             Score(part.experiment, one.claim, one.metric).noted if one.claim else None,
-            one.claim is not None and one.claim.kind == "at_least",
+            one.claim is not None and one.claim.row.bound,
             one.same_setting if one.claim else None,
         )
         for one in part.judgements
@@ -485,13 +485,11 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
     for score in counted_scores(score for score in scores if score.judgement and score.judgement.estimate):
         one, claim = score.judgement, score.claim
         assert score.setting and one and one.estimate
-        if claim.kind == "value" and not one.same_setting:
+        if not claim.row.paired and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
         label = f"{section(score)}{score.experiment.name}, {score.setting.name} (n = {one.seeds})"
         label += f"\n{score_line(score)}, {words.metric(score.metric)}"
-        mark = Mark(
-            label, one.unit, one.estimate, score.published, score.noted, claim.kind == "at_least", one.same_setting
-        )
+        mark = Mark(label, one.unit, one.estimate, score.published, score.noted, claim.row.bound, one.same_setting)
         rows.setdefault(id(claim), mark)
     return list(rows.values())
 
@@ -542,7 +540,7 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str) -> ReportTable:
                 f"{section(first)}{link}",
                 score_line(first),
                 _lines(group, lambda score: words.published(score.claim, score.metric)),
-                _lines(group, lambda score: words.quantity(score.noted, unit_of(score.claim.kind))),
+                _lines(group, lambda score: words.quantity(score.noted, score.claim.row.unit)),
                 _lines(group, _estimate),
                 "\n".join(seeds) or words.NOTHING,
                 f"`{first.setting.name}`" if first.setting else words.NOTHING,
@@ -571,7 +569,7 @@ def scores_frame(scores: Iterable[Score]) -> Any:
         rows.append(
             [
                 score.experiment.section, score.experiment.name, claim.arm, claim.reference, score.metric,
-                unit_of(claim.kind), claim.source, claim.measured.text, score.published, score.noted,
+                claim.row.unit, claim.source, claim.measured.text, score.published, score.noted,
                 score.setting.name if score.setting else None, *_four(one.estimate if one else None),
                 *judged, *[None] * (5 - len(judged)),
             ]
@@ -607,7 +605,7 @@ def paper_table(gathered: Gathered) -> ReportTable:
         same = [
             score
             for score in gathered.scores
-            if score.claim.kind == "value"
+            if not score.claim.row.paired
             and row.top1_error is not None
             and score.claim.published == {"top1_error": row.top1_error, "top5_error": row.top5_error}
         ]

@@ -90,7 +90,7 @@ class Score:
         known = [note for note in notes if note is not None]
         if len(known) < len(notes):
             return None
-        if self.claim.kind == "value":
+        if not self.claim.row.paired:
             return known[0] if known else None
         return known[0] - known[1] if len(known) == 2 else None
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from repro.report import contents, figures, words
 from repro.report.gather import Gathered, Score
-from repro.stats.values import unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +97,7 @@ COLUMNS = (
 
 
 def _row(score: Score) -> list[Cell]:
-    one, unit = score.judgement, unit_of(score.claim.kind)
+    one, unit = score.judgement, score.claim.row.unit
     estimate = one.estimate if one else None
     name = score.experiment.name
     return [

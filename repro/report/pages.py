@@ -116,7 +116,9 @@ def _figures(part: Part, results: Path, reports: Path) -> list[Figure]:
         path = f"{name}/{setting}-{kind}.png"
         found.append(Figure(path, figures.drawn(reports / path, draw, *arguments, **options), alt, caption))
 
-    ratios = [one for one in part.judgements if one.claim and one.claim.kind == "ratio" and one.reference in part.runs]
+    ratios = [
+        one for one in part.judgements if one.claim and one.claim.row.unit == "times" and one.reference in part.runs
+    ]
     if len(frame) and stops is not None and ratios:
         slow, fast = ratios[0].arm, str(ratios[0].reference)
         alt = f"Training error rate against epochs: {fast} solid, {slow} dashed, with a line at {stops:g}%."

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Arm, Claim
-from repro.stats.values import unit_of
 from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET
 
 if TYPE_CHECKING:
@@ -88,12 +87,12 @@ def subject(arm: str, reference: str | None) -> str:
 
 def published(claim: Claim, name: str) -> str:
     """The paper's number for one metric of a claim, with unit; in words where it gives a direction only."""
-    value, unit = claim.published[name], unit_of(claim.kind)
+    value, unit = claim.published[name], claim.row.unit
     if value is None:
-        return "larger" if claim.kind == "overfits" else "worse"
+        return claim.row.bare
     digits = 1 if round(value, 1) == round(value, 6) else 2  # as printed: 1.4, and -0.04 of the run notes
     shown = quantity(value, unit, digits)
-    return {"at_least": f"over {shown}", "no_effect": f"no difference ({shown})"}.get(claim.kind, shown)
+    return claim.row.wording.format(shown)
 
 
 def changes(values: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
 from repro.stats.looks import most_looked_at
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
-from repro.stats.values import Effect, Interval, Judgement, Verdict, unit_of
+from repro.stats.values import Effect, Interval, Judgement, Verdict
 from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, View
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
 
 def tested_p(one: Judgement) -> float | None:
     """The p of no effect where a judgement is the test of a claimed one, else None."""
-    if one.claim is None or not one.primary or one.claim.kind in ("value", "no_effect") or one.waits:
+    if one.claim is None or not one.primary or not one.claim.row.tested or one.waits:
         return None
     return one.effect.p if one.effect and one.verdict not in ("not evaluated", "not tuned") else None
 
@@ -133,13 +133,13 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None)
     arms = [runs.experiment.arm(name) for name in claim.sides]
     confidence = _confidence(runs, arms)
     view = _view(runs, arms, claim.measured.view)
-    unit = unit_of(claim.kind)
+    unit = claim.row.unit
     differences = _differences(runs, arms, claim.measured, view, metric)
     blank = Judgement(
         claim, claim.arm, claim.reference, metric, unit, published, None, None, 0, "not evaluated", "", False,
         differences, failed=_failed(runs, arms),
     )  # fmt: skip
-    if claim.kind == "value":
+    if not claim.row.paired:
         assert published is not None
         return _judge_value(runs, blank, arms[0], view, published, confidence)
     effect = _effect(runs, arms[0], arms[1], metric, view, confidence)
@@ -164,7 +164,7 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None)
         if common and other.seeds >= FEWEST_SEEDS and verdict not in ("not tuned",):
             common_verdict, _ = _verdict(claim, metric, common, other.seeds, negligible, here=not differences)
     needed = None
-    if published and effect.spreads is not None and claim.kind != "no_effect":  # noise is not to be told from none
+    if published and effect.spreads is not None and claim.row.power:
         needed = _needed(effect, math.log(published) if unit == "times" else published)
     found = dataclasses.replace(
         found,
@@ -184,24 +184,13 @@ def _verdict(
     """The verdict by the rule of the claim's kind; `here`: in the setting of the claim."""
     from repro.stats import verdict as rules
 
-    published = claim.published[metric]
-    if claim.kind == "no_effect":
-        found = rules.of_none(interval, seeds, negligible=negligible)
-    elif claim.kind == "at_least":
-        assert published is not None
-        found = rules.at_least(interval, published, seeds)
-    elif claim.kind == "ratio":
-        assert published is not None
-        found = rules.of_ratio(interval, published, seeds, rounding=claim.rounding(metric))
-    else:
-        rounding = 0.0 if published is None else claim.rounding(metric)
-        found = rules.of_effect(interval, published, seeds, rounding=rounding, negligible=negligible)
+    found = claim.row.rule(interval, claim, metric, seeds, negligible)
     return found if here else rules.elsewhere(found)
 
 
 def _negligible(experiment: Experiment, claim: Claim) -> float:
     """Points that are as good as none: NEGLIGIBLE, and at most half of the smallest effect that is claimed here."""
-    claimed = [other.published.get("top1_error") for other in experiment.claims if other.kind in ("effect", "at_least")]
+    claimed = [other.published.get("top1_error") for other in experiment.claims if other.row.sized]
     sizes = [abs(size) for size in claimed if size]
     return min([NEGLIGIBLE, *(size / 2 for size in sizes)])
 
@@ -221,7 +210,7 @@ def _unfit(runs: Runs, arms: Sequence[Arm], claim: Claim, metric: str) -> str | 
         classes = [record.classes for arm in arms for record in runs.records(arm)]
         if classes and MOST_GUESSES * min(classes) < 5:
             return f"five guesses among {min(classes)} classes are more than a tenth of them"
-    if claim.kind == "overfits":
+    if claim.row.overfits:
         gaps = [list(runs.numbers(arm, GAP, "center").values()) for arm in arms]
         widest = max(math.fsum(of_arm) / len(of_arm) for of_arm in gaps if of_arm)
         if widest < OVERFITS:
@@ -278,10 +267,10 @@ def _contrasts(runs: tuple[int, int]) -> int:
 def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: float, confidence: float) -> Judgement:
     """The mean error of an arm against a published one. Bound to its data, evaluation and setting: else not
     evaluated."""
-    from repro.stats import verdict as rules
     from repro.stats.intervals import RUNS_IN_WORDS, images_only, over_seeds
 
     group, half = _group(arm), _tuned(arm)
+    assert blank.claim is not None
     values = list(runs.numbers(arm, blank.metric, view, group=group, half=half).values())
     if not values:
         reason = _untrained(runs, [arm]) or _missing(runs, [arm], blank.metric, view)
@@ -303,7 +292,7 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
         verdict: Verdict = "not evaluated"
         rule = "an error is bound to its data, evaluation and setting, and these differ"
     else:
-        verdict, rule = rules.of_value(estimate, published, blank.metric, len(values))
+        verdict, rule = blank.claim.row.rule(estimate, blank.claim, blank.metric, len(values), 0.0)
         if waits and len(values) >= FEWEST_SEEDS:
             verdict, rule = "inconclusive", f"{waits}, and the verdict waits for all"
     found = dataclasses.replace(found, verdict=verdict, same_setting=not blank.differences, waits=bool(waits))
@@ -580,13 +569,11 @@ def _reason(blank: Judgement, rule: str, confidence: float) -> str:
     if confidence != CONFIDENCE:
         numbers += ", widened for more than one look"
     if blank.published is None:
-        against = "published: larger" if claim.kind == "overfits" else "published: worse"
-    elif claim.kind == "no_effect":
-        against = f"published: no difference beyond noise ({blank.published:+g}{unit})"
+        against = f"published: {claim.row.bare}"
     else:
-        against = f"published: {'at least ' if claim.kind == 'at_least' else ''}{blank.published:{sign}g}{unit}"
+        against = f"published: {claim.row.sentence.format(f'{blank.published:{sign}g}{unit}')}"
     where = ""
-    if blank.differences and claim.kind != "value":
+    if blank.differences and claim.row.paired:
         where = f"; this says nothing of {claim.measured.text}: {'; '.join(blank.differences)}"
     elif blank.differences:
         where = f": {'; '.join(blank.differences)}"

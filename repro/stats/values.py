@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.experiments.experiment import Claim, Kind
+from repro.experiments.experiment import Claim
 
 Verdict = Literal[
     "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated"
@@ -18,12 +18,6 @@ Unit = Literal["points", "percent", "times"]
 VERDICTS: tuple[Verdict, ...] = (
     "reproduced", "same direction", "inconclusive", "not seen", "contradicted", "not tuned", "not evaluated",
 )  # fmt: skip
-
-
-def unit_of(kind: Kind) -> Unit:
-    """The unit of a claim's numbers: percent of error, points (a difference of two percents), or times."""
-    units: dict[Kind, Unit] = {"value": "percent", "ratio": "times"}
-    return units.get(kind, "points")
 
 
 @dataclass(frozen=True)

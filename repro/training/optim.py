@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from repro.config.config import Config, Optim, Schedule
+from repro.extensions import load
 from repro.network.model import Network
 from repro.network.towers import TwoTowers, cut, join
 
@@ -28,7 +29,7 @@ class Rates:
 
 
 @dataclass
-class _Slot:
+class Slot:
     """One parameter: its parts over the devices, their velocities, and what the Config says of it."""
 
     layer: str
@@ -40,10 +41,11 @@ class _Slot:
 
 
 class Optimizer:
-    """Momentum as `config.optim` says it, for either placement; make it with `make_optimizer`."""
+    """Momentum as `config.optim` says it, for either placement; make it with `make_optimizer`. Another rule is a
+    subclass with a `move` of its own."""
 
-    def __init__(self, slots: dict[str, _Slot], momentum: float, form: str) -> None:
-        self.slots, self.momentum, self.form = slots, momentum, form
+    def __init__(self, slots: dict[str, Slot], config: Optim) -> None:
+        self.slots, self.config = slots, config
 
     def set_learning_rate(
         self, weights: float, biases: float, layers: Mapping[str, tuple[float, float]] | None = None
@@ -62,13 +64,16 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter once. A rate of zero freezes the parameter and its velocity."""
         for slot in self.slots.values():
-            if slot.rate == 0:
-                continue
-            for part, velocity in zip(slot.parts, slot.velocity, strict=True):
-                assert part.grad is not None, f"{slot.layer} has no gradient"
-                inside, outside = (-slot.rate, 1.0) if self.form == "paper" else (1.0, -slot.rate)
-                velocity.mul_(self.momentum).add_(part.grad, alpha=inside).add_(part, alpha=inside * slot.decay)
-                part.add_(velocity, alpha=outside)
+            if slot.rate:
+                self.move(slot)
+
+    def move(self, slot: Slot) -> None:
+        """One step of one parameter."""
+        for part, velocity in zip(slot.parts, slot.velocity, strict=True):
+            assert part.grad is not None, f"{slot.layer} has no gradient"
+            inside, outside = (-slot.rate, 1.0) if self.config.momentum_form == "paper" else (1.0, -slot.rate)
+            velocity.mul_(self.config.momentum).add_(part.grad, alpha=inside).add_(part, alpha=inside * slot.decay)
+            part.add_(velocity, alpha=outside)
 
     def state_dict(self) -> dict[str, Any]:
         """The velocities by parameter name, the same in both placements. Rates are a function of the epoch."""
@@ -92,8 +97,9 @@ def make_optimizer(model: Network | TwoTowers, config: Config) -> Optimizer:
         decay = config.optim.weight_decay if decay is None else decay
         if bias and not config.optim.bias_weight_decay:
             decay = 0.0
-        slots[name] = _Slot(layer, bias, decay, parts, tuple(torch.zeros_like(part) for part in parts))
-    return Optimizer(slots, config.optim.momentum, config.optim.momentum_form)
+        slots[name] = Slot(layer, bias, decay, parts, tuple(torch.zeros_like(part) for part in parts))
+    made: Optimizer = load("repro.optimizers", config.optim.kind)(slots, config.optim)
+    return made
 
 
 @dataclass(frozen=True)

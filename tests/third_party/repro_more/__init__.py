@@ -1,0 +1,1 @@
+"""Somebody else's extensions, a file each: what docs/extending.md shows."""
