@@ -70,6 +70,8 @@ def views(part: Part) -> str:
 
 def command(part: Part) -> str:
     """The line that does the setting again."""
+    if part.setting.frozen:
+        return f"repro run --plan results/plans/{part.setting.frozen}.json"
     words_of_it = [
         "repro",
         "run",
@@ -81,6 +83,8 @@ def command(part: Part) -> str:
     ]
     if most := most_looked_at(part.setting.looks):
         words_of_it += ["--until-decided", "--max-seeds", str(most)]
+    if part.experiment.search and not part.setting.searches:
+        words_of_it.append("--untuned")
     for key, value in part.setting.changes.items():
         words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words_of_it)

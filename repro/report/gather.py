@@ -100,9 +100,9 @@ class Score:
         runs that do not (yet); arms that were not tuned; nothing that was judged."""
         one = self.judgement
         if one is None or one.verdict == "not evaluated":
-            return 3, False
-        level = 2 if one.verdict == "not tuned" else int(one.waits or one.seeds < FEWEST_SEEDS)
-        return level, not (self.setting and self.setting.frozen)
+            return 4, False
+        few = one.waits or one.seeds < FEWEST_SEEDS
+        return 2 * (one.verdict == "not tuned") + few, not (self.setting and self.setting.frozen)
 
     @property
     def verdict(self) -> str:
@@ -232,7 +232,7 @@ def _outdated(experiment: Experiment, setting: Setting, of_digest: Mapping[str, 
     A page describes runs by the declaration, so it must not show those of another. The setting says what was declared
     when it was asked for; where an old one does not, a run of each Config does, which `of_digest` has.
     """
-    today = configs(experiment, setting.preset, setting.changes, tuned=not setting.untuned)
+    today = configs(experiment, setting.preset, setting.changes, tuned=bool(setting.searches))
     found = {}
     for arm in {**setting.arms, **setting.searches}:
         if arm not in today:

@@ -152,10 +152,10 @@ def _judge_claim(runs: Runs, claim: Claim, metric: str, published: float | None)
     negligible = _negligible(runs.experiment, claim)
     waits = _waits(runs, arms)
     verdict, rule = _verdict(claim, metric, effect.interval, effect.seeds, negligible, here=not differences)
-    if waits and effect.seeds >= FEWEST_SEEDS:
-        verdict, rule = "inconclusive", f"{waits}, and the verdict waits for all"
-    elif why := _untuned(runs, arms):
+    if why := _untuned(runs, arms):
         verdict, rule = "not tuned", why
+    elif waits and effect.seeds >= FEWEST_SEEDS:
+        verdict, rule = "inconclusive", f"{waits}, and the verdict waits for all"
     common, common_verdict = None, None
     beside = f"{claim.arm}@{claim.reference}"
     if beside in runs.setting.common and not effect.paired:
