@@ -45,11 +45,6 @@ class Damaged:
     reason: str
 
 
-def results_directory(option: Path | None) -> Path:
-    """`--results-dir`, else $REPRO_RESULTS_DIR, else ./results."""
-    return option or Path(os.environ.get("REPRO_RESULTS_DIR", "results"))
-
-
 def run_directory(results: Path, digest: str, seed: int) -> Path:
     """Where the files of one run are."""
     return results.joinpath("runs", digest, f"seed-{seed}")

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from repro import store
+from repro import folders, store
 from repro.plan import asked
 from repro.records import RUN_SCHEMA, RunRecord, Setting
 
@@ -231,3 +231,14 @@ def test_a_setting_of_schema_2_keeps_its_looks(
     store.write_json(tmp_path / "experiments" / "lrn-ablation" / "smoke.json", before)
     found = store.read_settings(tmp_path)[0][0]
     assert found == Setting("lrn-ablation", "smoke", {}, 5, ARMS, looks=looks)
+
+
+@pytest.mark.parametrize("name", ["data", "results", "reports"])
+def test_the_three_folders_follow_one_rule(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = getattr(folders, f"{name}_directory")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(f"REPRO_{name.upper()}_DIR", "")  # empty means unset
+    assert folder(None) == Path(name)
+    monkeypatch.setenv(f"REPRO_{name.upper()}_DIR", "~/there")
+    assert folder(None) == tmp_path / "there"
+    assert folder(Path("~/here")) == tmp_path / "here"

@@ -285,7 +285,7 @@ def report(
     reports_dir: ReportsDir = None,
 ) -> None:
     """Rebuild tables, plots and Markdown from results/ alone; without names, all of them."""
-    from repro.store import results_directory
+    from repro.folders import results_directory
 
     registry, results = _registry(include, names), results_directory(results_dir)
     _report(registry, names, results, reports_dir, html=html, formats=tuple(formats or ()))
@@ -316,6 +316,7 @@ def evaluate(
     from repro import report
     from repro.commands import terminal
     from repro.config.keys import parse_assignments
+    from repro.folders import reports_directory
     from repro.report.weights import COLUMNS, cells, rows_of
     from repro.store import read_weights
     from repro.training.events import Evaluating, Event
@@ -340,7 +341,7 @@ def evaluate(
     rows = [cells(row) for row in rows_of(record, read_weights(machine.results)[record.digest])]
     terminal.console.print(terminal.table(f"Run {record.digest}", COLUMNS, rows, right=COLUMNS[3:]))
     experiments = list(_registry(None).experiments.values())
-    for path in report.build(experiments, [], machine.results, _reports(reports_dir)).files:
+    for path in report.build(experiments, [], machine.results, reports_directory(reports_dir)).files:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
@@ -411,7 +412,8 @@ def bench(
 def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
     """What is prepared, where, how large."""
     from repro.commands import terminal
-    from repro.data.manifest import damaged, data_directory, prepared
+    from repro.data.manifest import damaged, prepared
+    from repro.folders import data_directory
 
     directory = data_directory(data_dir)
     found, broken = prepared(directory), damaged(directory)
@@ -449,8 +451,8 @@ def data_prepare(
 ) -> None:
     """Resize, check and store images with their manifest. Stopped, it goes on; finished, it does nothing."""
     from repro.commands import terminal
-    from repro.data.manifest import data_directory
     from repro.data.prepare.prepare import prepare
+    from repro.folders import data_directory
 
     with terminal.stages() as progress:
         manifest = prepare(
@@ -477,8 +479,8 @@ def data_verify(
     name: Annotated[str | None, typer.Argument(help="As `repro data list` shows it.")] = None, data_dir: DataDir = None
 ) -> None:
     """Hash everything again; a changed or half-written file is named. Exit code 1 where something is wrong."""
-    from repro.data.manifest import data_directory
     from repro.data.prepare.verify import verify
+    from repro.folders import data_directory
 
     problems = verify(data_directory(data_dir), name)
     for problem in problems:
@@ -525,14 +527,9 @@ def _most_seeds(seeds: int, until_decided: bool, max_seeds: int | None) -> int |
 
 
 def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Any]:
-    from repro.data.manifest import data_directory
-    from repro.store import results_directory
+    from repro.folders import data_directory, results_directory
 
     return {"data": data_directory(data_dir), "results": results_directory(results_dir)}
-
-
-def _reports(reports_dir: Path | None) -> Path:
-    return reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
 
 
 def _report(
@@ -546,9 +543,10 @@ def _report(
 ) -> None:
     from repro import report
     from repro.commands import terminal
+    from repro.folders import reports_directory
     from repro.report.words import count
 
-    reports = _reports(reports_dir)
+    reports = reports_directory(reports_dir)
     experiments = list(registry.experiments.values())
 
     made = report.build(experiments, names or None, results, reports, html=html, formats=formats)

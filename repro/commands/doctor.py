@@ -227,8 +227,9 @@ def photographs() -> Finding:
 def prepared(data_dir: Path | None) -> Finding:
     """The prepared sets in `data_dir`; None: where the commands look when they are not told."""
     from repro.data import manifest
+    from repro.folders import data_directory
 
-    directory = manifest.data_directory(data_dir)
+    directory = data_directory(data_dir)
     try:
         sets = manifest.prepared(directory)
     except ValueError as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config import config
+from repro.folders import data_directory
 from repro.store import write_json
 from repro.suggest import did_you_mean
 
@@ -63,11 +64,6 @@ class Manifest:
     def bytes(self) -> int:
         """Size on disk."""
         return sum(int(entry["bytes"]) for entry in self.files.values())
-
-
-def data_directory(option: Path | None) -> Path:
-    """`--data-dir`, else $REPRO_DATA_DIR, else ./data; `~` is the home folder."""
-    return Path(os.path.expanduser(option or os.environ.get("REPRO_DATA_DIR") or "data"))
 
 
 def folder(source: str, size: int, resize: str, storage: str, quality: int | None) -> str:

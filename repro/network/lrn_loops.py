@@ -8,14 +8,11 @@ has diverged. No index is a sum such as i + shift: numba would check it for bein
 
 # mypy: ignore-errors
 
-from functools import partial
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
 from repro.machine.compiled import keep_compiled
+from repro.network.bfloat16 import narrow, wide
 
 keep_compiled()
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})  # a NaN stays a NaN
@@ -38,10 +35,10 @@ def forward(x, out, numbers, masks, step, line, first, last):
         if beta == 0.75:  # every published net; square roots run in the vector unit, powers do not
             for i in range(len(terms)):
                 root = np.sqrt(np.float32(1) / (k + scale * sums[i]))
-                result[i] = _narrow(_raised(values[i], floor) * root * np.sqrt(root), values[i])
+                result[i] = narrow(_raised(values[i], floor) * root * np.sqrt(root), values[i])
         else:
             for i in range(len(terms)):
-                result[i] = _narrow(_raised(values[i], floor) * (k + scale * sums[i]) ** -beta, values[i])
+                result[i] = narrow(_raised(values[i], floor) * (k + scale * sums[i]) ** -beta, values[i])
 
 
 @_compiled
@@ -60,23 +57,23 @@ def backward(x, g, out, numbers, masks, step, line, first, last):
             for i in range(len(terms)):
                 inverse = np.float32(1) / (k + scale * sums[i])
                 root = np.sqrt(inverse)
-                f[i] = _wide(gradient[i]) * root * np.sqrt(root)
+                f[i] = wide(gradient[i]) * root * np.sqrt(root)
                 terms[i] = f[i] * _raised(values[i], floor) * inverse
         else:
             for i in range(len(terms)):
                 d = k + scale * sums[i]
-                f[i] = _wide(gradient[i]) * d**-beta
+                f[i] = wide(gradient[i]) * d**-beta
                 terms[i] = f[i] * _raised(values[i], floor) / d
         _sum_windows(padded, between, sums, masks, step, line)
         for i in range(len(terms)):
             gx = f[i] - factor * _raised(values[i], floor) * sums[i]
-            result[i] = _narrow(zero if _wide(values[i]) <= floor else gx, values[i])
+            result[i] = narrow(zero if wide(values[i]) <= floor else gx, values[i])
 
 
 @_compiled
 def _raised(stored, floor):
     """The number, or `floor` if that is more; written so that a NaN stays."""
-    number = _wide(stored)
+    number = wide(stored)
     return floor if number < floor else number
 
 
@@ -106,32 +103,3 @@ def _sum_windows(padded, between, sums, masks, step, line):
             near = between[place * line :]
             for i in range(total):
                 sums[i] += near[i]
-
-
-@intrinsic
-def _wide(context, stored):
-    """A bfloat16, held as uint16, is the upper half of a float32."""
-
-    def extend(target, builder, signature, values):
-        bits = builder.shl(builder.zext(values[0], ir.IntType(32)), ir.Constant(ir.IntType(32), 16))
-        return builder.bitcast(bits, ir.FloatType())
-
-    if stored == types.uint16:
-        return types.float32(stored), extend
-    return stored(stored), lambda target, builder, signature, values: values[0]
-
-
-@intrinsic
-def _narrow(context, value, stored):
-    """`value` as the type of `stored`; to bfloat16 rounded to nearest, ties to even, as torch rounds."""
-
-    def cut(target, builder, signature, values):
-        whole, constant = ir.IntType(32), partial(ir.Constant, ir.IntType(32))
-        bits = builder.bitcast(values[0], whole)
-        odd = builder.and_(builder.lshr(bits, constant(16)), constant(1))
-        bits = builder.add(bits, builder.add(odd, constant(0x7FFF)))
-        return builder.trunc(builder.lshr(bits, constant(16)), ir.IntType(16))
-
-    if stored == types.uint16:
-        return types.uint16(value, stored), cut
-    return value(value, stored), lambda target, builder, signature, values: values[0]

@@ -17,7 +17,7 @@ from filelock import FileLock
 from loops_data import ilsvrc_tar
 from made_up_images import SIZE, add, class_tree
 
-from repro.data import manifest as manifests
+from repro import folders
 from repro.data.load.beton import Writer
 from repro.data.prepare import files, split_writer
 from repro.data.prepare.prepare import prepare
@@ -247,7 +247,7 @@ def test_row_17_the_home_folder_and_an_empty_variable_are_understood(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("REPRO_DATA_DIR", "~/sets")
-    assert manifests.data_directory(None) == tmp_path / "sets"
-    assert manifests.data_directory(Path("~/here")) == tmp_path / "here"
+    assert folders.data_directory(None) == tmp_path / "sets"
+    assert folders.data_directory(Path("~/here")) == tmp_path / "here"
     monkeypatch.setenv("REPRO_DATA_DIR", "")
-    assert manifests.data_directory(None) == Path("data")
+    assert folders.data_directory(None) == Path("data")
