@@ -39,7 +39,7 @@ def page() -> str:
         if one.claim
     }
     lines = []
-    for row in csv.DictReader(BEFORE.open()):
+    for row in csv.DictReader(BEFORE.read_text().splitlines()):
         one = found[row["experiment"], row["setting"], row["arm"], row["reference"], row["metric"]]
         numbers = "-" if one.estimate is None else _numbers(one.estimate.mean, one.estimate.low, one.estimate.high)
         before = _numbers(*(float(row[name]) for name in ("estimate", "low", "high")))
