@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from repro import records
+from repro import files, records
+from repro.files import write_atomically as write_atomically
 from repro.records import Epoch, RunRecord, Setting
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Damaged:
 
 def results_directory(option: Path | None) -> Path:
     """`--results-dir`, else $REPRO_RESULTS_DIR, else ./results."""
-    return option or Path(os.environ.get("REPRO_RESULTS_DIR", "results"))
+    return files.directory(option, "REPRO_RESULTS_DIR", "results")
 
 
 def run_directory(results: Path, digest: str, seed: int) -> Path:
@@ -65,24 +65,6 @@ def failure(results: Path, digest: str, seed: int) -> str | None:
     with suppress(OSError, ValueError, LookupError, TypeError):
         return str(msgspec.json.decode((run_directory(results, digest, seed) / "failed.json").read_bytes())["reason"])
     return None
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(OSError):  # CIFS and exFAT refuse it
-            os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:

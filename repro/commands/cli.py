@@ -527,7 +527,9 @@ def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Any]:
 
 
 def _reports(reports_dir: Path | None) -> Path:
-    return reports_dir or Path(os.environ.get("REPRO_REPORTS_DIR", "reports"))
+    from repro.files import directory
+
+    return directory(reports_dir, "REPRO_REPORTS_DIR", "reports")
 
 
 def _report(

@@ -180,7 +180,7 @@ def _epoch_text(epoch: Epoch) -> str:
 
 
 def _lines(names: Mapping[str, str]) -> Listener:
-    from repro.training.events import EpochDone, Failed, Finished, Started
+    from repro.training.events import EpochDone, Failed, Finished, Started, Warned
 
     epochs: dict[str, int] = {}
 
@@ -197,6 +197,8 @@ def _lines(names: Mapping[str, str]) -> Listener:
                     print(f"{name}: {view} {found.top1_error:.2f}% / {found.top5_error:.2f}%", flush=True)
             case Failed():
                 print(f"{name}: failed: {event.reason}", flush=True)
+            case Warned():
+                print(f"{name}: {event.text}", flush=True)
 
     return listen
 
@@ -205,7 +207,7 @@ def _lines(names: Mapping[str, str]) -> Listener:
 def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped
+    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped, Warned
 
     with Progress(
         TextColumn("{task.description}"),
@@ -258,6 +260,8 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
                     else:
                         bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
                     bars.advance(whole)
+                case Warned():
+                    bars.console.print(f"[yellow]{name}: {escape(event.text)}[/]", highlight=False)
 
         yield listen
 

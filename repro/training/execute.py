@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
-from repro import store
+from repro import files, store
 from repro.config.config import digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
 from repro.machine.provenance import provenance
@@ -26,7 +26,16 @@ from repro.records import Errors, Images, RunRecord
 from repro.training import checkpoint
 from repro.training.checkpoint import Training
 from repro.training.evaluate import center_errors, errors, predict
-from repro.training.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
+from repro.training.events import (
+    Evaluating,
+    Failed,
+    Finished,
+    Listener,
+    Warned,
+    metrics_file,
+    tensorboard,
+    to_all,
+)
 from repro.training.optim import make_optimizer
 from repro.training.train import Loaders, epochs_to_target, train
 
@@ -99,6 +108,7 @@ def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            files.sweep(folder)
             return _execute(run, machine, emit, folder)
     except Timeout:
         raise ValueError(f"{folder}: another process is at this run; wait for it, or end it") from None
@@ -127,11 +137,11 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
     optimizer = make_optimizer(opened.model, run.config)
     training = Training(run.name, run.config, run.seed, opened.model, optimizer, opened.device)
     path = folder / checkpoint.FILE
-    if path.is_file():
-        checkpoint.load(path, training)
+    if warning := checkpoint.load(path, training):
+        emit(Warned(run.name, warning))
     if not finished:
         record = _train(opened, training, emit)
-    elif path.is_file():
+    elif training.position.ended:
         record = store.read_run(machine.results, run.digest, run.seed)
     else:
         unread = ", ".join(store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts))
@@ -142,14 +152,19 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
         images, precision = opened.loader("train"), run.config.precision
         center = center_errors(opened.model, images, precision=precision, device=opened.device)
         record = replace(record, train_error=center.top1_error)
+    _write_kernels(opened)
     store.write_run(machine.results, record)
-    _write_artifacts(opened)
+    checkpoint.before(path).unlink(missing_ok=True)  # what is read off a finished run needs its last state only
+    _write_neighbors(opened)
     emit(Finished(run.name, record))
     return record
 
 
 def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
     """Train to the end and return the record, its errors still empty."""
+    if training.position.step == 0:  # from the beginning: no number of an earlier training is this one's
+        for path in [*opened.folder.glob("predictions-*.npz"), *opened.folder.glob("kernels.npy")]:
+            path.unlink()
     listeners = [emit, metrics_file(opened.folder / "metrics.jsonl")]
     if opened.machine.tensorboard:
         listeners.append(tensorboard(opened.folder / "tensorboard"))
@@ -193,12 +208,16 @@ def evaluate_views(opened: Opened, emit: Listener) -> dict[str, Errors]:
     return found
 
 
-def _write_artifacts(opened: Opened) -> None:
-    kernels, neighbors = opened.folder / "kernels.npy", opened.folder / "neighbors.npz"
+def _write_kernels(opened: Opened) -> None:
+    kernels = opened.folder / "kernels.npy"
     if not kernels.is_file():
         buffer = io.BytesIO()
         np.save(buffer, opened.model.kernels())
         store.write_atomically(kernels, buffer.getvalue())
+
+
+def _write_neighbors(opened: Opened) -> None:
+    neighbors = opened.folder / "neighbors.npz"
     if "neighbors" in opened.run.artifacts and not neighbors.is_file():
         from repro.training.neighbors import write_neighbors
 
@@ -220,7 +239,7 @@ def _pretrained(run: Run, machine: Machine, prepared: Prepared, emit: Listener) 
     path = store.run_directory(machine.results, before.digest, before.seed) / checkpoint.FILE
     if not (store.is_finished(machine.results, before.digest, before.seed) and path.is_file()):
         execute(before, machine, emit, wait=True)
-    weights: dict[str, torch.Tensor] = checkpoint.read(path)["model"]
+    weights: dict[str, torch.Tensor] = checkpoint.read(path, before.name)["model"]
     return weights
 
 
