@@ -1,0 +1,133 @@
+"""Files that survive crashes and crowds: written whole or not at all, read within bounds, one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+LARGEST_JSON = 16 << 20  # bytes: a record has 5 kB, the setting of a search some 20 kB
+TEMPORARY = ".*.tmp"  # what `write_atomically` leaves where it is killed
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def directory(option: Path | None, variable: str, default: str) -> Path:
+    """A folder that an option names, else an environment variable that is not empty, else the default; `~` is the home
+    folder."""
+    return Path(os.path.expanduser(option or os.environ.get(variable) or default))
+
+
+def write_atomically(path: Path, content: bytes | str, *, kept: Path | None = None) -> None:
+    """Write a file so that it is there whole or not at all, after a power cut too; `kept` becomes the one that it
+    replaces. Raises OSError that names the file, and the free space where that is the reason."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(OSError):  # CIFS and exFAT refuse it
+            os.chmod(temporary, 0o644)
+        if kept:
+            with suppress(FileNotFoundError):
+                os.replace(path, kept)
+        os.replace(temporary, path)
+        flush_directory(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        raise named(error, path, len(data)) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _remove(temporary: str) -> None:
+    with suppress(OSError):
+        if temporary:
+            os.unlink(temporary)
+
+
+def named(error: OSError, path: Path, wanted: int = 0) -> OSError:
+    """The error with the file that it is about; where the disk is full, with what is free and what was `wanted`."""
+    reason = error.strerror or str(error)
+    if error.errno in FULL:
+        with suppress(OSError):
+            free = amount(shutil.disk_usage(path.parent).free)
+            reason = f"{reason} ({free} free{f', {amount(wanted)} wanted' if wanted else ''})"
+    return type(error)(error.errno, reason, str(path))
+
+
+def amount(count: float) -> str:
+    """`"1.2 GB"`, `"35.0 MB"`, `"12.3 kB"`: three digits at least, however few bytes there are."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def flush_directory(folder: Path) -> None:
+    """Make a rename in a folder last through a power cut, where the file system can."""
+    with suppress(OSError):  # NFS and CIFS may refuse to
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed writers left in a folder; for whoever holds the folder's lock."""
+    for path in folder.glob(TEMPORARY):
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes in a folder, and sweep it."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        sweep(folder)
+        yield
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file. Raises ValueError or OSError where it cannot be read, is too large or nested too deeply
+    (orjson stops at 1024 levels)."""
+    if (size := path.stat().st_size) > LARGEST_JSON:
+        raise ValueError(f"{amount(size)}, more than {amount(LARGEST_JSON)}")
+    return orjson.loads(path.read_bytes())
+
+
+def listed(folder: Path, *patterns: str) -> list[Path]:
+    """What matches `patterns`, one a level, below a folder, sorted; nothing where it is not there.
+
+    Raises OSError for a folder that may not be read, which `Path.glob` passes over in silence.
+    """
+    first, *rest = patterns
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = [folder / name for name in names if Path(name).match(first)]
+    return [below for one in found for below in listed(one, *rest)] if rest else found
