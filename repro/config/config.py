@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from repro.config.architecture import Group, Model, as_tuple, named_layers
 from repro.config.geometry import LayerShape, layer_shapes
+from repro.suggest import shortened
 from repro.terms import View
 
 Source = Literal["weights", "order", "augment", "dropout", "subset"]
@@ -252,7 +253,7 @@ def _explain(entry: Any, values: Mapping[str, Any]) -> str:
         return f"{key}.{message}"  # a validator of the whole part names the key below it
     wrong = entry["input"]
     hint = f"; write {JSON_WORDS[wrong]}" if isinstance(wrong, str) and wrong in JSON_WORDS else ""
-    shown = "" if isinstance(wrong, (dict, BaseModel)) else f" (it is {wrong!r}{hint})"
+    shown = "" if isinstance(wrong, (dict, BaseModel)) else f" (it is {shortened(repr(wrong))}{hint})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
 
 
