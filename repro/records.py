@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-RUN_SCHEMA: Literal[2] = 2
+RUN_SCHEMA: Literal[3] = 3
 SETTING_SCHEMA: Literal[3] = 3
 _ABSENT = object()
 
@@ -38,7 +38,7 @@ class Images(msgspec.Struct, frozen=True):
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """run.json of a finished run."""
 
-    schema: Literal[2] = RUN_SCHEMA
+    schema: Literal[3] = RUN_SCHEMA
     digest: str
     seed: int
     config: dict[str, Any]  # as it was written then: keys may have come and gone
@@ -54,6 +54,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, Errors]  # by view
     provenance: dict[str, dict[str, Any] | str]
     placement: str
+    files: dict[str, str] = {}  # noqa: RUF012 (msgspec copies it) name -> SHA-256 of what belongs to the run; none known
 
     def __post_init__(self) -> None:
         if not isinstance(self.config.get("precision"), str) or not isinstance(self.config.get("data"), dict):
@@ -222,7 +223,12 @@ def _setting_of_3(values: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in values.items() if name not in gone}, "looks": looks, "schema": 3}
 
 
+def _run_of_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 3 knows the hashes of a run's files."""
+    return {**record, "files": {}, "schema": 3}
+
+
 # What reads an older file: the schema that it has -> the step to the next.
-RUN_STEPS: Steps = {1: _run_of_2}
+RUN_STEPS: Steps = {1: _run_of_2, 2: _run_of_3}
 SETTING_STEPS: Steps = {1: _setting_of_2, 2: _setting_of_3}
 HOLDING_OUT = ("cifar10", "tiny", "smoke")  # presets that end so hold training images out since schema 2

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from repro import report, store
 from repro.experiments.registry import load
 from repro.report import markdown
-from tests.made_up_results import write_setting
+from repro.bench.made_up import write_setting
 
 HOSTILE = (
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a\n# forged heading", "a\r\n\r\n- forged item",
