@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from repro.terms import NAME, SEARCH_SEEDS
+
 RUN_SCHEMA: Literal[3] = 3
 SETTING_SCHEMA: Literal[3] = 3
 _ABSENT = object()
@@ -54,7 +56,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, Errors]  # by view
     provenance: dict[str, dict[str, Any] | str]
     placement: str
-    files: dict[str, str] = {}  # noqa: RUF012 (msgspec copies it) name -> SHA-256 of what belongs to the run; none known
+    files: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if not isinstance(self.config.get("precision"), str) or not isinstance(self.config.get("data"), dict):
@@ -128,6 +130,13 @@ class Setting:
     declared: Mapping[str, str] = field(default_factory=dict)  # arm -> digest of its Config before any search
     schema: Literal[3] = SETTING_SCHEMA
 
+    def __post_init__(self) -> None:
+        counts = [self.seeds, *self.seeds_of.values(), *self.looks]
+        if self.first_seed < 0 or min(counts) < 0 or self.first_seed + max(counts) > SEARCH_SEEDS:
+            raise ValueError(f"seeds: those of a comparison are 0 to {SEARCH_SEEDS - 1}")
+        if not NAME.fullmatch(self.experiment) or not NAME.fullmatch(self.preset):
+            raise ValueError("experiment, preset: no names")
+
     def seeds_for(self, arm: str) -> range:
         """The seeds of an arm's runs."""
         return range(self.first_seed, self.first_seed + self.seeds_of.get(arm, self.seeds))
@@ -179,18 +188,27 @@ def epochs(content: bytes) -> list[Epoch]:
 
 def _typed(content: bytes, decoder: msgspec.json.Decoder[Any], steps: Steps, schema: int) -> Any:
     try:
-        return decoder.decode(content)
-    except msgspec.ValidationError:  # of an older schema, or damaged
-        return msgspec.convert(migrated(msgspec.json.decode(content), steps, schema), decoder.type)
+        try:
+            return decoder.decode(content)
+        except msgspec.ValidationError:  # of an older schema, or damaged
+            return msgspec.convert(migrated(msgspec.json.decode(content), steps, schema), decoder.type)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:  # a step may meet anything
+        raise ValueError(f"holds what no version wrote ({type(error).__name__})") from None
 
 
 Steps = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 
 
+class NewerError(ValueError):
+    """A file of a schema that is not known yet: to write it again would lose what a newer version knows."""
+
+
 def migrated(values: Any, steps: Steps, schema: int) -> dict[str, Any]:
     """What a file of an older schema would say in today's. Raises ValueError where no step leads there."""
-    while isinstance(values, dict) and values.get("schema") != schema:
-        step = steps.get(values["schema"]) if isinstance(values.get("schema"), int) else None
+    while isinstance(values, dict) and (has := values.get("schema")) != schema:
+        if isinstance(has, int) and has > schema:
+            raise NewerError(f"written with schema {has}, and this version reads up to {schema}; update it")
+        step = steps.get(has) if isinstance(has, int) else None
         values = step(values) if step else None
     if not isinstance(values, dict):
         raise ValueError("written with a schema that this version cannot read")

@@ -157,7 +157,6 @@ def test_predictions_come_back_exactly(tmp_path: Path) -> None:
     store.write_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten", arrays)
     read = store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten")
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
-    assert store.has_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten")
     with pytest.raises(ValueError, match="predictions-center"):
         store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "center")
 

@@ -184,6 +184,7 @@ def plan_(
                 "seed": run.seed,
                 "finished": run.done,
                 "failed": run.failed,
+                "damaged": list(run.damaged),
                 "used_by": list(run.used_by),
             }
             for run in made.runs

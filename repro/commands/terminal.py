@@ -134,12 +134,15 @@ def print_plan(plan: Plan, cost: Cost) -> None:
             run.digest,
             run.seed,
             ("finished" if run.done else "evaluate" if run.finished else "train")
+            + (" (damaged)" if run.damaged else "")
             + (f" (last attempt failed: {run.failed})" if run.failed else ""),
             ", ".join(run.used_by),
         )
         for run in plan.runs
     ]
     console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
+    for line in dict.fromkeys(line for run in plan.runs for line in run.damaged):
+        console.print(f"[yellow]damaged: {escape(line)}[/]", highlight=False, soft_wrap=True)
     for name in plan.waiting:
         console.print(f"{name} waits for its search to finish", highlight=False)
     from repro.report.words import count

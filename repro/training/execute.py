@@ -130,8 +130,12 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
     towers = run.config.model.towers  # a net of one tower has the first device, also beside one of two
     devices = choose_devices(machine.devices[:towers], towers)
     whole = build(run.config, run.seed)
-    finished = store.is_finished(machine.results, run.digest, run.seed)
-    if not finished and run.config.pretrain:
+    recorded = (
+        store.read_run(machine.results, run.digest, run.seed)
+        if store.is_finished(machine.results, run.digest, run.seed)
+        else None
+    )
+    if recorded is None and run.config.pretrain:
         copy_all_but_last(whole, _pretrained(run, machine, prepared, emit))
     opened = Opened(run, machine, prepared, place(whole, devices), devices)
     optimizer = make_optimizer(opened.model, run.config)
@@ -139,19 +143,26 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
     path = folder / checkpoint.FILE
     if warning := checkpoint.load(path, training):
         emit(Warned(run.name, warning))
-    if not finished:
+    if recorded is None:
         record = _train(opened, training, emit)
     elif training.position.ended:
-        record = store.read_run(machine.results, run.digest, run.seed)
+        record = recorded
     else:
-        unread = ", ".join(store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts))
+        unread = ", ".join(
+            store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts, recorded) or run.views
+        )
         raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
-    record = replace(record, errors={**record.errors, **evaluate_views(opened, emit)})
+    record = replace(record, errors={**record.errors, **evaluate_views(opened, emit, recorded)})
     if record.train_error is None:
         emit(Evaluating(run.name, "training images"))
         images, precision = opened.loader("train"), run.config.precision
         center = center_errors(opened.model, images, precision=precision, device=opened.device)
         record = replace(record, train_error=center.top1_error)
+    for artifact in ("kernels", "neighbors"):
+        if wrong := store.damaged_artifact(machine.results, run.digest, run.seed, artifact, recorded):
+            emit(Warned(run.name, wrong))
+            for damaged in folder.glob(f"{artifact}.np*"):
+                damaged.unlink()
     _write_kernels(opened)
     store.write_run(machine.results, record)
     checkpoint.before(path).unlink(missing_ok=True)  # what is read off a finished run needs its last state only
@@ -191,12 +202,16 @@ def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
     )
 
 
-def evaluate_views(opened: Opened, emit: Listener) -> dict[str, Errors]:
-    """Errors of each view, from its stored predictions; those that are missing are made and stored first."""
+def evaluate_views(opened: Opened, emit: Listener, record: RunRecord | None = None) -> dict[str, Errors]:
+    """Errors of each view, from its stored predictions; those that are missing or damaged are made and stored first.
+    `record` is the run's, None while it has none."""
     run, results = opened.run, opened.machine.results
+    unread = store.unread(results, run.digest, run.seed, run.views, (), record)
     found: dict[str, Errors] = {}
     for view in run.views:
-        if not store.has_predictions(results, run.digest, run.seed, view):
+        if view in unread:
+            if unread[view]:
+                emit(Warned(run.name, unread[view]))
             emit(Evaluating(run.name, view))
             made = predict(
                 opened.model, opened.loader("test"), view, precision=run.config.precision, device=opened.device

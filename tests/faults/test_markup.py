@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from repro import report, store
+from repro.bench.made_up import write_setting
 from repro.experiments.registry import load
 from repro.report import markdown
-from repro.bench.made_up import write_setting
 
 HOSTILE = (
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a\n# forged heading", "a\r\n\r\n- forged item",
@@ -89,7 +89,7 @@ def test_results_that_hold_markup_bring_none_into_a_report(tmp_path: Path) -> No
                 record = json.loads(path.read_text())
                 record["provenance"] = {
                     "git": {"commit": mark, "changed": False}, "packages": {mark: mark}, "python": mark,
-                    "hardware": {"processor": mark, "capability": mark, "cores": 2, "threads": 2, "accelerators": [mark]},
+                    "hardware": {"processor": mark, "capability": mark, "cores": mark, "accelerators": [mark]},
                 }  # fmt: skip
                 record["placement"] = mark
                 path.write_text(json.dumps(record))
