@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
-RUN_SCHEMA: Literal[2] = 2
+from repro.terms import NAME, SEARCH_SEEDS
+
+RUN_SCHEMA: Literal[3] = 3
 SETTING_SCHEMA: Literal[3] = 3
 _ABSENT = object()
 
@@ -38,7 +40,7 @@ class Images(msgspec.Struct, frozen=True):
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """run.json of a finished run."""
 
-    schema: Literal[2] = RUN_SCHEMA
+    schema: Literal[3] = RUN_SCHEMA
     digest: str
     seed: int
     config: dict[str, Any]  # as it was written then: keys may have come and gone
@@ -54,6 +56,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, Errors]  # by view
     provenance: dict[str, dict[str, Any] | str]
     placement: str
+    files: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         if not isinstance(self.config.get("precision"), str) or not isinstance(self.config.get("data"), dict):
@@ -127,6 +130,13 @@ class Setting:
     declared: Mapping[str, str] = field(default_factory=dict)  # arm -> digest of its Config before any search
     schema: Literal[3] = SETTING_SCHEMA
 
+    def __post_init__(self) -> None:
+        counts = [self.seeds, *self.seeds_of.values(), *self.looks]
+        if self.first_seed < 0 or min(counts) < 0 or self.first_seed + max(counts) > SEARCH_SEEDS:
+            raise ValueError(f"seeds: those of a comparison are 0 to {SEARCH_SEEDS - 1}")
+        if not NAME.fullmatch(self.experiment) or not NAME.fullmatch(self.preset):
+            raise ValueError("experiment, preset: no names")
+
     def seeds_for(self, arm: str) -> range:
         """The seeds of an arm's runs."""
         return range(self.first_seed, self.first_seed + self.seeds_of.get(arm, self.seeds))
@@ -178,18 +188,27 @@ def epochs(content: bytes) -> list[Epoch]:
 
 def _typed(content: bytes, decoder: msgspec.json.Decoder[Any], steps: Steps, schema: int) -> Any:
     try:
-        return decoder.decode(content)
-    except msgspec.ValidationError:  # of an older schema, or damaged
-        return msgspec.convert(migrated(msgspec.json.decode(content), steps, schema), decoder.type)
+        try:
+            return decoder.decode(content)
+        except msgspec.ValidationError:  # of an older schema, or damaged
+            return msgspec.convert(migrated(msgspec.json.decode(content), steps, schema), decoder.type)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:  # a step may meet anything
+        raise ValueError(f"holds what no version wrote ({type(error).__name__})") from None
 
 
 Steps = Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]
 
 
+class NewerError(ValueError):
+    """A file of a schema that is not known yet: to write it again would lose what a newer version knows."""
+
+
 def migrated(values: Any, steps: Steps, schema: int) -> dict[str, Any]:
     """What a file of an older schema would say in today's. Raises ValueError where no step leads there."""
-    while isinstance(values, dict) and values.get("schema") != schema:
-        step = steps.get(values["schema"]) if isinstance(values.get("schema"), int) else None
+    while isinstance(values, dict) and (has := values.get("schema")) != schema:
+        if isinstance(has, int) and has > schema:
+            raise NewerError(f"written with schema {has}, and this version reads up to {schema}; update it")
+        step = steps.get(has) if isinstance(has, int) else None
         values = step(values) if step else None
     if not isinstance(values, dict):
         raise ValueError("written with a schema that this version cannot read")
@@ -222,7 +241,12 @@ def _setting_of_3(values: dict[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in values.items() if name not in gone}, "looks": looks, "schema": 3}
 
 
+def _run_of_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 3 knows the hashes of a run's files."""
+    return {**record, "files": {}, "schema": 3}
+
+
 # What reads an older file: the schema that it has -> the step to the next.
-RUN_STEPS: Steps = {1: _run_of_2}
+RUN_STEPS: Steps = {1: _run_of_2, 2: _run_of_3}
 SETTING_STEPS: Steps = {1: _setting_of_2, 2: _setting_of_3}
 HOLDING_OUT = ("cifar10", "tiny", "smoke")  # presets that end so hold training images out since schema 2

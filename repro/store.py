@@ -17,8 +17,6 @@ A *setting* is one experiment at one preset with one set of changes; reports are
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,14 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from repro import records
+from repro import files, records
+from repro.files import write_atomically as write_atomically
 from repro.records import Epoch, RunRecord, Setting
+from repro.suggest import shortened
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_ZIP_END = 22  # bytes of what ends an npz file
+BELONGS = ("predictions-*.npz", "kernels.npy", "metrics.jsonl")  # to a record, by hash; the rest stays on a machine
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,14 @@ def run_directory(results: Path, digest: str, seed: int) -> Path:
 
 
 def is_finished(results: Path, digest: str, seed: int) -> bool:
-    """Whether the run's record is there; it is written last."""
-    return (run_directory(results, digest, seed) / "run.json").is_file()
+    """Whether the run's record is there and is its own; it is written last. Raises NewerError."""
+    try:
+        read_run(results, digest, seed)
+    except records.NewerError:
+        raise
+    except ValueError:
+        return False
+    return True
 
 
 def failure(results: Path, digest: str, seed: int) -> str | None:
@@ -60,24 +66,6 @@ def failure(results: Path, digest: str, seed: int) -> str | None:
     with suppress(OSError, ValueError, LookupError, TypeError):
         return str(msgspec.json.decode((run_directory(results, digest, seed) / "failed.json").read_bytes())["reason"])
     return None
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(OSError):  # CIFS and exFAT refuse it
-            os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -97,9 +85,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_run(results: Path, record: RunRecord) -> None:
-    """The record that makes a run finished."""
+    """The record that makes a run finished, with the hashes of the files that belong to it."""
     folder = run_directory(results, record.digest, record.seed)
-    write_json(folder / "run.json", msgspec.to_builtins(record))
+    paths = [path for pattern in BELONGS for path in sorted(folder.glob(pattern))]
+    whole = msgspec.structs.replace(record, files={path.name: files.sha256(path) for path in paths})
+    write_json(folder / "run.json", msgspec.to_builtins(whole))
     (folder / "failed.json").unlink(missing_ok=True)
 
 
@@ -120,12 +110,31 @@ def read_weights(results: Path) -> dict[str, dict[str, str]]:
 
 
 def read_run(results: Path, digest: str, seed: int) -> RunRecord:
-    """The record of a finished run. Raises ValueError where it is damaged or of a schema that is not known."""
+    """The record of a finished run. Raises ValueError where it is damaged, of another run, or not there, and NewerError
+    for a schema that is not known yet."""
     path = run_directory(results, digest, seed) / "run.json"
     try:
-        return records.run_record(path.read_bytes())
+        record = records.run_record(files.read_bytes(path))
+        if record.key != (digest, seed):
+            raise ValueError(f"it is of run {shortened(record.digest)}/seed-{record.seed}")
+    except records.NewerError as error:
+        raise records.NewerError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise ValueError(f"{path}: is not there; `repro run` makes it") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); delete its folder and run again") from None
+        raise ValueError(f"{path}: cannot be read ({error}); `repro run` makes it again") from None
+    return record
+
+
+def damaged_run(results: Path, digest: str, seed: int) -> str | None:
+    """What is wrong with a record that is there; None where it is whole or not there."""
+    if not (run_directory(results, digest, seed) / "run.json").exists():
+        return None
+    try:
+        read_run(results, digest, seed)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: Mapping[str, np.ndarray]) -> None:
@@ -133,53 +142,116 @@ def write_predictions(results: Path, digest: str, seed: int, view: str, arrays: 
     write_arrays(run_directory(results, digest, seed) / f"predictions-{view}.npz", arrays)
 
 
-def read_predictions(results: Path, digest: str, seed: int, view: str) -> dict[str, np.ndarray]:
-    """`index` (P,), `label` (P,), `probability` (P, classes). Raises ValueError where the file cannot be read."""
+def read_predictions(
+    results: Path, digest: str, seed: int, view: str, record: RunRecord | None = None
+) -> dict[str, np.ndarray]:
+    """`index` (P,), `label` (P,), `probability` (P, classes). Raises ValueError where the file is not there, cannot be
+    read, holds what no run writes, or does not belong to the run's `record`."""
+    path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
+    try:
+        if not path.is_file():
+            raise ValueError("is not there")
+        if record:
+            _check_hash(path, record)
+        found = files.read_arrays(path, ("index", "label", "probability"))
+        _check_predictions(found, record, view)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}; `repro run` makes it again") from None
+    return found
+
+
+def _check_hash(path: Path, record: RunRecord) -> None:
+    """Older records know no hashes."""
+    if record.files and files.sha256(path) != record.files.get(path.name):
+        raise ValueError("is not what the run wrote (its SHA-256 is another)")
+
+
+def _check_predictions(found: Mapping[str, np.ndarray], record: RunRecord | None, view: str) -> None:
+    """Raises ValueError for arrays that no run writes, and for those that give other errors than the record has."""
     import numpy as np
 
-    path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
+    from repro.stats.topk import topk_errors
+
+    index, label, probability = (found[name] for name in ("index", "label", "probability"))
+    if probability.ndim != 2 or not {index.shape, label.shape} == {probability.shape[:1]} or not probability.size:
+        raise ValueError(f"has arrays of shapes {index.shape}, {label.shape} and {probability.shape}")
+    if (index.dtype.kind, label.dtype.kind, probability.dtype.kind) != ("i", "i", "f"):
+        raise ValueError(f"has arrays of {index.dtype}, {label.dtype} and {probability.dtype}")
+    if not ((probability >= 0) & (probability <= 1)).all():  # not a number is neither
+        raise ValueError("has probabilities that are none")
+    if label.min() < 0 or label.max() >= probability.shape[1] or len(np.unique(index)) < len(index) or index.min() < 0:
+        raise ValueError("has labels or indices that no set has")
+    if record and not record.files:
+        errors, images = record.errors.get(view), record.data.test
+        rates = [float(100 * topk_errors(probability, label, k).mean()) for k in (1, 5)]
+        if images not in (0, len(index)) or (errors and rates != [errors.top1_error, errors.top5_error]):
+            raise ValueError(f"has errors of {rates[0]:.2f}% and {rates[1]:.2f}%, and the record has others")
+
+
+def unread(
+    results: Path,
+    digest: str,
+    seed: int,
+    views: Iterable[str],
+    artifacts: Iterable[str],
+    record: RunRecord | None = None,
+) -> dict[str, str]:
+    """The views and artifacts that are still to be read off a run -> why: "" where there is no file yet, else what is
+    wrong with it. `record` is the run's, None while it has none."""
+    folder, found = run_directory(results, digest, seed), {}
+    for view in views:
+        if not (folder / f"predictions-{view}.npz").exists():
+            found[view] = ""
+            continue
+        try:
+            read_predictions(results, digest, seed, view, record)
+        except ValueError as error:
+            found[view] = str(error)
+    for artifact in artifacts:
+        if not any(folder.glob(f"{artifact}.np*")):
+            found[artifact] = ""
+        elif reason := damaged_artifact(results, digest, seed, artifact, record):
+            found[artifact] = reason
+    return found
+
+
+def damaged_artifact(results: Path, digest: str, seed: int, artifact: str, record: RunRecord | None) -> str | None:
+    """What is wrong with the file of an artifact that is there; None where it is whole or not there."""
+    import numpy as np
+
+    for path in run_directory(results, digest, seed).glob(f"{artifact}.np*"):
+        try:
+            if record and path.name == "kernels.npy":
+                _check_hash(path, record)
+            with path.open("rb") as opened:
+                stored = np.load(opened, allow_pickle=False)
+                for array in [stored[name] for name in stored.files] if path.suffix == ".npz" else [stored]:
+                    if array.dtype.kind == "f" and not np.isfinite(array).all():
+                        raise ValueError("holds numbers that are not finite")
+        except Exception as error:  # zip, header, value and OS errors all mean the same here
+            return f"{path}: cannot be read ({shortened(str(error))}); `repro run` makes it again"
+    return None
+
+
+def damaged_predictions(results: Path, record: RunRecord, view: str) -> Damaged | None:
+    """What is wrong with one view's predictions of a finished run."""
+    path = run_directory(results, *record.key) / f"predictions-{view}.npz"
     try:
-        with path.open("rb") as opened, np.load(opened) as file:  # by itself, np.load leaves a damaged file open
-            return {name: file[name] for name in ("index", "label", "probability")}
-    except Exception as error:  # zip, key, value and OS errors all mean the same here
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path}: cannot be read ({reason}); delete it, and `repro run` makes it again") from None
+        read_predictions(results, *record.key, view, record)
+    except ValueError as error:
+        return Damaged(path, str(error))
+    return None
 
 
-def has_predictions(results: Path, digest: str, seed: int, view: str) -> bool:
-    """Whether one view's predictions are stored."""
-    return (run_directory(results, digest, seed) / f"predictions-{view}.npz").is_file()
-
-
-def unread(results: Path, digest: str, seed: int, views: Iterable[str], artifacts: Iterable[str]) -> tuple[str, ...]:
-    """The views and artifacts that have no file yet: they are still to be read off the run."""
-    folder = run_directory(results, digest, seed)
-    return (
-        *(view for view in views if not (folder / f"predictions-{view}.npz").is_file()),
-        *(artifact for artifact in artifacts if not any(folder.glob(f"{artifact}.np*"))),
-    )
-
-
-def unread_predictions(results: Path, digest: str, seed: int, view: str) -> Damaged | None:
-    """What is wrong with one view's predictions, by the end of the file alone: thousands are looked at for a report."""
-    path = run_directory(results, digest, seed) / f"predictions-{view}.npz"
+def read_metrics(results: Path, digest: str, seed: int, record: RunRecord | None = None) -> list[Epoch]:
+    """The epochs of a run, up to the first line that is none: a crash cuts the last one short. None of a file that is
+    not what the run's `record` knows."""
+    path = run_directory(results, digest, seed) / "metrics.jsonl"
     try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(-_ZIP_END, os.SEEK_END)
-            if file.read(4) == b"PK\5\6":
-                return None
-    except FileNotFoundError:
-        return Damaged(path, "is not there; `repro run` makes it again")
-    except OSError:  # shorter than the end of any npz file
-        pass
-    return Damaged(path, "cannot be read (cut short); delete it, and `repro run` makes it again")
-
-
-def read_metrics(results: Path, digest: str, seed: int) -> list[Epoch]:
-    """The epochs of a run, up to the first line that is none: a crash cuts the last one short."""
-    try:
-        return records.epochs((run_directory(results, digest, seed) / "metrics.jsonl").read_bytes())
-    except FileNotFoundError:
+        if record:
+            _check_hash(path, record)
+        return records.epochs(files.read_bytes(path))
+    except (OSError, ValueError):
         return []
 
 
@@ -198,29 +270,41 @@ def write_setting(results: Path, setting: Setting) -> Path:
 def read_setting(path: Path) -> Setting:
     """One setting file. Raises ValueError where it is damaged or of a schema that is not known."""
     try:
-        return records.setting(path.read_bytes())
+        return records.setting(files.read_bytes(path))
     except (OSError, ValueError, TypeError, LookupError) as error:  # a migration step may meet anything
         raise ValueError(f"{path}: cannot be read ({error})") from None
 
 
 def read_settings(results: Path) -> tuple[list[Setting], list[Damaged]]:
-    """Every setting, sorted by experiment and name, and those that cannot be read."""
+    """Every setting, sorted by experiment and name, and those that cannot be read or stand elsewhere than they say.
+    Raises OSError for a folder that may not be read."""
     settings, damaged = [], []
-    for path in sorted((results / "experiments").glob("*/*.json")):
+    for path in files.listed(results / "experiments", "*", "*.json"):
         try:
-            settings.append(read_setting(path))
+            setting = read_setting(path)
+            if (there := setting_path(results, setting)) != path:
+                raise ValueError(f"{path}: is the setting of {shortened(str(there.relative_to(results)))}")
+            settings.append(setting)
         except ValueError as error:
             damaged.append(Damaged(path, str(error)))
     return settings, damaged
 
 
 def finished_runs(results: Path) -> tuple[list[RunRecord], list[Damaged]]:
-    """Records of all finished runs, sorted by digest and seed, and those that cannot be read."""
+    """Records of all finished runs, sorted by digest and seed, and those that cannot be read or are not their own.
+    Raises OSError for a folder that may not be read."""
+    from repro.config.config import digest_of
+
     found, damaged = [], []
-    for path in sorted((results / "runs").glob("*/seed-*/run.json")):
-        digest, seed = path.parent.parent.name, path.parent.name.removeprefix("seed-")
+    for path in files.listed(results / "runs", "*", "seed-*", "run.json"):
+        digest, number = path.parent.parent.name, path.parent.name.removeprefix("seed-")
         try:
-            found.append(read_run(results, digest, int(seed)))
+            if not number.isdecimal() or str(int(number)) != number:
+                raise ValueError(f"{path}: its folder is of no seed")
+            record = read_run(results, digest, int(number))
+            if (named := digest_of(record.config, record.data.digest)) != digest:
+                raise ValueError(f"{path}: its Config and data are of run {named}; `repro run` makes its own again")
+            found.append(record)
         except ValueError as error:
             damaged.append(Damaged(path, str(error)))
     return sorted(found, key=lambda record: record.key), damaged
@@ -264,8 +348,9 @@ def as_frame(found: Iterable[RunRecord]) -> pd.DataFrame:
 
 def publish(results: Path) -> list[Path]:
     """Write `collect` as runs.csv and runs.parquet in results/. Same runs, same bytes of CSV."""
-    frame = collect(results)
     csv, parquet = results / "runs.csv", results / "runs.parquet"
-    write_atomically(csv, frame.to_csv(index=False, lineterminator="\n"))
-    write_atomically(parquet, frame.to_parquet(index=False))
+    with files.only_writer(results):
+        frame = collect(results)
+        write_atomically(csv, frame.to_csv(index=False, lineterminator="\n"))
+        write_atomically(parquet, frame.to_parquet(index=False))
     return [csv, parquet]

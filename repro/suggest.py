@@ -1,12 +1,19 @@
-"""The end of an error line: the known name that was probably meant."""
+"""Parts of an error line: the known name that was probably meant, and a text that may be anything, cut short."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 80  # characters of a text that somebody else wrote
+
+
+def shortened(text: str) -> str:
+    """At most LONGEST characters of a text."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 12) -> str:
     """`"; did you mean 'tiny'?"`, else the known names when they are at most so many, else the empty string."""
-    names = sorted(known)
+    names, name = sorted(known), name[:LONGEST]  # matching takes quadratic time
     if close := get_close_matches(name, names, n=1, cutoff=0.6):
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= most else ""

@@ -85,11 +85,11 @@ def test_each_source_of_chance_varies_alone_where_the_others_have_seeds_of_their
 def test_a_finished_run_is_only_read_for_what_it_lacks(machine: Machine, photos: Path) -> None:
     first = job(small(), photos)
     execute(first, machine, quiet)
-    weights = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
+    weights = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE, first.name)
     again = replace(first, views=("center", "flips"))
     record = execute(again, machine, quiet)
     assert set(record.errors) == {"center", "flips"}
-    after = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE)
+    after = checkpoint.read(store.run_directory(machine.results, first.digest, 0) / checkpoint.FILE, first.name)
     assert after["position"]["step"] == weights["position"]["step"]
 
 
@@ -183,7 +183,7 @@ def test_pretraining_hands_over_all_layers_but_the_last(machine: Machine, photos
     assert len(runs) == 2, "the run that comes first is a run of its own"
     (first,) = runs - {one.digest}
     before, after = (
-        checkpoint.read(store.run_directory(machine.results, name, 0) / checkpoint.FILE)["model"]
+        checkpoint.read(store.run_directory(machine.results, name, 0) / checkpoint.FILE, f"{name}/seed-0")["model"]
         for name in (first, one.digest)
     )
     assert all(

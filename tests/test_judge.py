@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -14,7 +15,7 @@ from repro import paper, store
 from repro.config import config, keys, presets
 from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment, Measured, Search
 from repro.plan import plan
-from repro.records import RUN_SCHEMA, Errors
+from repro.records import Errors, RunRecord
 from repro.stats import Judgement, arm_summary, holm, judge
 from repro.stats.independent import level_of_looks, welch
 from repro.terms import EPOCHS_TO_BEST, View
@@ -39,10 +40,16 @@ def setting(one: Experiment, seeds: int, preset: str = "figure-1", **others: Any
     return store.Setting(one.name, preset, others.pop("changes", {}), seeds, others.pop("arms", digests), **others)
 
 
-def write_record(results: Path, values: Mapping[str, Any]) -> None:
-    """run.json of these values, numpy's numbers among them."""
-    path = store.run_directory(results, values["digest"], values["seed"]) / "run.json"
-    store.write_json(path, {"schema": RUN_SCHEMA, **values})
+def write_record(results: Path, record: Mapping[str, Any]) -> None:
+    """A finished run, with the hashes of the predictions that were written before it."""
+    plain = json.dumps(record, default=float)  # numpy's numbers are none of JSON's
+    store.write_run(results, msgspec.json.decode(plain, type=RunRecord))
+
+
+def read_records(results: Path) -> dict[tuple[str, int], RunRecord]:
+    """All records, whose names are those of arms and not of Configs."""
+    keys = [(path.parts[-3], int(path.parts[-2].removeprefix("seed-"))) for path in results.glob("runs/*/*/run.json")]
+    return {key: store.read_run(results, *key) for key in keys}
 
 
 def write(
@@ -257,7 +264,7 @@ def test_records_that_are_given_are_not_read_again(tmp_path: Path, monkeypatch: 
     one = experiment(worse())
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [21.4, 22.1, 21.1])
-    records = {record.key: record for record in store.finished_runs(tmp_path)[0]}
+    records = read_records(tmp_path)
     expected = judge(one, setting(one, 3), tmp_path)
 
     def refuse(*_: object) -> None:
@@ -436,6 +443,7 @@ def write_epochs(results: Path, arm: str, tested: Sequence[Mapping[int, float]],
             {"epoch": epoch, "train_error": train, "test_top1_error": error} for epoch, error in sorted(errors.items())
         ]
         path = store.run_directory(results, f"{arm:.<12}", seed) / "metrics.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -549,7 +557,7 @@ def test_chance_is_that_of_the_classes(tmp_path: Path, classes: int, error: floa
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [error] * 3)
     write_epochs(tmp_path, "without", [{1: error}] * 3, train=error)
-    records = {each.key: each for each in store.finished_runs(tmp_path)[0]}
+    records = read_records(tmp_path)
     for record in records.values():
         record.config["data"]["classes"] = classes
     assert (only(judge(one, setting(one, 3), tmp_path, records)).verdict == "not evaluated") == dead
@@ -568,9 +576,9 @@ def test_epochs_to_the_lowest_error_are_read_off_the_epochs(tmp_path: Path) -> N
     one = experiment(ratio_of(2.0, metric=EPOCHS_TO_BEST), arms=RELU_TANH)
     for every, verdict in ((1, "reproduced"), (10, "inconclusive")):  # tests far apart say little about where it was
         for arm, bests in (("relu", [50, 60, 50]), ("tanh", [100, 120, 100])):
-            write(tmp_path, arm, [30.0] * 3)
             tests = range(every, 201, every)
             write_epochs(tmp_path, arm, [{epoch: 30.0 + abs(epoch - best) / 10 for epoch in tests} for best in bests])
+            write(tmp_path, arm, [30.0] * 3)
         found = judge(one, setting(one, 3), tmp_path)[0]
         assert found.estimate is not None
         assert (found.estimate.mean, found.verdict) == (pytest.approx(2.0), verdict)

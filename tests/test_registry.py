@@ -75,7 +75,7 @@ def test_included_path_must_exist(tmp_path: Path) -> None:
         ('section="-"', 'section="-', 9, "unterminated string literal"),
         ('"Is it found?",', '"It is found",', 5, "question: must be a question that ends in '?'"),
         ('name="mine"', 'name="My Experiment"', 5, "use lower-case letters"),
-        ("import Arm, Claim,", "import Experiment, Arn,", 3, "cannot import name 'Arn'"),
+        ("import Arm, Claim,", "import Arn, Claim,", 3, "cannot import name 'Arn'"),
         ("experiment = ", "ablation = ", 1, "defines no `experiment = Experiment(...)`"),
         ('"optim.momentum": 0.5', '"optim.momentun": 0.5', 10, "did you mean 'momentum'"),
         ('"optim.momentum": 0.5', '"optim.momentum": 1.5', 10, "optim.momentum: input should be less than 1"),

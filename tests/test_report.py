@@ -188,7 +188,7 @@ def test_damage_is_listed_and_left_out(experiments: list[Experiment], tmp_path: 
     cut = store.run_directory(results, setting.arms["no-lrn"], 1) / "run.json"
     cut.write_text(cut.read_text()[:100])
     old = store.run_directory(results, setting.arms["with-lrn"], 2) / "run.json"
-    old.write_text(old.read_text().replace('"schema": 2', '"schema": 0'))
+    old.write_text(old.read_text().replace('"schema": 3', '"schema": 0'))
     (results / "experiments" / "lrn-ablation" / "broken.json").write_text("{")
     gone = results / "experiments" / "gone" / "smoke.json"
     gone.parent.mkdir()
@@ -225,7 +225,7 @@ def test_files_of_finished_runs_that_cannot_be_read_are_listed(
     for page in ("index.md", "lrn-ablation.md"):
         text = Path("reports", page).read_text()
         for path, reason in (
-            (cut, "cannot be read (cut short); delete it, and `repro run` makes it again"),
+            (cut, "is not what the run wrote (its SHA-256 is another); `repro run` makes it again"),
             (gone, "is not there; `repro run` makes it again"),
             (empty, "0 of 6 epochs can be read"),
             (wrong, "0 of 6 epochs can be read"),

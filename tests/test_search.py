@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from repro import store
-from repro.config.config import Config, to_dict
+from repro.config.config import Config, digest, to_dict
 from repro.config.keys import override
 from repro.config.presets import preset
 from repro.data.load.loading import open_data, training_indices
@@ -164,7 +164,7 @@ def test_a_reference_has_more_runs_and_arms_run_at_its_rate_too(tmp_path: Path) 
 
 def test_a_frozen_plan_says_beforehand_what_will_be_judged(tmp_path: Path) -> None:
     one, path = asked(), tmp_path / "plans" / "round.json"
-    finish(tmp_path, preset("cifar10"), "aaaaaaaaaaaa", 14, 30.0)
+    finish(tmp_path, preset("cifar10"), digest(preset("cifar10"), "d"), 14, 30.0)
     seed = frozen.first_fresh_seed(tmp_path)
     assert seed == 20
     arms = plan.choose_arms([one], "cifar10", "claimed")

@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 
 from repro import folders, store
+from repro.config.config import digest_of
 from repro.plan import asked
 from repro.records import RUN_SCHEMA, RunRecord, Setting
 
+CONFIG = {"precision": "float32", "data": {}}
+NAME = digest_of(CONFIG, "d")
 
-def values(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[str, Any]:
+
+def values(digest: str = NAME, seed: int = 0, **changes: Any) -> dict[str, Any]:
     made = {
         "schema": RUN_SCHEMA,
-        "digest": digest, "seed": seed, "config": {"precision": "float32", "data": {}},
+        "digest": digest, "seed": seed, "config": CONFIG,
         "data": {"name": "photos", "digest": "d", "train": 10, "test": 4}, "epochs": 2, "epochs_to_target": None,
         "censored": False, "seconds": 1.5, "images_per_second": 13.3, "diverged": False, "train_error": 20.0,
         "held_out": None,
@@ -28,20 +32,20 @@ def values(digest: str = "aaaaaaaaaaaa", seed: int = 0, **changes: Any) -> dict[
     return {**made, **changes}
 
 
-def record(digest: str = "aaaaaaaaaaaa", seed: int = 0) -> RunRecord:
+def record(digest: str = NAME, seed: int = 0) -> RunRecord:
     return msgspec.convert(values(digest, seed), RunRecord)
 
 
 def test_a_run_is_finished_when_its_record_is_there(tmp_path: Path) -> None:
-    assert not store.is_finished(tmp_path, "aaaaaaaaaaaa", 0)
+    assert not store.is_finished(tmp_path, NAME, 0)
     store.write_run(tmp_path, record())
-    assert store.is_finished(tmp_path, "aaaaaaaaaaaa", 0)
-    read = store.read_run(tmp_path, "aaaaaaaaaaaa", 0)
+    assert store.is_finished(tmp_path, NAME, 0)
+    read = store.read_run(tmp_path, NAME, 0)
     assert read == record() and read.errors["ten"].top1_error == 45.0
 
 
 def test_finishing_clears_an_earlier_failure(tmp_path: Path) -> None:
-    failed = store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "failed.json"
+    failed = store.run_directory(tmp_path, NAME, 0) / "failed.json"
     store.write_json(failed, {"reason": "out of memory"})
     store.write_run(tmp_path, record())
     assert not failed.exists()
@@ -77,7 +81,7 @@ def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_
     bad.parent.mkdir(parents=True)
     bad.write_text(content)
     records, damaged = store.finished_runs(tmp_path)
-    assert [one.digest for one in records] == ["aaaaaaaaaaaa"]
+    assert records == [store.read_run(tmp_path, *record().key)]
     assert [one.path for one in damaged] == [bad] and reason in damaged[0].reason
 
 
@@ -97,7 +101,7 @@ def test_a_damaged_record_is_listed_and_left_out(content: str, reason: str, tmp_
     ],
 )
 def test_a_record_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
-    store.write_json(store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "run.json", values(**changes))
+    store.write_json(store.run_directory(tmp_path, NAME, 0) / "run.json", values(**changes))
     found, damaged = store.finished_runs(tmp_path)
     assert not found and "cannot be read" in damaged[0].reason and named in damaged[0].reason
 
@@ -113,7 +117,7 @@ def test_a_record_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], 
     ],
 )
 def test_a_setting_of_wrong_types_is_named_and_left_out(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
-    path = store.write_setting(tmp_path, Setting("activations", "smoke", {}, 3, {"relu": "aaaaaaaaaaaa"}))
+    path = store.write_setting(tmp_path, Setting("activations", "smoke", {}, 3, {"relu": NAME}))
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     settings, damaged = store.read_settings(tmp_path)
     assert not settings and damaged[0].path == path and named in damaged[0].reason
@@ -154,20 +158,19 @@ def test_predictions_come_back_exactly(tmp_path: Path) -> None:
         "index": np.arange(3), "label": np.array([1, 0, 2]),
         "probability": np.array([[0.1, 0.9, 0], [1, 0, 0], [0.2, 0.2, 0.6]], np.float16),
     }  # fmt: skip
-    store.write_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten", arrays)
-    read = store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten")
+    store.write_predictions(tmp_path, NAME, 0, "ten", arrays)
+    read = store.read_predictions(tmp_path, NAME, 0, "ten")
     assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
-    assert store.has_predictions(tmp_path, "aaaaaaaaaaaa", 0, "ten")
     with pytest.raises(ValueError, match="predictions-center"):
-        store.read_predictions(tmp_path, "aaaaaaaaaaaa", 0, "center")
+        store.read_predictions(tmp_path, NAME, 0, "center")
 
 
 def test_metrics_end_before_the_first_line_that_is_no_epoch(tmp_path: Path) -> None:
-    path = store.run_directory(tmp_path, "aaaaaaaaaaaa", 0) / "metrics.jsonl"
+    path = store.run_directory(tmp_path, NAME, 0) / "metrics.jsonl"
     path.parent.mkdir(parents=True)
     for end in ('{"epo', '{}\n{"epoch": 4}\n', "3\n", '{"epoch": 3, "train_error": "20"}\n'):
         path.write_text('{"epoch": 1}\n{"epoch": 2}\n' + end)
-        assert [one.epoch for one in store.read_metrics(tmp_path, "aaaaaaaaaaaa", 0)] == [1, 2]
+        assert [one.epoch for one in store.read_metrics(tmp_path, NAME, 0)] == [1, 2]
 
 
 def test_changes_make_another_setting(tmp_path: Path) -> None:
@@ -181,7 +184,7 @@ def test_changes_make_another_setting(tmp_path: Path) -> None:
     assert {setting.name for setting in settings} == {plain.name, changed.name} and len(damaged) == 1
 
 
-ARMS = {"with-lrn": "aaaaaaaaaaaa", "no-lrn": "bbbbbbbbbbbb"}
+ARMS = {"with-lrn": NAME, "no-lrn": "bbbbbbbbbbbb"}
 
 
 def noted(results: Path, seeds: int, arms: dict[str, str] = ARMS) -> tuple[int, ...]:

@@ -85,7 +85,7 @@ class Cut:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.read(path)["model"]
+    return checkpoint.read(path, "run")["model"]
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_killed_run_resumes_bitwise(
         "repro.training.train.SAVE_SECONDS", -1.0
     )  # save after every batch, so that the kill falls between
     run(config, photos, tmp_path / "cut.pt", after=batches)
-    assert checkpoint.read(tmp_path / "cut.pt")["position"]["step"] == batches
+    assert checkpoint.read(tmp_path / "cut.pt", "run")["position"]["step"] == batches
     monkeypatch.undo()
     rest = run(config, photos, tmp_path / "cut.pt")
     one, two = weights(tmp_path / "whole.pt"), weights(tmp_path / "cut.pt")
@@ -180,7 +180,7 @@ def test_a_listener_cannot_change_the_run(config: Config, photos: Path, tmp_path
     run(config, photos, tmp_path / "loud.pt", each=meddle)
     one, two = weights(tmp_path / "quiet.pt"), weights(tmp_path / "loud.pt")
     assert all(torch.equal(one[name], two[name]) for name in one)
-    history = checkpoint.read(tmp_path / "loud.pt")["position"]["history"]
+    history = checkpoint.read(tmp_path / "loud.pt", "run")["position"]["history"]
     assert [line["train_loss"] for line in history] and all(line["train_loss"] > 0 for line in history)
 
 

@@ -185,6 +185,7 @@ def plan_(
                 "seed": run.seed,
                 "finished": run.done,
                 "failed": run.failed,
+                "damaged": list(run.damaged),
                 "used_by": list(run.used_by),
             }
             for run in made.runs
@@ -289,6 +290,24 @@ def report(
 
     registry, results = _registry(include, names), results_directory(results_dir)
     _report(registry, names, results, reports_dir, html=html, formats=tuple(formats or ()))
+
+
+@app.command()
+def verify(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="DIGEST or DIGEST/seed-N.")] = None,
+    results_dir: ResultsDir = None,
+) -> None:
+    """Hash finished runs again; what is damaged or of another run is named. Exit code 1 where something is."""
+    from repro.commands.verify import verify
+    from repro.report.words import count
+    from repro.store import results_directory
+
+    results = results_directory(results_dir)
+    checked, damaged = verify(results, runs or ())
+    for one in damaged:
+        print(one.reason if one.reason.startswith(str(one.path)) else f"{one.path}: {one.reason}")
+    print(f"{count(checked, 'run')} checked in {results}: {count(len(damaged), 'problem') if damaged else 'all whole'}")
+    raise typer.Exit(1 if damaged else 0)
 
 
 @app.command()

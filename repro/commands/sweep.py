@@ -64,7 +64,10 @@ def sweep(
             raise ValueError("; ".join(made.unprepared))
         for data in {key(run.config.data): run.config.data for run in made.todo}.values():
             open_data(data, machine.data, verify=machine.verify)  # a damaged set is named before a run begins
-        noted = [asked.note(machine.results, setting, max_seeds) for setting in made.settings]
+        noted = [
+            asked.note(machine.results, setting, max_seeds, declared={arm.name for arm in one.arms_at(setting.preset)})
+            for one, setting in zip(experiments, made.settings, strict=True)
+        ]
         missing = [run for run in made.todo if run.name not in failed]
         todo = [run for run in made.next if run.name not in failed] or missing
         if todo:

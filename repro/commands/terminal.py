@@ -132,6 +132,7 @@ def print_plan(plan: Plan, cost: Cost) -> None:
             run.digest,
             run.seed,
             ("finished" if run.done else "evaluate" if run.finished else "train")
+            + (" (damaged)" if run.damaged else "")
             + (f" (last attempt failed: {run.failed})" if run.failed else ""),
             ", ".join(run.used_by),
         )
@@ -140,6 +141,8 @@ def print_plan(plan: Plan, cost: Cost) -> None:
     console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
     if len(plan.runs) > MOST_ROWS:
         console.print(f"and {len(plan.runs) - MOST_ROWS} more; --json lists all of them", highlight=False)
+    for line in dict.fromkeys(line for run in plan.runs for line in run.damaged):
+        console.print(f"[yellow]damaged: {escape(line)}[/]", highlight=False, soft_wrap=True)
     for name in plan.waiting:
         console.print(f"{name} waits for its search to finish", highlight=False)
     from repro.report.words import count
@@ -180,7 +183,7 @@ def _epoch_text(epoch: Epoch) -> str:
 
 
 def _lines(names: Mapping[str, str]) -> Listener:
-    from repro.training.events import EpochDone, Failed, Finished, Started
+    from repro.training.events import EpochDone, Failed, Finished, Started, Warned
 
     epochs: dict[str, int] = {}
 
@@ -197,6 +200,8 @@ def _lines(names: Mapping[str, str]) -> Listener:
                     print(f"{name}: {view} {found.top1_error:.2f}% / {found.top5_error:.2f}%", flush=True)
             case Failed():
                 print(f"{name}: failed: {event.reason}", flush=True)
+            case Warned():
+                print(f"{name}: {event.text}", flush=True)
 
     return listen
 
@@ -205,7 +210,7 @@ def _lines(names: Mapping[str, str]) -> Listener:
 def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped
+    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped, Warned
 
     with Progress(
         TextColumn("{task.description}"),
@@ -258,6 +263,8 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
                     else:
                         bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
                     bars.advance(whole)
+                case Warned():
+                    bars.console.print(f"[yellow]{name}: {escape(event.text)}[/]", highlight=False)
 
         yield listen
 

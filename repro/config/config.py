@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from repro.config.architecture import Group, Model, as_tuple, named_layers
 from repro.config.geometry import LayerShape, layer_shapes
 from repro.extensions import named
+from repro.suggest import shortened
 from repro.terms import View
 
 Source = Literal["weights", "order", "augment", "dropout", "subset"]
@@ -254,7 +255,7 @@ def _explain(entry: Any, values: Mapping[str, Any]) -> str:
         return f"{key}.{message}"  # a validator of the whole part names the key below it
     wrong = entry["input"]
     hint = f"; write {JSON_WORDS[wrong]}" if isinstance(wrong, str) and wrong in JSON_WORDS else ""
-    shown = "" if isinstance(wrong, (dict, BaseModel)) else f" (it is {wrong!r}{hint})"
+    shown = "" if isinstance(wrong, (dict, BaseModel)) else f" (it is {shortened(repr(wrong))}{hint})"
     return f"{key}: {message[0].lower()}{message[1:]}{shown}" if key else message
 
 
@@ -284,11 +285,17 @@ YOUNG_KEYS: dict[str, Any] = {
 def digest(config: Config, data_digest: str) -> str:
     """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished run,
     and without YOUNG_KEYS at their neutral values) and the content digest of the prepared data."""
-    values = to_dict(config)
-    del values["eval"]["views"]
+    return digest_of(to_dict(config), data_digest)
+
+
+def digest_of(values: Mapping[str, Any], data_digest: str) -> str:
+    """`digest` of a Config as a record keeps it, of this version or an older one."""
+    kept = json.loads(json.dumps(values))
+    if isinstance(kept.get("eval"), dict):
+        kept["eval"].pop("views", None)
     for key, neutral in YOUNG_KEYS.items():
-        _leave_out(values, key.split("."), neutral)
-    text = json.dumps({"config": values, "data": data_digest}, sort_keys=True, separators=(",", ":"))
+        _leave_out(kept, key.split("."), neutral)
+    text = json.dumps({"config": kept, "data": data_digest}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

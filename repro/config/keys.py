@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from repro.config.config import Config, from_dict, to_dict
-from repro.suggest import did_you_mean
+from repro.suggest import did_you_mean, shortened
+
+DEEPEST = 16  # levels of a `--set` value; a layer with its pooling has 4
 
 
 def override(config: Config, changes: Mapping[str, Any]) -> Config:
@@ -33,7 +35,7 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
             raise ValueError(_unknown(key, part, node))
         if node[part] is None:
             whole = ".".join(path[: depth + 1])
-            raise ValueError(f"{key}: {whole} is null here; give {whole} a mapping first")
+            raise ValueError(f"{shortened(key)}: {whole} is null here; give {whole} a mapping first")
         node = node[part]
     new_layer = path == ["model", "layers"] and isinstance(value, Mapping)
     if not isinstance(node, dict) or (last not in node and not new_layer):
@@ -56,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 def _unknown(key: str, part: str, node: Any) -> str:
     known = list(node) if isinstance(node, dict) else []
-    return f"unknown key {key!r}: there is no {part!r} in it{did_you_mean(part, known)}"
+    return f"unknown key {shortened(key)!r}: there is no {shortened(part)!r} in it{did_you_mean(part, known)}"
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
@@ -68,14 +70,33 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     for item in assignments:
         key, sign, text = item.partition("=")
         if not sign or not key:
-            raise ValueError(f"--set {item!r}: write key=value, for example --set optim.batch_size=64")
+            raise ValueError(f"--set {shortened(item)!r}: write key=value, for example --set optim.batch_size=64")
         if key in changes:
-            raise ValueError(f"--set {key}: given twice")
-        try:
-            changes[key] = json.loads(text)
-        except json.JSONDecodeError:
-            changes[key] = text
+            raise ValueError(f"--set {shortened(key)}: given twice")
+        changes[key] = _value(key, text)
     return changes
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        value = json.loads(text)
+        deep = _depth(value) > DEEPEST
+    except RecursionError:
+        deep = True
+    except ValueError:  # no JSON, or a number of more digits than Python reads
+        return text
+    if deep:
+        raise ValueError(f"--set {shortened(key)}: lists and mappings more than {DEEPEST} deep; no key takes them")
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Levels of lists and mappings in a JSON value."""
+    level, depth = [value], 0
+    while level := [each for each in level if isinstance(each, (list, dict))]:
+        level = [part for each in level for part in (each.values() if isinstance(each, dict) else each)]
+        depth += 1
+    return depth
 
 
 def flatten(config: Config) -> dict[str, Any]:

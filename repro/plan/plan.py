@@ -41,6 +41,7 @@ class Run:
     failed: str | None = None  # why the last attempt failed; the next one goes on from its checkpoint
     search: bool = False  # a search of some arm needs it
     common: bool = False  # only comparisons at the reference's value need it
+    damaged: tuple[str, ...] = ()  # what is there and cannot be used; the next attempt makes it again
 
     @property
     def name(self) -> str:
@@ -398,11 +399,14 @@ def _run(
     """One run of an arm. Without `read` it only goes before: what the arm reads off its runs is not wanted of it."""
     views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view and read else [])]))
     finished = store.is_finished(results, named, seed)
+    record = store.read_run(results, named, seed) if finished else None
     artifacts = tuple(experiment.artifacts) if read else ()
-    unread = store.unread(results, named, seed, views, artifacts)
+    unread = store.unread(results, named, seed, views, artifacts, record)
+    wrong = [store.damaged_run(results, named, seed), *unread.values()]
+    damaged = tuple(reason for reason in wrong if reason)
     used_by = (f"{experiment.name}/{arm.name}",)
     failed = store.failure(results, named, seed)
-    return Run(config, seed, named, views, artifacts, used_by, finished, unread, failed, search, common)
+    return Run(config, seed, named, views, artifacts, used_by, finished, tuple(unread), failed, search, common, damaged)
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:
@@ -413,7 +417,7 @@ def _add(runs: dict[str, Run], run: Run) -> None:
         return
     join = {
         key: tuple(dict.fromkeys([*getattr(known, key), *getattr(run, key)]))
-        for key in ("used_by", "views", "artifacts", "missing")
+        for key in ("used_by", "views", "artifacts", "missing", "damaged")
     }
     search, common = known.search or run.search, known.common and run.common
     runs[run.name] = replace(known, search=search, common=common, **join)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -33,12 +34,13 @@ def trials(search: Search, config: Config, values: Iterable[float], per_class: i
 
 def finished_trials(tried: Mapping[str, str], seeds: Iterable[int], results: Path) -> dict[str, list[RunRecord | None]]:
     """Tried value -> the records of its runs, a seed each; None where one is not finished."""
-    return {
-        value: [
-            store.read_run(results, name, seed) if store.is_finished(results, name, seed) else None for seed in seeds
-        ]
-        for value, name in tried.items()
-    }
+
+    def record(name: str, seed: int) -> RunRecord | None:
+        with suppress(ValueError):  # not there, or damaged: `repro run` makes it again
+            return store.read_run(results, name, seed)
+        return None
+
+    return {value: [record(name, seed) for seed in seeds] for value, name in tried.items()}
 
 
 def choose(search: Search, tried: Mapping[str, Sequence[RunRecord | None]]) -> float | None:

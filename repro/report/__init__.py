@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from repro import store
+from repro import files, store
 
 if TYPE_CHECKING:
     from repro.experiments.experiment import Experiment
@@ -57,17 +57,17 @@ def build(
         if name not in FORMATS:
             raise ValueError(f"--format {name}: known are {', '.join(FORMATS)}")
     evaluated = weights.table(results)
-    if not evaluated and not any((results / "experiments").glob("*/*.json")):
+    if not evaluated and not files.listed(results / "experiments", "*", "*.json"):
         return Report()
     gathered = gather(experiments, results)
-    files = pages.files_of(gathered, names, results, reports, html=html, formats=formats, weights=evaluated)
-    for name, content in files.items():
+    pages_of = pages.files_of(gathered, names, results, reports, html=html, formats=formats, weights=evaluated)
+    for name, content in pages_of.items():
         path = reports / name
         if not (path.is_file() and path.read_bytes() == content):
             store.write_atomically(path, content)
     shown = [part for part in gathered.parts if names is None or part.experiment.name in names]
     judged = tuple((part.setting, part.judgements) for part in shown)
-    return Report([reports / name for name in files], judged, tuple(gathered.damaged))
+    return Report([reports / name for name in pages_of], judged, tuple(gathered.damaged))
 
 
 def verdict_table(judgements: Sequence[Judgement]) -> list[dict[str, str]]:

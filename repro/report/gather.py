@@ -204,11 +204,10 @@ def _part(
     damaged += [each for each in broken if each.path.parent.parent.name in ours]
     frame, short = _curves(setting, runs, results)
     distinct = {run.key: run for of_arm in runs.values() for run in of_arm}  # arms share runs
-    looked = [
-        store.unread_predictions(results, digest, seed, view)
-        for (digest, seed), run in distinct.items()
-        for view in run.errors
-    ]
+    looked = [store.damaged_predictions(results, run, view) for run in distinct.values() for view in run.errors]
+    for artifact in experiment.artifacts:
+        wrong = [store.damaged_artifact(results, *run.key, artifact, run) for run in distinct.values()]
+        looked += [store.Damaged(Path(line.split(": ")[0]), line) for line in wrong if line]
     damaged += [*short, *(each for each in looked if each)]
     return Part(
         experiment,
@@ -283,7 +282,7 @@ def _curves(
     damaged = []
     for arm in first.values():
         for run in runs[arm]:
-            epochs = store.read_metrics(results, *run.key)
+            epochs = store.read_metrics(results, *run.key, run)
             if len(epochs) != run.epochs:
                 path = store.run_directory(results, *run.key) / "metrics.jsonl"
                 damaged.append(store.Damaged(path, f"{len(epochs)} of {run.epochs} epochs can be read"))

@@ -61,7 +61,7 @@ def html_page(
     experiments = [one for one in gathered.experiments if sections.get(one.name)]
     board = [_row(score) for score in gathered.scores]
     return (
-        environment()
+        environment("html")
         .get_template("page.html.jinja")
         .render(
             gathered=gathered,

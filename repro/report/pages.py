@@ -87,7 +87,7 @@ def _formatted(path: str, table: tables.ReportTable, formats: Sequence[str]) -> 
 
 
 def _text(template: str, **values: Any) -> bytes:
-    return environment().get_template(template).render(**values).encode()
+    return environment("md").get_template(template).render(**values).encode()
 
 
 def section(part: Part, results: Path, reports: Path) -> Section:

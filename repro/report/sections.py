@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+from markupsafe import Markup
 
 from repro.experiments import paper
-from repro.report import contents, tables, words
+from repro.report import contents, markdown, tables, words
 from repro.report.gather import Part
 
 if TYPE_CHECKING:
@@ -57,18 +59,20 @@ class Section:
 
 
 @cache
-def environment() -> jinja2.Environment:
-    """Templates beside this file. HTML templates escape what they print; Markdown ones do not."""
+def environment(kind: Literal["html", "md"]) -> jinja2.Environment:
+    """Templates beside this file, of HTML or Markdown. Both escape what they print."""
     import jinja2
 
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("repro.report"),
-        autoescape=jinja2.select_autoescape(["html.jinja"]),
+        autoescape=kind == "html",
+        finalize=markdown.text if kind == "md" else None,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters["markdown_table"] = tables.markdown
+    made.filters |= {"markdown_table": tables.markdown, "cell": markdown.cell, "code": markdown.code}
+    made.filters |= {"paragraph": markdown.paragraph, "as_it_is": Markup}
     made.globals.update(words=words, contents=contents, title=paper.TITLE)
     return made

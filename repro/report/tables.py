@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
+from repro.report.markdown import cell
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -29,14 +33,14 @@ class ReportTable:
     numeric: frozenset[int] = frozenset()  # columns set flush right
 
 
-def markdown(table: ReportTable) -> str:
+def markdown(table: ReportTable) -> Markup:
     """A GitHub table."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in cells) + " |"
+        return "| " + " | ".join(map(cell, cells)) + " |"
 
     ruler = ["--:" if place in table.numeric else ":--" for place in range(len(table.columns))]
-    return "\n".join([line(table.columns), line(ruler), *(line(row) for row in table.rows)])
+    return Markup("\n".join([line(table.columns), line(ruler), *(line(row) for row in table.rows)]))
 
 
 def latex(table: ReportTable, label: str) -> str:

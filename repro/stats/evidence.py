@@ -54,9 +54,8 @@ class Runs:
             return self._given.get(key)
         if key not in self._records:
             self._records[key] = None
-            if store.is_finished(self.results, *key):
-                with suppress(ValueError):  # the report lists it among the damaged
-                    self._records[key] = store.read_run(self.results, *key)
+            with suppress(ValueError):  # not there, or the report lists it among the damaged
+                self._records[key] = store.read_run(self.results, *key)
         return self._records[key]
 
     def records(self, arm: Arm) -> list[RunRecord]:
@@ -101,7 +100,7 @@ class Runs:
     def _guesses(self, record: RunRecord) -> bool:
         error = record.train_error
         if error is None:  # it was not asked for; that of the batches as they were trained on is in the metrics
-            epochs = store.read_metrics(self.results, *record.key)
+            epochs = store.read_metrics(self.results, *record.key, record)
             error = epochs[-1].train_error if epochs else None
         return error is not None and _at_chance(error, record)
 
@@ -191,7 +190,7 @@ class Runs:
     def _early_error(self, record: RunRecord) -> float | None:
         """Mean training error of the first tenth of the epochs that were asked for, of at least one."""
         first = max(1, int(record.config["schedule"]["epochs"]) // 10)
-        epochs = store.read_metrics(self.results, *record.key)[:first]
+        epochs = store.read_metrics(self.results, *record.key, record)[:first]
         return _mean([_finite(epoch.train_error) for epoch in epochs]) if len(epochs) == first else None
 
     def _errors(
@@ -209,14 +208,10 @@ class Runs:
         stored = []
         for arm, seed in members:
             digest, record = self.digest(arm), self.record(arm, seed)
-            if (
-                record is None
-                or not self.trained(record)
-                or not store.has_predictions(self.results, digest, seed, view)
-            ):
+            if record is None or not self.trained(record):
                 return None
             try:
-                stored.append(store.read_predictions(self.results, digest, seed, view))
+                stored.append(store.read_predictions(self.results, digest, seed, view, record))
             except ValueError:
                 return None
         index, label = stored[0]["index"], stored[0]["label"]
@@ -298,7 +293,7 @@ def _count(record: RunRecord, metric: str, results: Path) -> Count | None:
         return Count(epochs, censored=True) if reached is None or record.diverged else Count(reached - HALF_AN_EPOCH)
     tested = {
         float(epoch.epoch): epoch.test_top1_error
-        for epoch in store.read_metrics(results, *record.key)
+        for epoch in store.read_metrics(results, *record.key, record)
         if epoch.test_top1_error is not None
     }
     if not tested:

@@ -1,8 +1,13 @@
-"""The exact state of a run on disk: from it training goes on bitwise as if it had never stopped."""
+"""The exact state of a run on disk: from it training goes on bitwise as if it had never stopped.
+
+A file ends with the SHA-256 of all before it, and says whose run it is. The one before is kept until a run is finished.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +16,15 @@ import msgspec
 import torch
 
 from repro.config.config import Config
+from repro.files import write_atomically
 from repro.network.model import Network
 from repro.network.towers import TwoTowers
 from repro.records import Epoch
-from repro.store import write_atomically
+from repro.suggest import shortened
 from repro.training.optim import Optimizer, PlateauState
 
 FILE = "checkpoint.pt"
+HASH = hashlib.sha256().digest_size
 
 
 @dataclass
@@ -53,36 +60,73 @@ class Training:
 
 
 def save(path: Path, training: Training) -> None:
-    """Write the state in one move, so that a crash leaves the one before."""
+    """Write the state in one move and keep the file before, so that a crash or damage leaves one of them."""
     buffer = io.BytesIO()
     state = {
+        "run": training.name,
         "model": training.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "position": msgspec.to_builtins(training.position),
     }
     torch.save(state, buffer)
-    write_atomically(path, buffer.getvalue())
+    buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
+    write_atomically(path, buffer.getvalue(), kept=before(path))
 
 
-def load(path: Path, training: Training) -> None:
-    """Put the stored state into `training`, whatever the placement of its network.
+def load(path: Path, training: Training) -> str | None:
+    """Put the stored state into `training`, whatever the placement of its network; without a file nothing changes.
 
-    Raises ValueError where the file is damaged or of another network.
+    Where the file is damaged or of another run, the one before is used, and what is returned names both. Raises
+    ValueError, in one line that names each, where neither can be used.
     """
-    state = read(path)
+    wrong = []
+    for file in (path, before(path)):
+        if not file.is_file():
+            continue
+        try:
+            _put(file, training)
+        except ValueError as error:
+            wrong.append(str(error))
+            continue
+        at = f"epoch {training.position.epoch}, batch {training.position.batch}"
+        return f"{'; '.join(wrong) or f'{path}: is not there'}; going on from {file}, {at}" if file != path else None
+    if wrong:
+        raise ValueError(f"{'; '.join(wrong)}; delete {'it' if len(wrong) == 1 else 'them'} to start again")
+    return None
+
+
+def _put(path: Path, training: Training) -> None:
+    state = read(path, training.name)
     try:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         training.position = msgspec.convert(state["position"], Position)
-    except (KeyError, RuntimeError, msgspec.ValidationError) as error:
-        raise ValueError(f"{path}: does not fit this network ({error}); delete it to start again") from None
+    except Exception as error:  # wrong kinds of values, names and shapes raise whatever they meet first
+        reason = shortened(" ".join(str(error).split()))
+        raise ValueError(f"{path}: does not fit this network ({type(error).__name__}: {reason})") from None
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The stored values on the CPU. Raises ValueError where the file is missing or damaged."""
+def read(path: Path, run: str) -> dict[str, Any]:
+    """The stored values on the CPU. Raises ValueError where the file is missing, damaged, or of another run."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        content = memoryview(path.read_bytes())
+        whole = hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]
+        stored = io.BytesIO(content[:-HASH] if whole else content)
+        if not whole:  # older files have no hash, but a sum of each part, which torch passes over
+            with zipfile.ZipFile(stored) as archive:
+                if damaged := archive.testzip():
+                    raise ValueError(f"{damaged} is damaged")
+            stored.seek(0)
+        state = torch.load(stored, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and OS errors all mean the same here
-        raise ValueError(f"{path}: cannot be read ({type(error).__name__}); delete it to start again") from None
-    assert isinstance(state, dict)
+        raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
+    if not isinstance(state, dict) or whole != ("run" in state):
+        raise ValueError(f"{path}: cannot be read (damaged at its end)")
+    if state.get("run", run) != run:
+        raise ValueError(f"{path}: is of run {shortened(str(state['run']))}, not of {run}")
     return state
+
+
+def before(path: Path) -> Path:
+    """Where the file before this one is kept."""
+    return path.with_name(f"{path.stem}-before{path.suffix}")

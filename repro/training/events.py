@@ -65,7 +65,15 @@ class Failed:
     reason: str
 
 
-Event = Started | Stepped | EpochDone | Evaluating | Finished | Failed
+@dataclass(frozen=True)
+class Warned:
+    """Something that the run goes on with, and that its reader should know."""
+
+    run: str
+    text: str
+
+
+Event = Started | Stepped | EpochDone | Evaluating | Finished | Failed | Warned
 Listener = Callable[[Event], None]
 
 

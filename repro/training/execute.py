@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
-from repro import store
+from repro import files, store
 from repro.config.config import digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
 from repro.machine.provenance import provenance
@@ -26,7 +26,16 @@ from repro.records import Errors, Images, RunRecord
 from repro.training import checkpoint
 from repro.training.checkpoint import Training
 from repro.training.evaluate import center_errors, errors, predict
-from repro.training.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
+from repro.training.events import (
+    Evaluating,
+    Failed,
+    Finished,
+    Listener,
+    Warned,
+    metrics_file,
+    tensorboard,
+    to_all,
+)
 from repro.training.optim import make_optimizer
 from repro.training.train import Loaders, epochs_to_target, train
 
@@ -99,6 +108,7 @@ def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            files.sweep(folder)
             return _execute(run, machine, emit, folder)
     except Timeout:
         raise ValueError(f"{folder}: another process is at this run; wait for it, or end it") from None
@@ -120,36 +130,52 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
     towers = run.config.model.towers  # a net of one tower has the first device, also beside one of two
     devices = choose_devices(machine.devices[:towers], towers)
     whole = build(run.config, run.seed)
-    finished = store.is_finished(machine.results, run.digest, run.seed)
-    if not finished and run.config.pretrain:
+    recorded = (
+        store.read_run(machine.results, run.digest, run.seed)
+        if store.is_finished(machine.results, run.digest, run.seed)
+        else None
+    )
+    if recorded is None and run.config.pretrain:
         copy_all_but_last(whole, _pretrained(run, machine, prepared, emit))
     opened = Opened(run, machine, prepared, place(whole, devices), devices)
     optimizer = make_optimizer(opened.model, run.config)
     training = Training(run.name, run.config, run.seed, opened.model, optimizer, opened.device)
     path = folder / checkpoint.FILE
-    if path.is_file():
-        checkpoint.load(path, training)
-    if not finished:
+    if warning := checkpoint.load(path, training):
+        emit(Warned(run.name, warning))
+    if recorded is None:
         record = _train(opened, training, emit)
-    elif path.is_file():
-        record = store.read_run(machine.results, run.digest, run.seed)
+    elif training.position.ended:
+        record = recorded
     else:
-        unread = ", ".join(store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts))
+        unread = ", ".join(
+            store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts, recorded) or run.views
+        )
         raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
-    record = replace(record, errors={**record.errors, **evaluate_views(opened, emit)})
+    record = replace(record, errors={**record.errors, **evaluate_views(opened, emit, recorded)})
     if record.train_error is None:
         emit(Evaluating(run.name, "training images"))
         images, precision = opened.loader("train"), run.config.precision
         center = center_errors(opened.model, images, precision=precision, device=opened.device)
         record = replace(record, train_error=center.top1_error)
+    for artifact in ("kernels", "neighbors"):
+        if wrong := store.damaged_artifact(machine.results, run.digest, run.seed, artifact, recorded):
+            emit(Warned(run.name, wrong))
+            for damaged in folder.glob(f"{artifact}.np*"):
+                damaged.unlink()
+    _write_kernels(opened)
     store.write_run(machine.results, record)
-    _write_artifacts(opened)
+    checkpoint.before(path).unlink(missing_ok=True)  # what is read off a finished run needs its last state only
+    _write_neighbors(opened)
     emit(Finished(run.name, record))
     return record
 
 
 def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
     """Train to the end and return the record, its errors still empty."""
+    if training.position.step == 0:  # from the beginning: no number of an earlier training is this one's
+        for path in [*opened.folder.glob("predictions-*.npz"), *opened.folder.glob("kernels.npy")]:
+            path.unlink()
     listeners = [emit, metrics_file(opened.folder / "metrics.jsonl")]
     if opened.machine.tensorboard:
         listeners.append(tensorboard(opened.folder / "tensorboard"))
@@ -176,12 +202,16 @@ def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
     )
 
 
-def evaluate_views(opened: Opened, emit: Listener) -> dict[str, Errors]:
-    """Errors of each view, from its stored predictions; those that are missing are made and stored first."""
+def evaluate_views(opened: Opened, emit: Listener, record: RunRecord | None = None) -> dict[str, Errors]:
+    """Errors of each view, from its stored predictions; those that are missing or damaged are made and stored first.
+    `record` is the run's, None while it has none."""
     run, results = opened.run, opened.machine.results
+    unread = store.unread(results, run.digest, run.seed, run.views, (), record)
     found: dict[str, Errors] = {}
     for view in run.views:
-        if not store.has_predictions(results, run.digest, run.seed, view):
+        if view in unread:
+            if unread[view]:
+                emit(Warned(run.name, unread[view]))
             emit(Evaluating(run.name, view))
             made = predict(
                 opened.model, opened.loader("test"), view, precision=run.config.precision, device=opened.device
@@ -193,12 +223,16 @@ def evaluate_views(opened: Opened, emit: Listener) -> dict[str, Errors]:
     return found
 
 
-def _write_artifacts(opened: Opened) -> None:
-    kernels, neighbors = opened.folder / "kernels.npy", opened.folder / "neighbors.npz"
+def _write_kernels(opened: Opened) -> None:
+    kernels = opened.folder / "kernels.npy"
     if not kernels.is_file():
         buffer = io.BytesIO()
         np.save(buffer, opened.model.kernels())
         store.write_atomically(kernels, buffer.getvalue())
+
+
+def _write_neighbors(opened: Opened) -> None:
+    neighbors = opened.folder / "neighbors.npz"
     if "neighbors" in opened.run.artifacts and not neighbors.is_file():
         from repro.training.neighbors import write_neighbors
 
@@ -220,7 +254,7 @@ def _pretrained(run: Run, machine: Machine, prepared: Prepared, emit: Listener) 
     path = store.run_directory(machine.results, before.digest, before.seed) / checkpoint.FILE
     if not (store.is_finished(machine.results, before.digest, before.seed) and path.is_file()):
         execute(before, machine, emit, wait=True)
-    weights: dict[str, torch.Tensor] = checkpoint.read(path)["model"]
+    weights: dict[str, torch.Tensor] = checkpoint.read(path, before.name)["model"]
     return weights
 
 

@@ -16,10 +16,11 @@ from repro.data.load.loading import Loader
 from repro.records import Epoch, Errors
 from repro.training.checkpoint import Position, Training
 from repro.training.evaluate import autocast, center_errors
-from repro.training.events import EpochDone, Listener, Started, Stepped
+from repro.training.events import EpochDone, Listener, Started, Stepped, Warned
 from repro.training.optim import learning_rates, update_plateau
 
 READ_EVERY = 25  # batches between two readings of the loss for the progress bar: reading waits for the device
+AT_CHANCE_EPOCHS = 5  # so many epochs after which a net that still guesses is told of
 SAVE_SECONDS = 60.0  # at most so much work is lost when a run is killed
 
 
@@ -36,7 +37,8 @@ def train(training: Training, loaders: Loaders, *, emit: Listener, save: Callabl
     """Train from `training.position` to the end of the schedule, changing what `training` holds in place.
 
     The run ends with the last epoch, with the first epoch whose training error is at most schedule.stop_train_error,
-    or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has.
+    or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has. That is seen at
+    the next batch whose loss is read (READ_EVERY), at the latest when the epoch ends.
     Images that are held out are tested at the end, and drive the plateau in place of the test images. `save` is called
     after each epoch and each SAVE_SECONDS.
     """
@@ -51,7 +53,7 @@ def train(training: Training, loaders: Loaders, *, emit: Listener, save: Callabl
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         training.optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
         train_epoch(training, loaders.train, emit=emit, save=save)
-        epoch = _epoch(position, rates.weights, rates.biases)
+        epoch, images = _epoch(position, rates.weights, rates.biases), position.pictures
         finite = epoch.train_loss is not None
         reached = schedule.stop_train_error is not None and epoch.train_error <= schedule.stop_train_error
         last = position.epoch + 1 == schedule.epochs or reached or not finite
@@ -69,6 +71,8 @@ def train(training: Training, loaders: Loaders, *, emit: Listener, save: Callabl
         position.batch = position.pictures = 0
         position.loss_sum = position.error_sum = position.seconds = 0.0
         emit(EpochDone(training.name, epoch))
+        if position.epoch == AT_CHANCE_EPOCHS and finite and (line := at_chance(epoch, config.data.classes, images)):
+            emit(Warned(training.name, line))
         save()
 
 
@@ -106,6 +110,8 @@ def train_epoch(training: Training, loader: Loader, *, emit: Listener, save: Cal
             position.pictures += len(labels)
             shown = float(loss) if position.batch % READ_EVERY == 0 else None
             emit(Stepped(training.name, position.epoch, position.batch, position.pictures, shown))
+            if shown is not None and not math.isfinite(shown):  # the sum of the epoch is not finite either
+                break
             now = time.perf_counter()
             if now - saved > SAVE_SECONDS:
                 position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
@@ -127,6 +133,18 @@ def _epoch(position: Position, weights: float, biases: float) -> Epoch:
         bias_learning_rate=biases,
         seconds=round(position.seconds, 3),
         images_per_second=round(position.pictures / position.seconds, 1),
+    )
+
+
+def at_chance(epoch: Epoch, classes: int, images: int) -> str | None:
+    """One line where the training error of an epoch of so many images is that of guessing one of the classes, within
+    three standard deviations; None where the net has learned."""
+    chance = 1 - 1 / classes
+    if epoch.train_error < 100 * (chance - 3 * math.sqrt(chance * (1 - chance) / images)):
+        return None
+    return (
+        f"after {epoch.epoch} epochs the training error is {epoch.train_error:.1f}%, and guessing has "
+        f"{100 * chance:.1f}%: it may not learn at this rate and initialization"
     )
 
 
