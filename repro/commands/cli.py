@@ -299,8 +299,8 @@ def verify(
 ) -> None:
     """Hash finished runs again; what is damaged or of another run is named. Exit code 1 where something is."""
     from repro.commands.verify import verify
-    from repro.report.words import count
     from repro.folders import results_directory
+    from repro.report.words import count
 
     results = results_directory(results_dir)
     checked, damaged = verify(results, runs or ())
