@@ -1,6 +1,6 @@
 # `make demo`: from a clean clone to a report.  `make test`: from a clean clone to a tested one.
 # Both make .venv first, from the pinned versions of constraints.txt, and again only when that file changes.
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test faults lint clean
 PYTEST_WORKERS ?= 2
 
 setup:
@@ -15,6 +15,10 @@ demo: setup
 
 test: setup
 	.venv/bin/python -m pytest -n $(PYTEST_WORKERS)
+
+# the loops over damaged data and results at full length, with a fixed seed: minutes
+faults: setup
+	.venv/bin/python -m tests.faults
 
 lint: setup
 	.venv/bin/ruff check .

@@ -80,7 +80,7 @@ def test_its_numbers_are_those_of_results() -> None:
             setting = store.read_setting(ROOT / "results" / "experiments" / name / f"{setting_name}.json")
             judged = stats.judge(registry.load().get(name), setting, ROOT / "results")
             (found,) = [one for one in judged if (one.arm, one.metric) == (arm, metric)]
-            expected[mark] = f"{with_interval(found.estimate, found.unit)} ({found.seeds} pairs of runs)"
+            expected[mark] = f"{with_interval(found.estimate, found.unit)} ({found.seeds} runs of each arm)"
         else:
             setting = store.read_setting(ROOT / "results" / "experiments" / "baseline" / f"{name}.json")
             errors = frame[(frame["digest"] == setting.arms[name]) & (frame["view"] == "center")]["top1_error_percent"]
