@@ -39,6 +39,9 @@ class _Slot:
     rate: float = 0.0
 
 
+_Group = tuple[torch.device, float, float, str]
+
+
 class Optimizer:
     """Momentum as `config.optim` says it, for either placement; make it with `make_optimizer`."""
 
@@ -61,14 +64,32 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter once. A rate of zero freezes the parameter and its velocity."""
-        for slot in self.slots.values():
+        for (_, rate, decay, _), (parts, velocities, gradients) in self._groups().items():
+            inside, outside = (-rate, 1.0) if self.form == "paper" else (1.0, -rate)
+            torch._foreach_mul_(velocities, self.momentum)
+            torch._foreach_add_(velocities, gradients, alpha=inside)
+            torch._foreach_add_(velocities, parts, alpha=inside * decay)
+            torch._foreach_add_(parts, velocities, alpha=outside)
+
+    def _groups(self) -> dict[_Group, tuple[list[Tensor], list[Tensor], list[Tensor]]]:
+        """Parameters, velocities and gradients that one launch moves: those of one device and one rule. On the CPU each
+        parameter alone, whose numbers then stay in cache; the numbers are the same."""
+        groups: dict[_Group, tuple[list[Tensor], list[Tensor], list[Tensor]]] = {}
+        for name, slot in self.slots.items():
             if slot.rate == 0:
                 continue
             for part, velocity in zip(slot.parts, slot.velocity, strict=True):
                 assert part.grad is not None, f"{slot.layer} has no gradient"
-                inside, outside = (-slot.rate, 1.0) if self.form == "paper" else (1.0, -slot.rate)
-                velocity.mul_(self.momentum).add_(part.grad, alpha=inside).add_(part, alpha=inside * slot.decay)
-                part.add_(velocity, alpha=outside)
+                alone = f"{name}, {id(part)}" if self.apart(part) else ""
+                group = groups.setdefault((part.device, slot.rate, slot.decay, alone), ([], [], []))
+                for members, tensor in zip(group, (part, velocity, part.grad), strict=True):
+                    members.append(tensor)
+        return groups
+
+    @staticmethod
+    def apart(part: Tensor) -> bool:
+        """Whether a parameter is moved alone."""
+        return part.device.type == "cpu"
 
     def state_dict(self) -> dict[str, Any]:
         """The velocities by parameter name, the same in both placements. Rates are a function of the epoch."""

@@ -9,16 +9,16 @@ from contextlib import closing
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from repro.config.config import Config
 from repro.data.load.loading import Loader
 from repro.network.model import Network
 from repro.network.towers import TwoTowers
 from repro.training.checkpoint import Position
-from repro.training.evaluate import autocast, center_errors
+from repro.training.evaluate import center_errors
 from repro.training.events import EpochDone, Listener, Started, Stepped
 from repro.training.optim import Optimizer, learning_rates, update_plateau
+from repro.training.step import Step, make_step
 
 READ_EVERY = 25  # batches between two readings of the loss for the progress bar: reading waits for the device
 SAVE_SECONDS = 60.0  # at most so much work is lost when a run is killed
@@ -38,22 +38,25 @@ def train(
     device: torch.device,
     emit: Listener,
     save: Callable[[Position], None],
+    graph: bool = False,
 ) -> None:
     """Train from `position` to the end of the schedule, changing `model`, `optimizer` and `position` in place.
 
     The run ends with the last epoch, with the first epoch whose training error is at most schedule.stop_train_error,
     or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has.
     `validation` has the images that are held out, None where there are none: they are tested at the end, and drive the
-    plateau in place of the test images. `save` is called after each epoch and each SAVE_SECONDS.
+    plateau in place of the test images. `save` is called after each epoch and each SAVE_SECONDS. `graph`:
+    see `make_step`.
     """
     schedule = config.schedule
+    step = make_step(model, optimizer, config.precision, device, graph)
     emit(
         Started(run, schedule.epochs, len(training), position.epoch, position.batch, tuple(map(dict, position.history)))
     )
     while not position.ended:
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
-        train_epoch(run, config, seed, model, optimizer, position, training, device=device, emit=emit, save=save)
+        train_epoch(run, config, seed, model, optimizer, position, training, step, device=device, emit=emit, save=save)
         metrics = _metrics(position, rates.weights, rates.biases)
         finite = metrics["train_loss"] is not None
         reached = schedule.stop_train_error is not None and metrics["train_error"] <= schedule.stop_train_error
@@ -82,6 +85,7 @@ def train_epoch(
     optimizer: Optimizer,
     position: Position,
     training: Loader,
+    step: Step,
     *,
     device: torch.device,
     emit: Listener,
@@ -100,15 +104,9 @@ def train_epoch(
             images = batch.image.to(device, non_blocking=True)
             labels = batch.label.to(device, non_blocking=True)
             model.reseed(config.seed_of("dropout", seed), position.step)
-            optimizer.zero_grad()
-            with autocast(config.precision, device):
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            loss = loss.detach()
+            loss, wrong = step(images, labels)
             loss_sum += loss * len(labels)
-            error_sum += (logits.detach().argmax(1) != labels).sum()
+            error_sum += wrong
             position.batch += 1
             position.step += 1
             position.pictures += len(labels)
