@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from repro import store
 from repro.config.config import Config, digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
+from repro.machine.cuda import make_exact
 from repro.machine.provenance import provenance
 from repro.machine.speed import keep_freed_memory
 from repro.network.model import Network, build
@@ -40,6 +41,7 @@ class Machine:
     workers: int = 1
     tensorboard: bool = False
     verify: bool = True  # hash a prepared set when it is new or was changed
+    graph: bool = False  # on one CUDA device: each training step is replayed as one graph
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -
     error but the first is also emitted, and noted in failed.json for `repro plan` to show. The run can be tried again.
     """
     keep_freed_memory()
+    make_exact()
     place_of_run = store.run_directory(machine.results, job.digest, job.seed)
     place_of_run.mkdir(parents=True, exist_ok=True)
     try:
@@ -122,7 +125,17 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
 
 
 def _loader(job: Job, machine: Machine, prepared: Prepared, split: SplitName) -> Loader:
-    return make_loader(prepared, job.config, split, seed=job.seed, kind=machine.loader, workers=machine.workers)
+    towers = job.config.model.towers
+    device = torch.device(choose_devices(machine.devices[:towers], towers)[0])
+    return make_loader(
+        prepared,
+        job.config,
+        split,
+        seed=job.seed,
+        kind=machine.loader,
+        workers=machine.workers,
+        device=device if device.type == "cuda" else None,
+    )
 
 
 def _train(
@@ -150,6 +163,7 @@ def _train(
         device=torch.device(devices[0]),
         emit=emit,
         save=lambda position: checkpoint.save(path, model, optimizer, position),
+        graph=machine.graph,
     )
     history, last = position.history, position.history[-1]
     seconds = sum(metrics["seconds"] for metrics in history)
