@@ -21,7 +21,7 @@ from repro.config.presets import preset
 from repro.data.load.loading import Loader, make_loader
 from repro.data.manifest import find
 from repro.launch import launch
-from repro.terms import Product, View
+from repro.terms import Artifact, View
 from repro.training import checkpoint
 from repro.training.evaluate import errors
 from repro.training.events import Event, Failed, Finished, Started
@@ -133,7 +133,7 @@ def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Ma
 def test_two_devices_give_the_run_of_one_within_rounding_with_every_view_and_artifact(
     photos: Path, tmp_path: Path
 ) -> None:
-    every = job(small(), photos, views=get_args(View), products=get_args(Product))
+    every = job(small(), photos, views=get_args(View), artifacts=get_args(Artifact))
     one, two = (Machine(tmp_path / "-".join(devices), photos, devices, "torch") for devices in (("cpu",), ("cpu",) * 2))
     records = [execute(every, machine, quiet) for machine in (one, two)]
     assert [record["placement"] for record in records] == ["cpu", "cpu,cpu"]
@@ -155,7 +155,7 @@ def test_two_devices_give_the_run_of_one_within_rounding_with_every_view_and_art
 def test_a_run_whose_images_a_device_finishes_is_the_run_of_the_fused_pass(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = job(small(), photos, views=("center", "ten"), products=("neighbors",))
+    one = job(small(), photos, views=("center", "ten"), artifacts=("neighbors",))
     plain, on_device = Machine(tmp_path / "plain", photos, loader="torch"), Machine(tmp_path / "device", photos)
     expected = execute(one, plain, quiet)
     made: list[torch.device | None] = []

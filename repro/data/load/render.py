@@ -86,11 +86,10 @@ def fill(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats | Bytes,
     """Fill `out`, as `run.made(len(indices))` says, with the images stored at `indices`."""
     if run.stored:
         for index, pixels in zip(indices, out, strict=True):
-            encoded = beton.encoded(index)
             if beton.storage == "raw":
-                pixels.reshape(-1)[:] = encoded
+                pixels.reshape(-1)[:] = beton.encoded(index)
             else:
-                decode(encoded, pixels)
+                _decode(beton, index, pixels, decode)
         return
     places, colors = run.places(indices), run.colors(indices)
     views = 1 if run.views is None else len(run.views)
@@ -111,12 +110,16 @@ def fill(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats | Bytes,
     for first in range(0, len(indices), PIECE):
         piece = indices[first : first + PIECE]
         for number, index in enumerate(piece):
-            try:
-                decode(beton.encoded(index), scratch[number])
-            except Exception as error:
-                raise beton.damaged(index, error) from None
+            _decode(beton, index, scratch[number], decode)
         rows = slice(first * views, (first + len(piece)) * views)
         fill(scratch.reshape(-1), starts[: len(piece) * views], rows)
+
+
+def _decode(beton: Beton, index: int, out: Bytes, decode: Decode) -> None:
+    try:
+        decode(beton.encoded(index), out)
+    except Exception as error:
+        raise beton.damaged(index, error) from None
 
 
 def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
