@@ -7,19 +7,22 @@ import multiprocessing
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 from repro import store
 from repro.config.config import Config, digest
 from repro.config.keys import override
 from repro.config.presets import preset
+from repro.data.load.loading import Loader, make_loader
 from repro.data.manifest import find
 from repro.launch import launch
 from repro.plan.plan import Run
+from repro.terms import Artifact, View
 from repro.training import checkpoint
 from repro.training.evaluate import errors
 from repro.training.events import Event, Failed, Finished, Started
@@ -128,15 +131,46 @@ def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Ma
         execute(replace(one, views=("center", "ten")), machine, quiet)
 
 
-def test_two_devices_give_the_run_of_one_within_rounding(photos: Path, tmp_path: Path) -> None:
-    records = {}
-    for devices in (("cpu",), ("cpu", "cpu")):
-        machine = Machine(tmp_path / "-".join(devices), photos, devices, "torch")
-        one = job(small(), photos)
-        records[devices] = (execute(one, machine, quiet), store.read_metrics(machine.results, one.digest, 0))
-    one, two = records["cpu",], records["cpu", "cpu"]
-    assert one[0].placement == "cpu" and two[0].placement == "cpu,cpu"
-    assert two[1][0].train_loss == pytest.approx(one[1][0].train_loss, rel=1e-4)
+def test_two_devices_give_the_run_of_one_within_rounding_with_every_view_and_artifact(
+    photos: Path, tmp_path: Path
+) -> None:
+    every = job(small(), photos, views=get_args(View), artifacts=get_args(Artifact))
+    one, two = (Machine(tmp_path / "-".join(devices), photos, devices, "torch") for devices in (("cpu",), ("cpu",) * 2))
+    records = [execute(every, machine, quiet) for machine in (one, two)]
+    assert [record.placement for record in records] == ["cpu", "cpu,cpu"]
+    losses = [store.read_metrics(each.results, every.digest, 0)[0].train_loss for each in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for view in every.views:
+        a, b = (store.read_predictions(each.results, every.digest, 0, view) for each in (one, two))
+        np.testing.assert_array_equal(a["index"], b["index"])
+        np.testing.assert_allclose(a["probability"], b["probability"], rtol=1e-3, atol=1e-4)  # stored in float16
+    places = [store.run_directory(each.results, every.digest, 0) for each in (one, two)]
+    kernels = [np.load(place / "kernels.npy") for place in places]
+    np.testing.assert_allclose(kernels[0], kernels[1], rtol=1e-4, atol=1e-6)
+    with np.load(places[0] / "neighbors.npz") as a, np.load(places[1] / "neighbors.npz") as b:
+        np.testing.assert_array_equal(a["near_picture"], b["near_picture"])
+        np.testing.assert_allclose(a["near_distance"], b["near_distance"], rtol=1e-3)
+        np.testing.assert_allclose(a["guess_probability"], b["guess_probability"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_whose_images_a_device_finishes_is_the_run_of_the_fused_pass(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = job(small(), photos, views=("center", "ten"), artifacts=("neighbors",))
+    plain, on_device = Machine(tmp_path / "plain", photos, loader="torch"), Machine(tmp_path / "device", photos)
+    expected = execute(one, plain, quiet)
+    made: list[torch.device | None] = []
+
+    def with_device(*given: Any, **how: Any) -> Loader:
+        made.append(how["device"])
+        return make_loader(*given, **{**how, "device": torch.device("cpu")})
+
+    monkeypatch.setattr("repro.training.execute.make_loader", with_device)
+    found = execute(one, replace(on_device, loader="torch", workers=2), quiet)
+    assert set(made) == {None}, "only CUDA devices finish images"
+    assert (found.errors, found.train_error) == (expected.errors, expected.train_error)
+    losses = [store.read_metrics(each.results, one.digest, 0)[0].train_loss for each in (plain, on_device)]
+    assert losses[0] == losses[1]
 
 
 def test_a_net_of_one_tower_takes_the_first_of_two_devices(machine: Machine, photos: Path) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
+import repro.network.lrn as lrn_module
 from repro.network.lrn import _backward, _forward, _Rule, lrn, lrn_same_map
+
+TESTS = Path(__file__).parent
+triton_installed = importlib.util.find_spec("triton") is not None
+needs_triton = pytest.mark.skipif(not triton_installed, reason="Triton is not installed")
 
 RELATIVE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 8e-3}  # bfloat16 keeps 8 bits
 PAPER = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}  # section 3.3
@@ -224,3 +235,61 @@ def test_an_even_window_is_a_programming_error(rule):
 def test_groups_must_divide_the_maps():
     with pytest.raises(AssertionError, match="groups"):
         lrn(image((1, 5, 2, 2)), **PAPER, groups=2)
+
+
+INTERPRETED = """
+import torch
+from test_lrn import RELATIVE, image, relative_error
+from repro.network import lrn_triton
+from repro.network.lrn import _loop, _Rule
+
+f32, b16 = torch.float32, torch.bfloat16
+for rule, shape, dtype in [  # window, a, beta, k, towers, same map, ReLU
+    (_Rule(3, 1e-4, 0.75, 2.0, 2, False, True), (2, 12, 11, 9), f32),  # more numbers than one program takes
+    (_Rule(3, 1e-4, 0.6, 1.0, 1, False, False), (2, 12, 5, 7), b16),
+    (_Rule(5, 1e-3, 0.75, 1.0, 2, False, False), (3, 4, 1, 1), f32),  # a window wider than a tower
+    (_Rule(3, 1e-3, 0.6, 1.0, 1, True, True), (2, 5, 4, 9), f32),
+]:
+    x, g = image(shape, dtype), image(shape, dtype, seed=1)
+    for given in ((x,), (x, g)):
+        error = relative_error(lrn_triton.normalize(rule, *given), _loop(rule, *given))
+        assert error < RELATIVE[dtype], (rule, shape, dtype, len(given), error)
+x[0, 0, 0, 0] = float("nan")
+assert lrn_triton.normalize(rule, x).isnan().any()
+"""
+
+
+@needs_triton
+def test_the_cuda_kernel_has_the_numbers_of_the_cpu_loop_in_tritons_interpreter():
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", INTERPRETED], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_triton
+@pytest.mark.parametrize("direction", ["_forward", "_backward"])
+def test_the_cuda_kernel_compiles_without_a_device(direction, tmp_path, monkeypatch):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from repro.network import lrn_triton
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = getattr(lrn_triton, direction)
+    constants = {"square_roots": True, "relu": True, "block": lrn_triton.BLOCK}
+    kinds = {"x": "*bf16", "g": "*bf16", "out": "*bf16", "scale": "fp32", "beta": "fp32", "k": "fp32"}
+    kinds |= dict.fromkeys(constants, "constexpr")
+    source = ASTSource(kernel, {name: kinds.get(name, "i32") for name in kernel.arg_names}, constants)
+    assert triton.compile(source, target=GPUTarget("cuda", 80, 32)).asm["cubin"]
+
+
+def test_where_the_kernel_does_not_run_one_line_says_so_and_torch_operations_do_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "repro.network.lrn_triton", None)  # as where Triton is not installed
+    with pytest.warns(UserWarning, match=r"^response normalization is slow on cpu: [^\n]*$"):
+        assert lrn_module._kernel.__wrapped__(torch.device("cpu")) is None
+    if triton_installed:
+        monkeypatch.undo()
+        with pytest.warns(UserWarning, match="its kernel does not run"):  # Triton finds no device
+            assert lrn_module._kernel.__wrapped__(torch.device("cpu")) is None
+    assert lrn_module._way(torch.empty(0, device="meta")) is lrn_module._operations

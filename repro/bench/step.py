@@ -245,6 +245,7 @@ def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
     from repro.network.model import build
     from repro.training.checkpoint import Training
     from repro.training.optim import make_optimizer
+    from repro.training.step import make_step
     from repro.training.train import train_epoch
 
     keep_freed_memory()
@@ -252,6 +253,7 @@ def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
     model = build(config, seed=0).to(device)
     optimizer = make_optimizer(model, config)
     optimizer.set_learning_rate(RATE, RATE)
+    step = make_step(model, optimizer, config.precision, device)
     images, labels = _images(config, spec.batch)
     batch = Batch(torch.arange(spec.batch), images.contiguous(memory_format=torch.channels_last), labels)
 
@@ -264,7 +266,7 @@ def ours(spec: Spec, device: torch.device) -> Callable[[int], object]:
 
     def run(times: int) -> None:
         training = Training("bench", config, 0, model, optimizer, device)
-        train_epoch(training, InMemory(times), emit=lambda event: None, save=lambda: None)  # type: ignore[arg-type]
+        train_epoch(training, InMemory(times), step, emit=lambda event: None, save=lambda: None)  # type: ignore[arg-type]
 
     return run
 

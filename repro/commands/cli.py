@@ -220,6 +220,8 @@ def run(
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
     launcher: Annotated[str | None, typer.Option(help="Of another package: docs/extending.md.")] = None,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that make the images of the next batches.")] = 1,
+    graph: Annotated[bool, typer.Option("--graph", help="On one CUDA device: replay each step as one graph.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
     verify: Annotated[bool, typer.Option(help="Hash a prepared set when it is new or was changed.")] = True,
     include: Include = None,
@@ -256,7 +258,7 @@ def run(
     if launcher:
         named("repro.launchers", launcher)
     places = _places(data_dir, results_dir)
-    machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard, verify=verify)
+    machine = Machine(places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph)
 
     def do(todo: Round) -> Sequence[Failed]:
         terminal.print_round(todo)
@@ -395,14 +397,32 @@ def compare(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    cuda: Annotated[bool, typer.Option("--cuda", help="Check that CUDA devices compute what the CPU does.")] = False,
+) -> None:
     """What is missing on this machine, what is used instead, and the line that mends it."""
     from repro.commands import terminal
     from repro.commands.doctor import diagnose
 
+    if cuda:
+        raise typer.Exit(_check_cuda())
     rows = [(one.name, one.status, one.found, one.used_instead, one.mend) for one in diagnose()]
     columns = ("what", "status", "found", "used instead", "to mend it")
     terminal.console.print(terminal.table("This machine", columns, rows))
+
+
+def _check_cuda() -> int:
+    """Exit code: 0 where everything holds on a device, 1 where something fails, 2 where there is no device."""
+    from repro.bench import cuda_checks
+    from repro.commands import terminal
+
+    found = cuda_checks.diagnose(lambda name: print(f"checking: {name}", file=sys.stderr))
+    columns = ("check", "outcome", "found", "not seen without a device")
+    terminal.console.print(terminal.table("CUDA on this machine", columns, found))
+    print("The test suite on this machine: python -m pytest   (needs a checkout)")
+    if any(one.status == "fails" for one in found):
+        return 1
+    return 2 if any(one.unseen for one in found) else 0
 
 
 @app.command()

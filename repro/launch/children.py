@@ -7,10 +7,12 @@ import signal
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from repro.launch.here import here
+from repro.machine.cuda import share_devices
 from repro.machine.provenance import usable_cores
 from repro.plan.plan import Run
 from repro.training.events import Event, Failed, Listener
@@ -19,10 +21,15 @@ from repro.training.execute import Machine, set_threads
 
 def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
     """Each child gets an equal share of the cores: small networks do not scale over cores, so several single-threaded
-    runs finish sooner than one after another on all cores. A child takes jobs until none is left."""
+    runs finish sooner than one after another on all cores. CUDA devices are shared out too, where none are asked for. A
+    child takes jobs until none is left."""
+    import torch
+
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's and numba's thread pools
     threads = max(1, usable_cores() // at_once)
+    free = [machine.devices] * at_once if machine.devices else share_devices(at_once, torch.cuda.device_count())
     left = deque(jobs)
+    devices_of: dict[Connection, tuple[str, ...]] = {}
     at_work: dict[Connection, tuple[BaseProcess, Run]] = {}
     failures: list[Failed] = []
 
@@ -33,7 +40,8 @@ def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Liste
 
     def hire() -> None:
         child, its_end = context.Pipe()
-        process = context.Process(target=_work, args=(its_end, machine, threads))
+        devices_of[child] = free.pop(0)
+        process = context.Process(target=_work, args=(its_end, replace(machine, devices=devices_of[child]), threads))
         process.start()
         its_end.close()  # so that the pipe ends when the child does
         hand_over(child, process)
@@ -60,6 +68,7 @@ def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Liste
                 except (EOFError, OSError):  # killed, as when memory is short: the other children go on
                     process.join()
                     del at_work[child]
+                    free.append(devices_of.pop(child))
                     hear(Failed(job.name, f"its process ended with exit code {process.exitcode}; run again to go on"))
                     if left:
                         hire()

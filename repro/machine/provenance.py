@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from repro.machine.cuda import arithmetic
+
 PACKAGES = ("torch", "torchvision", "numpy", "numba", "ffcv", "pandas", "scipy", "alexnet-repro")
 
 
@@ -74,6 +76,7 @@ def hardware() -> dict[str, Any]:
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "accelerators": [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())],
+        "arithmetic": arithmetic(),  # of the accelerators
     }
 
 

@@ -3,14 +3,15 @@
 With t = x * x, d = k + a * window_sum(t) and f = g / d ** beta the gradient is closed:
 gx = f - 2 * a * beta * x * window_sum(f * x / d), because a centered window is its own adjoint.
 Only x is kept for the backward pass and the rest is made again in cache, so each direction goes through memory once.
-On the CPU compiled loops (lrn_loops.py) do it; elsewhere the same formulas run as torch operations, which torch.compile
-fuses on CUDA.
+On the CPU compiled loops (lrn_loops.py) do it, on CUDA a Triton kernel (lrn_triton.py). Where neither runs, the same
+formulas run as torch operations.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -81,21 +82,43 @@ class _Normalize(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, rule: _Rule) -> Tensor:
         ctx.save_for_backward(x)
         ctx.rule = rule
-        return _loop(rule, x) if x.device.type == "cpu" else _fused(_forward, x.is_cuda)(rule, x)
+        return _way(x)(rule, x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return (_loop if x.device.type == "cpu" else _fused(_backward, x.is_cuda))(ctx.rule, x, g), None
+        return _way(x)(ctx.rule, x, g), None
+
+
+def _way(x: Tensor) -> Callable[..., Tensor]:
+    """What does it for x: a function of the rule, x and, for x's gradient, that of the result."""
+    if x.device.type == "cpu":
+        return _loop
+    kernel = _kernel(x.device) if x.is_cuda and x.dtype != torch.float64 else None  # its numbers are float32
+    return kernel or _operations
+
+
+@functools.cache
+def _kernel(device: torch.device) -> Callable[..., Tensor] | None:
+    """The Triton kernel, tried once on `device`; None, after a warning of one line, where it does not run there."""
+    try:
+        from repro.network import lrn_triton
+
+        kernel: Callable[..., Tensor] = lrn_triton.normalize
+        kernel(_Rule(3, 1.0, 0.75, 1.0, 1, False, False), torch.ones(1, 4, 1, 1, device=device))
+    except Exception as error:  # no Triton, no C compiler, or a device too old: each has errors of its own
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        warnings.warn(f"response normalization is slow on {device}: its kernel does not run ({reason})", stacklevel=2)
+        return None
+    return kernel
 
 
 # ----------------------------------------------------------------------------- torch operations, for every other device
 
 
-@functools.cache
-def _fused(function: Callable[..., Tensor], cuda: bool) -> Callable[..., Tensor]:
-    return torch.compile(function, dynamic=False) if cuda else function
+def _operations(rule: _Rule, x: Tensor, g: Tensor | None = None) -> Tensor:
+    return _forward(rule, x) if g is None else _backward(rule, x, g)
 
 
 def _forward(rule: _Rule, x: Tensor) -> Tensor:

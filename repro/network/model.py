@@ -68,8 +68,7 @@ class Network(nn.Module):
             setattr(self, shape.name, MapLayer(config, shape, column, 1 if last else columns))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.layer(self.names[-1])(self.features(images))
-        return logits
+        return self.output(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, crop, crop) -> (N, units of the last hidden layer), as the last layer reads them (Figure 4)."""
@@ -77,6 +76,11 @@ class Network(nn.Module):
         for name in self.names[:-1]:
             x = self.layer(name)(x)
         return x.flatten(1)
+
+    def output(self, features: Tensor) -> Tensor:
+        """(N, units) that `features` returned -> logits (N, classes)."""
+        logits: Tensor = self.layer(self.names[-1])(features)
+        return logits
 
     def layer(self, name: str) -> MapLayer:
         """The layer called `name`."""
@@ -263,13 +267,15 @@ def _normalization(norm: Norm, maps: int, towers: int, columns: int) -> nn.Modul
 class Drop(nn.Module):
     """Section 4.2: masked in training, times (1 - probability) in test; inverted divides by that in training instead.
 
-    The mask is drawn for all columns and each takes its part, so it does not depend on the placement.
+    The mask is drawn for all columns and each takes its part, and on the CPU, so it does not depend on the placement.
     """
 
     def __init__(self, dropout: Dropout | None, column: int, columns: int) -> None:
         super().__init__()
         self.dropout, self.column, self.columns = dropout, column, columns
         self.seed: int | None = None
+        self.held: Tensor | None = None  # a mask that somebody else fills, in place of a new one (graph.py)
+        self.shape: tuple[int, ...] = ()  # of the last mask
 
     def forward(self, x: Tensor) -> Tensor:
         if self.dropout is None:
@@ -277,11 +283,20 @@ class Drop(nn.Module):
         keep = 1 - self.dropout.probability
         if not self.training:
             return x if self.dropout.inverted else x * keep
-        assert self.seed is not None, "call reseed(seed, step) before a training step"
-        generator = torch.Generator(x.device).manual_seed(self.seed)
-        whole = (len(x), x.shape[1] * self.columns, *x.shape[2:])
-        mask = (torch.rand(whole, generator=generator, device=x.device) < keep).chunk(self.columns, 1)[self.column]
+        self.shape = tuple(x.shape)
+        mask = self.mask(x.device) if self.held is None else self.held
         return x * mask / keep if self.dropout.inverted else x * mask
+
+    def mask(self, device: torch.device) -> Tensor:
+        """The bool mask of `seed` in the shape of the last one, drawn on the CPU and sent to `device`."""
+        assert self.dropout is not None
+        assert self.seed is not None, "call reseed(seed, step) before a training step"
+        generator = torch.Generator().manual_seed(self.seed)
+        whole = (self.shape[0], self.shape[1] * self.columns, *self.shape[2:])
+        mask = torch.rand(whole, generator=generator) < 1 - self.dropout.probability
+        mask = mask.chunk(self.columns, 1)[self.column]
+        # a copy from memory that is not pinned would wait for all that the device has still to do
+        return mask.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else mask.to(device)
 
     def extra_repr(self) -> str:
         return "none" if self.dropout is None else f"probability={self.dropout.probability}"

@@ -62,15 +62,15 @@ class TwoTowers(nn.Module):
         self.train(model.training)
 
     def forward(self, images: Tensor) -> Tensor:
-        columns = self._hidden(images)
-        last = self.names[-1]
-        first = self._column(0)
-        logits: Tensor = first.layer(last)(self._fetch(last, columns, 0, ALL).flatten(1))
-        return logits
+        return self.output(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, crop, crop) -> (N, units of the last hidden layer) on the first device."""
-        return self._fetch("", self._hidden(images), 0, ALL).flatten(1)
+        return self._fetch(self.names[-1], self._hidden(images), 0, ALL).flatten(1)
+
+    def output(self, features: Tensor) -> Tensor:
+        """(N, units) that `features` returned -> logits (N, classes), on the first device."""
+        return self._column(0).output(features)
 
     def kernels(self) -> np.ndarray:
         """The first layer's weights (maps, 3, kernel, kernel), tower 1 first (Figure 3)."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from repro import files, store
 from repro.config.config import digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
+from repro.machine.cuda import make_exact
 from repro.machine.provenance import provenance
 from repro.machine.speed import keep_freed_memory
 from repro.network.model import Network, build
@@ -51,6 +52,7 @@ class Machine:
     workers: int = 1
     tensorboard: bool = False
     verify: bool = True  # hash a prepared set when it is new or was changed
+    graph: bool = False  # on one CUDA device: each training step is replayed as one graph
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,11 @@ class Opened:
 
     def loader(self, split: SplitName) -> Loader:
         """The images of a split, as the run reads them."""
-        how = self.machine
+        how, device = self.machine, self.device if self.device.type == "cuda" else None  # which then finishes images
         return make_loader(
-            self.prepared, self.run.config, split, seed=self.run.seed, kind=how.loader, workers=how.workers
-        )
+            self.prepared, self.run.config, split, seed=self.run.seed, kind=how.loader, workers=how.workers,
+            device=device,
+        )  # fmt: skip
 
     def record(self, **numbers: Any) -> RunRecord:
         """The record of the run: what it trained on and with, and its `numbers`."""
@@ -104,6 +107,7 @@ def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -
     error but the first is also emitted, and noted in failed.json for `repro plan` to show. The run can be tried again.
     """
     keep_freed_memory()
+    make_exact()
     folder = store.run_directory(machine.results, run.digest, run.seed)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -185,6 +189,7 @@ def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
         Loaders(opened.loader("train"), opened.loader("test"), held_out),
         emit=to_all(listeners),
         save=lambda: checkpoint.save(opened.folder / checkpoint.FILE, training),
+        graph=opened.machine.graph,
     )
     history = training.position.history
     seconds, last = sum(epoch.seconds for epoch in history), history[-1]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from repro.data.load.loading import Loader, Prepared, SplitName
+from repro.network.model import Network
+from repro.network.towers import TwoTowers
 from repro.store import write_arrays
 from repro.training.evaluate import autocast
 
@@ -22,7 +23,7 @@ NEIGHBORS = 6
 
 def write_neighbors(
     path: Path,
-    model: nn.Module,
+    model: Network | TwoTowers,
     prepared: Prepared,
     training: Loader,
     testing: Loader,
@@ -69,7 +70,7 @@ def write_neighbors(
 
 
 def _batches(
-    model: nn.Module, loader: Loader, precision: str, device: torch.device
+    model: Network | TwoTowers, loader: Loader, precision: str, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Last hidden layer (B, units) and logits (B, classes) of every image's center view, in fixed order."""
     model.eval()
@@ -77,8 +78,8 @@ def _batches(
         for batch in batches:
             images = batch.image.flatten(0, 1).to(device).contiguous(memory_format=torch.channels_last)
             with autocast(precision, device):
-                hidden = model.features(images)  # type: ignore[operator]
-                out = model.layer(model.names[-1])(hidden)  # type: ignore[operator,index]
+                hidden = model.features(images)
+                out = model.output(hidden)
             yield hidden.float().cpu(), out.float().cpu()
 
 

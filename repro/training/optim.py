@@ -40,6 +40,9 @@ class Slot:
     rate: float = 0.0
 
 
+_Group = tuple[torch.device, float, float]  # device, rate, decay
+
+
 class Optimizer:
     """Momentum as `config.optim` says it, for either placement; make it with `make_optimizer`. Another rule is a
     subclass with a `move` of its own."""
@@ -64,8 +67,14 @@ class Optimizer:
     def step(self) -> None:
         """Move every parameter once. A rate of zero freezes the parameter and its velocity."""
         for slot in self.slots.values():
-            if slot.rate:
+            if slot.rate and self.apart(slot.parts[0]):
                 self.move(slot)
+        for (_, rate, decay), (parts, velocities, gradients) in self._groups().items():
+            inside, outside = (-rate, 1.0) if self.config.momentum_form == "paper" else (1.0, -rate)
+            torch._foreach_mul_(velocities, self.config.momentum)
+            torch._foreach_add_(velocities, gradients, alpha=inside)
+            torch._foreach_add_(velocities, parts, alpha=inside * decay)
+            torch._foreach_add_(parts, velocities, alpha=outside)
 
     def move(self, slot: Slot) -> None:
         """One step of one parameter."""
@@ -74,6 +83,23 @@ class Optimizer:
             inside, outside = (-slot.rate, 1.0) if self.config.momentum_form == "paper" else (1.0, -slot.rate)
             velocity.mul_(self.config.momentum).add_(part.grad, alpha=inside).add_(part, alpha=inside * slot.decay)
             part.add_(velocity, alpha=outside)
+
+    def _groups(self) -> dict[_Group, tuple[list[Tensor], list[Tensor], list[Tensor]]]:
+        """Parameters, velocities and gradients that one launch moves: those of one device and one rule."""
+        groups: dict[_Group, tuple[list[Tensor], list[Tensor], list[Tensor]]] = {}
+        for slot in self.slots.values():
+            if slot.rate == 0 or self.apart(slot.parts[0]):
+                continue
+            for part, velocity in zip(slot.parts, slot.velocity, strict=True):
+                assert part.grad is not None, f"{slot.layer} has no gradient"
+                group = groups.setdefault((part.device, slot.rate, slot.decay), ([], [], []))
+                for members, tensor in zip(group, (part, velocity, part.grad), strict=True):
+                    members.append(tensor)
+        return groups
+
+    def apart(self, part: Tensor) -> bool:
+        """Whether a parameter is moved alone: on the CPU, where its numbers then stay in cache, and by another rule."""
+        return part.device.type == "cpu" or type(self).move is not Optimizer.move
 
     def state_dict(self) -> dict[str, Any]:
         """The velocities by parameter name, the same in both placements. Rates are a function of the epoch."""

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import torch
 from msgspec.structs import replace
-from torch.nn import functional as F
 
 from repro.data.load.loading import Loader
 from repro.records import Epoch, Errors
 from repro.training.checkpoint import Position, Training
-from repro.training.evaluate import autocast, center_errors
+from repro.training.evaluate import center_errors
 from repro.training.events import EpochDone, Listener, Started, Stepped, Warned
 from repro.training.optim import learning_rates, update_plateau
+from repro.training.step import Step, make_step
 
 READ_EVERY = 25  # batches between two readings of the loss for the progress bar: reading waits for the device
 AT_CHANCE_EPOCHS = 5  # so many epochs after which a net that still guesses is told of
@@ -33,17 +33,20 @@ class Loaders:
     held_out: Loader | None = None
 
 
-def train(training: Training, loaders: Loaders, *, emit: Listener, save: Callable[[], None]) -> None:
+def train(
+    training: Training, loaders: Loaders, *, emit: Listener, save: Callable[[], None], graph: bool = False
+) -> None:
     """Train from `training.position` to the end of the schedule, changing what `training` holds in place.
 
     The run ends with the last epoch, with the first epoch whose training error is at most schedule.stop_train_error,
     or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has. That is seen at
     the next batch whose loss is read (READ_EVERY), at the latest when the epoch ends.
     Images that are held out are tested at the end, and drive the plateau in place of the test images. `save` is called
-    after each epoch and each SAVE_SECONDS.
+    after each epoch and each SAVE_SECONDS. `graph`: see `make_step`.
     """
     config, position = training.config, training.position
     schedule = config.schedule
+    step = make_step(training.model, training.optimizer, config.precision, training.device, graph)
     emit(
         Started(
             training.name, schedule.epochs, len(loaders.train), position.epoch, position.batch, tuple(position.history)
@@ -52,7 +55,7 @@ def train(training: Training, loaders: Loaders, *, emit: Listener, save: Callabl
     while not position.ended:
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         training.optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
-        train_epoch(training, loaders.train, emit=emit, save=save)
+        train_epoch(training, loaders.train, step, emit=emit, save=save)
         epoch, images = _epoch(position, rates.weights, rates.biases), position.pictures
         finite = epoch.train_loss is not None
         reached = schedule.stop_train_error is not None and epoch.train_error <= schedule.stop_train_error
@@ -80,7 +83,7 @@ def _tested(training: Training, loader: Loader) -> Errors:
     return center_errors(training.model, loader, precision=training.config.precision, device=training.device)
 
 
-def train_epoch(training: Training, loader: Loader, *, emit: Listener, save: Callable[[], None]) -> None:
+def train_epoch(training: Training, loader: Loader, step: Step, *, emit: Listener, save: Callable[[], None]) -> None:
     """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
     config, model, position, device = training.config, training.model, training.position, training.device
     dropout = config.seed_of("dropout", training.seed)
@@ -96,15 +99,9 @@ def train_epoch(training: Training, loader: Loader, *, emit: Listener, save: Cal
             images = batch.image.to(device, non_blocking=True)
             labels = batch.label.to(device, non_blocking=True)
             model.reseed(dropout, position.step)
-            training.optimizer.zero_grad()
-            with autocast(config.precision, device):
-                logits = model(images)
-            loss = F.cross_entropy(logits.float(), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            training.optimizer.step()
-            loss = loss.detach()
+            loss, wrong = step(images, labels)
             loss_sum += loss * len(labels)
-            error_sum += (logits.detach().argmax(1) != labels).sum()
+            error_sum += wrong
             position.batch += 1
             position.step += 1
             position.pictures += len(labels)

@@ -24,6 +24,7 @@ from repro.config.config import Config, digest
 from repro.config.keys import override
 from repro.config.presets import preset
 from repro.data.load.loading import open_data
+from repro.machine.cuda import make_exact
 from repro.network.model import Network
 from repro.network.towers import place
 from repro.plan.plan import Run
@@ -94,6 +95,7 @@ def evaluate_weights(
         )
     name = digest(config, prepared.manifest.digest)
     devices = choose_devices(machine.devices, config.model.towers)
+    make_exact()
     opened = Opened(Run(config, 0, name, config.eval.views), machine, prepared, place(whole, devices), devices)
     record = opened.record(
         epochs=0,

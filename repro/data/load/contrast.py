@@ -29,7 +29,7 @@ def normalize_contrast(image: torch.Tensor, image_mean: bool, contrast: str) -> 
 
 def _blurred(image: torch.Tensor) -> torch.Tensor:
     """(..., 1, crop, crop): the Gaussian-weighted mean over the window and the channels, edges repeated."""
-    offsets = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
+    offsets = torch.arange(WINDOW, dtype=torch.float32, device=image.device) - WINDOW // 2
     line = torch.exp(-offsets.square() / (2 * SIGMA**2))
     window = torch.outer(line, line)
     window = (window / window.sum())[None, None]

@@ -137,8 +137,8 @@ class Epoch(EpochIterator):  # type: ignore[misc]
 class FfcvImages:
     """Makes the images of a pass under FFCV's loader thread, in `workers` threads."""
 
-    def __init__(self, beton: Beton, side: int, workers: int) -> None:
-        self.beton, self.side, self.workers, self.buffers = beton, side, max(1, workers), Buffers()
+    def __init__(self, beton: Beton, side: int, workers: int, pinned: bool = False) -> None:
+        self.beton, self.side, self.workers, self.buffers = beton, side, max(1, workers), Buffers(pinned)
         self.decoder = TurboJpeg()
         kept = ffcv_loader.OSCacheManager, Compiler.is_enabled
         try:

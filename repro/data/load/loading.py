@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +28,7 @@ from repro.data import manifest
 from repro.data.load import augment
 from repro.data.load.beton import Beton, open_beton
 from repro.data.load.contrast import normalize_contrast
+from repro.data.load.device import on_device
 from repro.data.load.render import Bytes, Floats, Ints, Pass, decode_with_pillow
 from repro.data.load.torch_loader import TorchImages
 from repro.data.manifest import Manifest
@@ -223,12 +224,14 @@ class Loader:
         workers: int,
         rank: int,
         world: int,
+        device: torch.device | None = None,
     ) -> None:
         assert 0 <= rank < world and workers >= 0
         self.prepared, self.config, self.name = prepared, cfg, split
         self.seed, self.kind, self.workers, self.rank, self.world = seed, kind, workers, rank, world
-        self.source = prepared.split(split)
-        self._images = image_maker(kind)(self.source.beton, prepared.manifest.size, workers)
+        self.source, self.device = prepared.split(split), device
+        pinned = device is not None and device.type == "cuda"
+        self._images = image_maker(kind)(self.source.beton, prepared.manifest.size, workers, pinned)
 
     @property
     def images(self) -> int:
@@ -307,7 +310,9 @@ class Loader:
             swapped=swapped,
             boxes=boxes,
         )
-        made = self._images.images(run)
+        made = self._images.images(replace(run, stored=self.device is not None))
+        if self.device is not None:
+            made, last = on_device(made, run, self.device), last.to(self.device)
 
         def finished() -> Generator[Batch]:
             for indices, image in zip(batches, made, strict=True):
@@ -336,12 +341,14 @@ def make_loader(
     workers: int = 1,
     rank: int = 0,
     world: int = 1,
+    device: torch.device | None = None,
 ) -> Loader:
     """A loader of one split. All kinds and all numbers of workers give bitwise the same batches.
 
     kind None: FFCV where it is installed and it helps (stored images of 128 pixels or more; smaller ones take less
     time than handing them over). workers: threads that render; with 0 or 1 torch renders where the batch is asked for.
     rank and world: this process's share of every batch.
+    device: finishes the images, and has them then; None: the CPU, in one pass. The images are bitwise the same.
     Raises ValueError when FFCV is asked for and is not installed, or the storage is png, which FFCV does not decode.
     """
     storage, size = prepared.manifest.storage, prepared.manifest.size
@@ -351,11 +358,11 @@ def make_loader(
         raise ValueError("FFCV does not decode png storage; use the torch loader, or prepare with --storage raw")
     if kind == "ffcv" and not ffcv_installed():
         raise ValueError("FFCV is not installed; `repro doctor` says how to install it, or use the torch loader")
-    return Loader(prepared, cfg, split, seed, kind, workers, rank, world)
+    return Loader(prepared, cfg, split, seed, kind, workers, rank, world, device)
 
 
 def image_maker(kind: Kind) -> Any:
-    """The class that makes images: (beton, side, workers), with `images(run)`. FFCV is imported only when used."""
+    """The class that makes images: (beton, side, workers, pinned), with `images(run)`. Only its use imports FFCV."""
     if kind == "torch":
         return TorchImages
     from repro.data.load.ffcv_loader import FfcvImages

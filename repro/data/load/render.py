@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from repro.config import config
@@ -46,6 +48,14 @@ class Pass:
     factors: Floats  # (3,) of red, green, blue
     swapped: bool  # blue comes first
     boxes: config.ResizedCrop | None = None  # random boxes instead of crops
+    stored: bool = False  # `fill` makes the stored pixels, for a device that does the rest (device.py)
+
+    def made(self, count: int) -> tuple[tuple[int, ...], type[np.generic]]:
+        """Shape and type of what `fill` makes of `count` images."""
+        if self.stored:
+            side = self.choices + self.crop - 1
+            return (count, side, side, 3), np.uint8
+        return self.shape(count), np.float32
 
     def shape(self, count: int) -> tuple[int, ...]:
         """Of the images of `count` images, channels last: (count, V, crop, crop, 3) or (count, crop, crop, 3)."""
@@ -72,8 +82,15 @@ class Pass:
         return drawn
 
 
-def fill(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode: Decode) -> None:
-    """Fill `out`, shaped `run.shape(len(indices))`, with the images stored at `indices`."""
+def fill(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats | Bytes, decode: Decode) -> None:
+    """Fill `out`, as `run.made(len(indices))` says, with the images stored at `indices`."""
+    if run.stored:
+        for index, pixels in zip(indices, out, strict=True):
+            if beton.storage == "raw":
+                pixels.reshape(-1)[:] = beton.encoded(index)
+            else:
+                _decode(beton, index, pixels, decode)
+        return
     places, colors = run.places(indices), run.colors(indices)
     views = 1 if run.views is None else len(run.views)
     target = out.reshape(-1, run.crop, run.crop, 3)
@@ -93,12 +110,16 @@ def fill(beton: Beton, side: int, run: Pass, indices: Ints, out: Floats, decode:
     for first in range(0, len(indices), PIECE):
         piece = indices[first : first + PIECE]
         for number, index in enumerate(piece):
-            try:
-                decode(beton.encoded(index), scratch[number])
-            except Exception as error:
-                raise beton.damaged(index, error) from None
+            _decode(beton, index, scratch[number], decode)
         rows = slice(first * views, (first + len(piece)) * views)
         fill(scratch.reshape(-1), starts[: len(piece) * views], rows)
+
+
+def _decode(beton: Beton, index: int, out: Bytes, decode: Decode) -> None:
+    try:
+        decode(beton.encoded(index), out)
+    except Exception as error:
+        raise beton.damaged(index, error) from None
 
 
 def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
@@ -108,24 +129,27 @@ def decode_with_pillow(encoded: Bytes, out: Bytes) -> None:
 
 
 class Buffers:
-    """Float32 memory that is used again once nobody holds the batch that was made in it.
+    """Memory that is used again once nobody holds the batch that was made in it; `pinned` for copies to CUDA devices.
 
     Fresh pages of the system cost more than filling them, and views of a ring would change under whoever keeps them.
     """
 
-    def __init__(self) -> None:
-        self.free: list[Floats] = []
+    def __init__(self, pinned: bool = False) -> None:
+        self.free: list[Bytes] = []
+        self.pinned = pinned
 
-    def take(self, shape: tuple[int, ...]) -> Floats:
+    def take(self, shape: tuple[int, ...], kind: type[np.generic]) -> npt.NDArray[Any]:
         """An array of `shape`, contents arbitrary; its memory comes back when the array (or a tensor on it) is gone."""
-        count = int(np.prod(shape))
+        count = int(np.prod(shape)) * np.dtype(kind).itemsize
         while self.free:
             memory = self.free.pop()
             if memory.size >= count:
                 break
         else:
-            memory = np.empty(count, np.float32)
-        array = memory[:count].reshape(shape)
+            memory = np.empty(count, np.uint8)
+            if self.pinned:
+                memory = torch.empty(count, dtype=torch.uint8, pin_memory=True).numpy()
+        array = memory[:count].view(kind).reshape(shape)
         weakref.finalize(array, self.free.append, memory).atexit = False
         return array
 
@@ -143,14 +167,14 @@ class Ahead:
         # `shutdown` needs are gone.
         self.end = weakref.finalize(self, self.pool.shutdown, cancel_futures=True)
         self.coming = iter(run.batches)
-        self.begun: deque[tuple[Ints, Floats, list[Future[None]]]] = deque()
+        self.begun: deque[tuple[Ints, npt.NDArray[Any], list[Future[None]]]] = deque()
         self._begin()
 
     def _begin(self) -> None:
         indices = next(self.coming, None)
         if indices is None:
             return
-        out = self.buffers.take(self.run.shape(len(indices)))
+        out = self.buffers.take(*self.run.made(len(indices)))
         parts = [slice(first, first + PIECE) for first in range(0, len(indices), PIECE)]
         work = [
             self.pool.submit(fill, self.beton, self.side, self.run, indices[part], out[part], self.decode)
@@ -158,7 +182,7 @@ class Ahead:
         ]
         self.begun.append((indices, out, work))
 
-    def take(self) -> tuple[Ints, Floats]:
+    def take(self) -> tuple[Ints, npt.NDArray[Any]]:
         """Stored positions and images of the next batch; raises what its rendering raised."""
         self._begin()
         indices, out, work = self.begun.popleft()

@@ -13,8 +13,8 @@ from repro.data.load.render import Ahead, Buffers, Pass, decode_with_pillow, fil
 class TorchImages:
     """Makes the images of a pass when they are asked for (workers 0 or 1), or ahead in `workers` threads."""
 
-    def __init__(self, beton: Beton, side: int, workers: int) -> None:
-        self.beton, self.side, self.workers, self.buffers = beton, side, workers, Buffers()
+    def __init__(self, beton: Beton, side: int, workers: int, pinned: bool = False) -> None:
+        self.beton, self.side, self.workers, self.buffers = beton, side, workers, Buffers(pinned)
 
     def images(self, run: Pass) -> Generator[torch.Tensor]:
         """The images of every batch of `run`, in order."""
@@ -27,7 +27,7 @@ class TorchImages:
                 ahead.close()
             return
         for indices in run.batches:
-            out = self.buffers.take(run.shape(len(indices)))
+            out = self.buffers.take(*run.made(len(indices)))
             fill(self.beton, self.side, run, indices, out, decode_with_pillow)
             image = torch.from_numpy(out).movedim(-1, -3)
             del out
