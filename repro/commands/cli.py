@@ -235,6 +235,7 @@ def run(
     from repro.config.keys import parse_assignments
     from repro.extensions import named
     from repro.launch import launch
+    from repro.machine import notice
     from repro.plan import frozen, plan
     from repro.training.events import Failed
     from repro.training.execute import Machine, choose_devices
@@ -267,13 +268,14 @@ def run(
             return launch(todo.runs, machine, at_once=jobs, emit=emit, launcher=launcher)
 
     try:
-        failed = sweep(
-            chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
-            tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan,
-        )  # fmt: skip
-    except KeyboardInterrupt:
+        with notice.heard():
+            failed = sweep(
+                chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
+                tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan,
+            )  # fmt: skip
+    except (KeyboardInterrupt, notice.Stopped) as stop:
         print("stopped; the same line goes on where it was", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + getattr(stop, "signum", 2)) from None
     _report(registry, [one.name for one in chosen], places["results"], reports_dir)
     raise typer.Exit(1 if failed else 0)
 

@@ -12,11 +12,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from repro.launch.here import here
+from repro.machine import notice
 from repro.machine.cuda import share_devices
 from repro.machine.provenance import usable_cores
 from repro.plan.plan import Run
 from repro.training.events import Event, Failed, Listener
 from repro.training.execute import Machine, set_threads
+
+NOTICE_SECONDS = 20.0  # that a child has for its step and its checkpoint, before it is killed
 
 
 def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
@@ -79,15 +82,19 @@ def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Liste
                     hear(event)
     finally:
         for process, _ in at_work.values():
-            process.terminate()
+            process.terminate()  # notice: it saves its run at the next step
+        for process, _ in at_work.values():
+            process.join(NOTICE_SECONDS)
+            process.kill()
             process.join()
     return failures
 
 
 def _work(parent: Connection, machine: Machine, threads: int) -> None:
     """A child: does the jobs that its parent sends, tells of each as it goes on, and None when it is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    notice.die_with_parent()
     set_threads(threads)
-    while (job := parent.recv()) is not None:
-        here([job], machine, parent.send)
-        parent.send(None)
+    with suppress(notice.Stopped, EOFError, BrokenPipeError), notice.heard(ignored=(signal.SIGINT, signal.SIGHUP)):
+        while (job := parent.recv()) is not None:  # the parent decides, and passes its notice on
+            here([job], machine, parent.send)
+            parent.send(None)

@@ -116,6 +116,8 @@ def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -
             return _execute(run, machine, emit, folder)
     except Timeout:
         raise ValueError(f"{folder}: another process is at this run; wait for it, or end it") from None
+    except BrokenPipeError:  # who listened is gone, which is no failure of the run
+        raise
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         store.write_json(folder / "failed.json", {"reason": reason})

@@ -12,6 +12,7 @@ import torch
 from msgspec.structs import replace
 
 from repro.data.load.loading import Loader
+from repro.machine import notice
 from repro.records import Epoch, Errors
 from repro.training.checkpoint import Position, Training
 from repro.training.evaluate import center_errors
@@ -55,7 +56,8 @@ def train(
     while not position.ended:
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         training.optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
-        train_epoch(training, loaders.train, step, emit=emit, save=save)
+        with notice.at_steps():
+            train_epoch(training, loaders.train, step, emit=emit, save=save)
         epoch, images = _epoch(position, rates.weights, rates.biases), position.pictures
         finite = epoch.train_loss is not None
         reached = schedule.stop_train_error is not None and epoch.train_error <= schedule.stop_train_error
@@ -110,10 +112,12 @@ def train_epoch(training: Training, loader: Loader, step: Step, *, emit: Listene
             if shown is not None and not math.isfinite(shown):  # the sum of the epoch is not finite either
                 break
             now = time.perf_counter()
-            if now - saved > SAVE_SECONDS:
+            if now - saved > SAVE_SECONDS or notice.asked():
                 position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
                 position.seconds = before + now - began
                 save()
+                if signum := notice.asked():
+                    raise notice.Stopped(signum)
                 saved = time.perf_counter()
                 began += saved - now  # seconds of training alone
     position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
