@@ -20,8 +20,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 _ABSENT = object()
+_may_write: ContextVar[Callable[[], None]] = ContextVar("_may_write", default=lambda: None)
 _ZIP_END = 22  # bytes of what ends an npz file
 
 _NUMBER = (int, float)
@@ -154,6 +156,23 @@ def failure(results: Path, digest: str, seed: int) -> str | None:
     return None
 
 
+@contextmanager
+def guarded(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each write of the block becomes visible; it raises where the writer lost the right to."""
+    before = _may_write.set(check)
+    try:
+        yield
+    finally:
+        _may_write.reset(before)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line at the end of a file."""
+    _may_write.get()()
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +185,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         with suppress(OSError):  # CIFS and exFAT refuse it
             os.chmod(temporary, 0o644)
+        _may_write.get()()
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from repro.experiments.experiment import Claim, Experiment
     from repro.plan.cost import Cost
     from repro.plan.plan import Plan
-    from repro.training.events import Event, Listener
+    from repro.training.events import Elsewhere, Event, Listener
 
 PAGE = 120  # columns, where no terminal says how many there are
 
@@ -169,8 +169,12 @@ def _epoch_text(metrics: Mapping[str, Any]) -> str:
     return text
 
 
+def _elsewhere(event: Elsewhere) -> str:
+    return "done by another process" if event.done else "another process took it over"
+
+
 def _lines(names: Mapping[str, str]) -> Listener:
-    from repro.training.events import EpochDone, Failed, Finished, Started
+    from repro.training.events import Elsewhere, EpochDone, Failed, Finished, Started
 
     epochs: dict[str, int] = {}
 
@@ -190,6 +194,8 @@ def _lines(names: Mapping[str, str]) -> Listener:
                 print(f"{name}: {view} {found['top1_error']:.2f}% / {found['top5_error']:.2f}%", flush=True)
         elif isinstance(event, Failed):
             print(f"{name}: failed: {event.reason}", flush=True)
+        elif isinstance(event, Elsewhere):
+            print(f"{name}: {_elsewhere(event)}", flush=True)
 
     return listen
 
@@ -198,7 +204,7 @@ def _lines(names: Mapping[str, str]) -> Listener:
 def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped
+    from repro.training.events import Elsewhere, EpochDone, Evaluating, Failed, Finished, Started, Stepped
 
     with Progress(
         TextColumn("{task.description}"),
@@ -252,6 +258,11 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
                     bars.remove_task(task)
                 bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
                 bars.advance(whole)
+            elif isinstance(event, Elsewhere):
+                if task := tasks.pop(event.run, None):
+                    bars.remove_task(task)
+                bars.console.print(f"{name}: {_elsewhere(event)}", highlight=False)
+                bars.advance(whole, 1 if event.done else 0)
 
         yield listen
 

@@ -1,4 +1,4 @@
-"""Does the jobs of a plan: here one after another, or several at once in child processes."""
+"""Does the jobs of a plan: one worker here, or several at once in child processes."""
 
 from __future__ import annotations
 

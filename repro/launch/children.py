@@ -1,10 +1,10 @@
-"""Does several jobs at once in child processes with the cores shared out."""
+"""Several workers at once: child processes with the cores shared out."""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -12,72 +12,93 @@ from multiprocessing.process import BaseProcess
 
 from repro.launch.here import here
 from repro.machine.provenance import usable_cores
-from repro.training.events import Event, Failed, Listener
+from repro.training import notice
+from repro.training.events import Elsewhere, Event, Failed, Finished, Listener
 from repro.training.execute import Job, Machine, set_threads
+
+END_SECONDS = 60.0  # that a child has to write its checkpoint
 
 
 def in_children(jobs: Sequence[Job], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
     """Each child gets an equal share of the cores: small networks do not scale over cores, so several single-threaded
-    runs finish sooner than one after another on all cores. A child takes jobs until none is left."""
+    runs finish sooner than one after another on all cores. Each is a worker; the run of one that is killed, as when
+    memory is short, goes on in another. Returns the failures, each run once."""
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's and numba's thread pools
     threads = max(1, usable_cores() // at_once)
-    left = deque(jobs)
-    at_work: dict[Connection, tuple[BaseProcess, Job]] = {}
-    failures: list[Failed] = []
+    at_work: dict[Connection, BaseProcess] = {}
+    failed: dict[str, Failed] = {}
+    done: set[str] = set()
 
     def hear(event: Event) -> None:
+        """Each end of a run once: every worker tells of those that others did."""
+        if isinstance(event, Finished) or (isinstance(event, Elsewhere) and event.done):
+            if event.run in done:
+                return
+            done.add(event.run)
         if isinstance(event, Failed):
-            failures.append(event)
+            known = event.run in failed
+            if not (known and event.elsewhere):
+                failed[event.run] = event
+            if known:
+                return
         emit(event)
 
     def hire() -> None:
-        child, its_end = context.Pipe()
-        process = context.Process(target=_work, args=(its_end, machine, threads))
+        ours, theirs = context.Pipe(duplex=False)
+        left = [job for job in jobs if job.name not in done and job.name not in failed]
+        process = context.Process(target=_work, args=(theirs, left, machine, threads, os.getpid()))
         process.start()
-        its_end.close()  # so that the pipe ends when the child does
-        hand_over(child, process)
-
-    def hand_over(child: Connection, process: BaseProcess) -> None:
-        job = left.popleft() if left else None
-        with suppress(OSError):  # it died since: the pipe tells so when it is read
-            child.send(job)
-        if job:
-            at_work[child] = process, job
-        else:
-            at_work.pop(child, None)
-            process.join()
+        theirs.close()  # so that the pipe ends when the child does
+        at_work[ours] = process
 
     try:
         for _ in range(at_once):
             hire()
+        began: set[Connection] = set()
         while at_work:
-            for child in wait(list(at_work)):
-                assert isinstance(child, Connection)
-                process, job = at_work[child]
+            for pipe in wait(list(at_work)):
+                assert isinstance(pipe, Connection)
                 try:
-                    event = child.recv()
-                except (EOFError, OSError):  # killed, as when memory is short: the other children go on
+                    event = pipe.recv()
+                except (EOFError, OSError):
+                    process = at_work.pop(pipe)
+                    pipe.close()
                     process.join()
-                    del at_work[child]
-                    hear(Failed(job.name, f"its process ended with exit code {process.exitcode}; run again to go on"))
-                    if left:
-                        hire()
+                    left = [job for job in jobs if job.name not in done and job.name not in failed]
+                    if process.exitcode and left and pipe in began:
+                        hire()  # killed at a run, which another takes over: enough such deaths end the run itself
+                    elif process.exitcode and left and not at_work:
+                        reason = f"its process ended with exit code {process.exitcode}; run again to go on"
+                        for job in left:
+                            hear(Failed(job.name, reason))
                     continue
                 if event is None:
-                    hand_over(child, process)
+                    began.add(pipe)
                 else:
                     hear(event)
     finally:
-        for process, _ in at_work.values():
-            process.terminate()
-            process.join()
-    return failures
+        for process in at_work.values():
+            process.terminate()  # the notice to write a checkpoint and end
+        for pipe in at_work:
+            pipe.close()
+        for process in at_work.values():
+            process.join(END_SECONDS)
+            process.kill()
+    return list(failed.values())
 
 
-def _work(parent: Connection, machine: Machine, threads: int) -> None:
-    """A child: does the jobs that its parent sends, tells of each as it goes on, and None when it is done."""
+def _work(parent: Connection, jobs: Sequence[Job], machine: Machine, threads: int, parent_id: int) -> None:
+    """A child: a worker that tells its parent of each event, after None: it begins."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     set_threads(threads)
-    while (job := parent.recv()) is not None:
-        here([job], machine, parent.send)
-        parent.send(None)
+
+    def tell(event: Event | None) -> None:
+        try:
+            parent.send(event)
+        except OSError:  # the parent ended: no failure of a run
+            raise notice.Ended(signal.SIGHUP) from None
+
+    with suppress(notice.Ended), notice.taken():
+        notice.die_with_parent(parent_id)
+        tell(None)
+        here(jobs, machine, tell)

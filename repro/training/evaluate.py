@@ -12,6 +12,7 @@ from torch import nn
 from repro.data.load.loading import Loader
 from repro.stats.topk import topk_errors
 from repro.terms import View
+from repro.training import notice
 
 FORWARD = 512  # images, views counted, that pass the network at once in test mode
 
@@ -39,6 +40,7 @@ def predicted_batches(
     model.eval()
     with torch.inference_mode(), closing(loader.views(view)) as batches:
         for batch in batches:
+            notice.check()
             count, views = batch.image.shape[:2]
             images = batch.image.flatten(0, 1)
             parts = []

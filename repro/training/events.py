@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from repro import store
+
 
 @dataclass(frozen=True)
 class Started:
@@ -62,9 +64,18 @@ class Failed:
 
     run: str
     reason: str
+    elsewhere: bool = False  # in another process, which noted it
 
 
-Event = Started | Stepped | EpochDone | Evaluating | Finished | Failed
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another process has done the run; or, not `done`, it took the run over that this one was at."""
+
+    run: str
+    done: bool
+
+
+Event = Started | Stepped | EpochDone | Evaluating | Finished | Failed | Elsewhere
 Listener = Callable[[Event], None]
 
 
@@ -84,10 +95,9 @@ def metrics_file(path: Path) -> Listener:
 
     def listen(event: Event) -> None:
         if isinstance(event, Started):
-            path.write_text("".join(json.dumps(metrics) + "\n" for metrics in event.done))
+            store.write_atomically(path, "".join(json.dumps(metrics) + "\n" for metrics in event.done))
         elif isinstance(event, EpochDone):
-            with path.open("a") as file:
-                file.write(json.dumps(event.metrics) + "\n")
+            store.append(path, json.dumps(event.metrics))
 
     return listen
 

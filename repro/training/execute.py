@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from repro import store
 from repro.config.config import Config, digest
@@ -23,8 +22,9 @@ from repro.network.towers import TwoTowers, place
 from repro.plan.plan import pretrain_config
 from repro.terms import Artifact, View
 from repro.training import checkpoint
+from repro.training.claim import SECONDS, Busy, Claim, Lost
 from repro.training.evaluate import center_errors, errors, predict
-from repro.training.events import Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
+from repro.training.events import Elsewhere, Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
 from repro.training.optim import Optimizer, make_optimizer
 from repro.training.train import epochs_to_target, train
 
@@ -40,6 +40,7 @@ class Machine:
     workers: int = 1
     tensorboard: bool = False
     verify: bool = True  # hash a prepared set when it is new or was changed
+    lease: float = SECONDS  # after which a run that shows no sign of life is taken over; all have to agree
 
 
 @dataclass(frozen=True)
@@ -58,30 +59,44 @@ class Job:
         return f"{self.digest}/seed-{self.seed}"
 
 
-def execute(job: Job, machine: Machine, emit: Listener, *, wait: bool = False) -> dict[str, Any]:
+def execute(
+    job: Job, machine: Machine, emit: Listener, *, wait: bool = False, claim: Claim | None = None
+) -> dict[str, Any]:
     """Do what is missing of `job` and return its record; a finished run is only evaluated on views that it lacks.
 
-    `wait` for another process that is at this run; otherwise that is an error.
+    `wait` for another process that is at this run; otherwise that is an error. `claim` is the run's, from an earlier
+    attempt: it has watched whoever is at it.
 
-    Raises ValueError where another process is at this run, the data is not prepared or the device is not there; every
-    error but the first is also emitted, and noted in failed.json for `repro plan` to show. The run can be tried again.
+    Raises Busy where another process is at this run, Lost where one took it over since, ValueError where the data is
+    not prepared or the device is not there; every error but the first two is also emitted, and noted in failed.json for
+    `repro plan` to show. The run can be tried again. Raises Ended where notice was given, with the checkpoint written.
     """
     keep_freed_memory()
     place_of_run = store.run_directory(machine.results, job.digest, job.seed)
-    place_of_run.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(place_of_run / ".lock", timeout=-1 if wait else 0):
-            return _execute(job, machine, emit, place_of_run)
-    except Timeout:
-        raise ValueError(f"{place_of_run}: another process is at this run; wait for it, or end it") from None
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        store.write_json(place_of_run / "failed.json", {"reason": reason})
-        emit(Failed(job.name, reason))
-        raise
+    claim = claim or Claim(place_of_run, machine.lease)
+    with claim.held(wait=wait), store.guarded(claim.check):
+        if is_done(job, machine.results):  # by another process, since it was planned
+            emit(Elsewhere(job.name, done=True))
+            return store.read_run(machine.results, job.digest, job.seed)
+        try:
+            claim.begin(place_of_run / checkpoint.FILE)
+            return _execute(job, machine, emit, place_of_run, claim)
+        except (Busy, Lost):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            store.write_json(place_of_run / "failed.json", {"reason": reason})
+            emit(Failed(job.name, reason))
+            raise
 
 
-def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> dict[str, Any]:
+def is_done(job: Job, results: Path) -> bool:
+    """Whether the run is finished, and all is read off it."""
+    finished = store.is_finished(results, job.digest, job.seed)
+    return finished and not store.unread(results, job.digest, job.seed, job.views, job.artifacts)
+
+
+def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path, claim: Claim) -> dict[str, Any]:
     if job.config.weights:
         raise ValueError("weights: `repro evaluate --weights FILE` makes such a run; it is not trained")
     seed = job.config.seed_of("subset", job.seed)
@@ -108,7 +123,7 @@ def _execute(job: Job, machine: Machine, emit: Listener, place_of_run: Path) -> 
         listeners = [emit, metrics_file(place_of_run / "metrics.jsonl")]
         if machine.tensorboard:
             listeners.append(tensorboard(place_of_run / "tensorboard"))
-        record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path)
+        record = _train(job, machine, prepared, model, optimizer, position, devices, to_all(listeners), path, claim)
     record["errors"] |= evaluate_views(job, machine, prepared, model, devices, emit)
     if record["train_error"] is None:
         emit(Evaluating(job.name, "training images"))
@@ -135,6 +150,7 @@ def _train(
     devices: tuple[str, ...],
     emit: Listener,
     path: Path,
+    claim: Claim,
 ) -> dict[str, Any]:
     """Train to the end and return the record, its errors still empty."""
     train(
@@ -150,6 +166,7 @@ def _train(
         device=torch.device(devices[0]),
         emit=emit,
         save=lambda position: checkpoint.save(path, model, optimizer, position),
+        check=claim.check_now_and_then,
     )
     history, last = position.history, position.history[-1]
     seconds = sum(metrics["seconds"] for metrics in history)

@@ -15,6 +15,7 @@ from repro.config.config import Config
 from repro.data.load.loading import Loader
 from repro.network.model import Network
 from repro.network.towers import TwoTowers
+from repro.training import notice
 from repro.training.checkpoint import Position
 from repro.training.evaluate import autocast, center_errors
 from repro.training.events import EpochDone, Listener, Started, Stepped
@@ -38,13 +39,15 @@ def train(
     device: torch.device,
     emit: Listener,
     save: Callable[[Position], None],
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Train from `position` to the end of the schedule, changing `model`, `optimizer` and `position` in place.
 
     The run ends with the last epoch, with the first epoch whose training error is at most schedule.stop_train_error,
     or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has.
     `validation` has the images that are held out, None where there are none: they are tested at the end, and drive the
-    plateau in place of the test images. `save` is called after each epoch and each SAVE_SECONDS.
+    plateau in place of the test images. `save` is called after each epoch and each SAVE_SECONDS, and where notice was
+    given to end (`notice.Ended`, raised then); `check` after each step, and ends the run where it raises.
     """
     schedule = config.schedule
     emit(
@@ -53,25 +56,32 @@ def train(
     while not position.ended:
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
-        train_epoch(run, config, seed, model, optimizer, position, training, device=device, emit=emit, save=save)
+        train_epoch(
+            run, config, seed, model, optimizer, position, training,
+            device=device, emit=emit, save=save, check=check,
+        )  # fmt: skip
         metrics = _metrics(position, rates.weights, rates.biases)
         finite = metrics["train_loss"] is not None
         reached = schedule.stop_train_error is not None and metrics["train_error"] <= schedule.stop_train_error
         last = position.epoch + 1 == schedule.epochs or reached or not finite
+        plateau = position.plateau
         if last or (position.epoch + 1) % config.eval.every == 0:
-            watched = test = center_errors(model, testing, precision=config.precision, device=device)
-            metrics |= {f"test_{name}": value for name, value in test.items()}
-            if validation and (last or schedule.kind == "plateau"):
-                watched = center_errors(model, validation, precision=config.precision, device=device)
-                metrics |= {f"held_out_{name}": value for name, value in watched.items()}
-            position.plateau = update_plateau(schedule, position.plateau, watched["top1_error"], config.eval.every)
-        position.history.append(metrics)
-        position.ended = last
-        position.epoch += 1
-        position.batch = position.pictures = 0
-        position.loss_sum = position.error_sum = position.seconds = 0.0
-        emit(EpochDone(run, dict(metrics)))  # a copy: the record is made from the history
-        save(position)
+            with notice.saving(lambda: save(position)):  # after the epoch's last batch: resumed, the run tests first
+                watched = test = center_errors(model, testing, precision=config.precision, device=device)
+                metrics |= {f"test_{name}": value for name, value in test.items()}
+                if validation and (last or schedule.kind == "plateau"):
+                    watched = center_errors(model, validation, precision=config.precision, device=device)
+                    metrics |= {f"held_out_{name}": value for name, value in watched.items()}
+            plateau = update_plateau(schedule, plateau, watched["top1_error"], config.eval.every)
+        with notice.until_a_step():
+            position.plateau = plateau
+            position.history.append(metrics)
+            position.ended = last
+            position.epoch += 1
+            position.batch = position.pictures = 0
+            position.loss_sum = position.error_sum = position.seconds = 0.0
+            save(position)
+            emit(EpochDone(run, dict(metrics)))  # a copy: the record is made from the history
 
 
 def train_epoch(
@@ -86,6 +96,7 @@ def train_epoch(
     device: torch.device,
     emit: Listener,
     save: Callable[[Position], None],
+    check: Callable[[], None],
 ) -> None:
     """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
     endgame = config.schedule.endgame
@@ -95,8 +106,18 @@ def train_epoch(
     began = saved = time.perf_counter()
     before = position.seconds
     model.train()
-    with closing(training.epoch(position.epoch, start=position.batch, color=color)) as batches:
-        for batch in batches:
+
+    def save_between_steps() -> None:
+        position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
+        position.seconds = before + time.perf_counter() - began
+        save(position)
+
+    with (
+        notice.saving(save_between_steps),
+        closing(training.epoch(position.epoch, start=position.batch, color=color)) as batches,
+        closing(notice.steps(batches)) as steps,
+    ):
+        for batch in steps:
             images = batch.image.to(device, non_blocking=True)
             labels = batch.label.to(device, non_blocking=True)
             model.reseed(config.seed_of("dropout", seed), position.step)
@@ -114,6 +135,7 @@ def train_epoch(
             position.pictures += len(labels)
             shown = float(loss) if position.batch % READ_EVERY == 0 else None
             emit(Stepped(run, position.epoch, position.batch, position.pictures, shown))
+            check()
             now = time.perf_counter()
             if now - saved > SAVE_SECONDS:
                 position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
