@@ -19,7 +19,7 @@ from repro.config.presets import preset
 from repro.data.manifest import find
 from repro.launch import launch
 from repro.training import checkpoint
-from repro.training.claim import Busy, Claim
+from repro.training.claim import BusyError, Claim
 from repro.training.evaluate import errors
 from repro.training.events import Event, Failed, Finished, Started
 from repro.training.execute import Job, Machine, choose_devices, execute
@@ -114,7 +114,7 @@ def test_a_run_killed_between_predictions_and_record_has_all_its_errors(
 def test_a_run_that_another_process_is_at_is_left_to_it(machine: Machine, photos: Path) -> None:
     one = job(small(), photos)
     place = store.run_directory(machine.results, one.digest, 0)
-    with Claim(place).held(), pytest.raises(Busy, match="another process is at this run"):
+    with Claim(place).held(), pytest.raises(BusyError, match="another process is at this run"):
         execute(one, machine, quiet)
     assert [path.name for path in place.iterdir()] == [], "neither a record nor a failure"
 

@@ -5,7 +5,9 @@ values here (no `from __future__ import annotations`): as strings, typer would c
 """
 
 import os
+import signal
 import sys
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -225,9 +227,44 @@ def run(
     reports_dir: ReportsDir = None,
 ) -> None:
     """Train what is missing, then refresh the reports. Stopped, it goes on where it was."""
+    _train(**locals())
+
+
+@app.command()
+@wraps(run, assigned=("__annotations__",))
+def work(**words: Any) -> None:
+    """Be one more worker: train what is missing and nobody is at, here or wherever the results are seen. No reports.
+
+    Takes the words of `repro run`. Ends when nothing is left, with exit code 1 where a run of this worker failed."""
+    _train(**words, report=False)
+
+
+def _train(
+    names: list[str] | None,
+    preset: str | None,
+    seeds: int,
+    assignments: list[str] | None,
+    jobs: int,
+    everything: bool,
+    arms: str | None,
+    untuned: bool,
+    frozen_plan: Path | None,
+    until_decided: bool,
+    max_seeds: int | None,
+    devices: str | None,
+    loader: Literal["ffcv", "torch"] | None,
+    tensorboard: bool,
+    verify: bool,
+    include: list[Path] | None,
+    data_dir: Path | None,
+    results_dir: Path | None,
+    reports_dir: Path | None,
+    report: bool = True,
+) -> None:
     from repro.commands.sweep import sweep
     from repro.config.keys import parse_assignments
     from repro.plan import frozen, plan
+    from repro.training import notice
     from repro.training.execute import Machine, choose_devices
 
     registry = _registry(include, names)
@@ -249,15 +286,18 @@ def run(
     places = _places(data_dir, results_dir)
     machine = Machine(places["results"], places["data"], asked, loader, tensorboard=tensorboard, verify=verify)
     try:
-        failed = sweep(
-            chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most,
-            tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan,
-        )  # fmt: skip
-    except KeyboardInterrupt:
+        with notice.taken():
+            failed = sweep(
+                chosen, preset, seeds, changes, machine, at_once=jobs, max_seeds=most, tuned=tuned,
+                first_seed=first_seed, arms=wanted, frozen=name_of_plan, publish=report,
+            )  # fmt: skip
+    except KeyboardInterrupt as stop:
         print("stopped; the same line goes on where it was", file=sys.stderr)
-        raise typer.Exit(130) from None
-    _report(registry, [one.name for one in chosen], places["results"], reports_dir)
-    raise typer.Exit(1 if failed else 0)
+        raise typer.Exit(128 + getattr(stop, "number", signal.SIGINT)) from None
+    if report:
+        _report(registry, [one.name for one in chosen], places["results"], reports_dir)
+        raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(1 if any(not one.elsewhere for one in failed) else 0)
 
 
 @app.command()

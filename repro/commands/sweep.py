@@ -31,10 +31,14 @@ def sweep(
     first_seed: int = 0,
     arms: Container[str] | None = None,
     frozen: str = "",
+    publish: bool = True,
 ) -> list[Failed]:
     """Train what is missing of the experiments and note what was asked in results/experiments/.
 
-    `max_seeds`: add seeds to each experiment until its verdict settles, at most so many. Returns the runs that failed.
+    Others may be at the same runs: each is done once, and this returns when all are done. `max_seeds`: add seeds to
+    each experiment until its verdict settles, at most so many. `publish`: write the table of all runs at the end.
+    Returns the runs that failed.
+
     Raises ValueError, before anything is changed, where the plan cannot be made or data is not prepared.
     """
     counts = {one.name: seeds for one in experiments}
@@ -70,7 +74,8 @@ def sweep(
             with terminal.progress(names, len(jobs)) as emit:
                 failed |= {event.run: event for event in launch(jobs, machine, at_once=at_once, emit=emit)}
             continue
-        store.publish(machine.results)
+        if publish:
+            store.publish(machine.results)
         if max_seeds is None or failed:
             return list(failed.values())
         undecided = [

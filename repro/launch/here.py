@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from repro import store
 from repro.training import notice
-from repro.training.claim import Busy, Claim, Lost
+from repro.training.claim import BusyError, Claim, LostError
 from repro.training.events import Elsewhere, Event, Failed, Listener
 from repro.training.execute import Job, Machine, execute, is_done
 
@@ -42,9 +42,9 @@ def here(jobs: Sequence[Job], machine: Machine, emit: Listener) -> list[Failed]:
                 claim = claims.setdefault(name, Claim(place, machine.lease))
                 try:
                     execute(job, machine, listen, claim=claim)
-                except Busy:
+                except BusyError:
                     continue
-                except Lost:
+                except LostError:
                     listen(Elsewhere(name, done=False))
                     continue
                 except Exception as error:  # noted and emitted where it is known what it was; the next job goes on

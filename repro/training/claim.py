@@ -1,8 +1,8 @@
 """Who is at a run: a lease beside it, which runs out when its holder no longer shows a sign of life.
 
 A lock of the operating system is neither seen on every shared disk nor let go by a process that hangs. A lease is a
-file that its holder touches; who finds it untouched for as long as it lasts, by the own clock, takes it over. The holder
-that it was taken from may wake up: it looks before each write and every few steps, and ends its run.
+file that its holder touches; whoever finds it untouched for as long as it lasts, by the own clock, takes it over. The
+holder that it was taken from may wake up: it looks before each write and every few steps, and ends its run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ DEATHS = 3  # of processes at one run that got no further: the next would die to
 LOOKS = 3  # at a lease that is gone: who looks whether it is stale moves it aside for a moment
 
 
-class Busy(ValueError):
+class BusyError(ValueError):
     """Another process is at the run."""
 
 
-class Lost(Exception):
+class LostError(Exception):
     """The lease of a run ran out, and another process took it over or removed it."""
 
 
@@ -41,20 +41,20 @@ class Claim:
 
     @contextmanager
     def held(self, *, wait: bool = False) -> Iterator[None]:
-        """Be at the run, or `wait` until nobody else is. Raises Busy where another process is at it."""
+        """Be at the run, or `wait` until nobody else is. Raises BusyError where another process is at it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lease.acquire(timeout=-1 if wait else 0)
         except Timeout:
-            raise Busy(f"{self._path.parent}: another process is at this run; wait for it, or end it") from None
+            raise BusyError(f"{self._path.parent}: another process is at this run; wait for it, or end it") from None
         except LeaseSettingsMismatch:
-            raise Busy(
+            raise BusyError(
                 f"{self._path.parent}: another process is at this run, with a lease of another length; give both one"
             ) from None
         self._looked = time.monotonic()
         try:
             yield
-        except Lost:
+        except LostError:
             raise
         except BaseException:
             self._forget()
@@ -80,12 +80,12 @@ class Claim:
         note.write_text(json.dumps({"dead": dead, "reached": reached}))
 
     def _forget(self) -> None:
-        with suppress(Lost, OSError):
+        with suppress(LostError, OSError):
             self.check()
             self._path.with_name(NOTE).unlink()
 
     def check(self) -> None:
-        """Raises Lost where the run is no longer this process's. To be called before each write."""
+        """Raises LostError where the run is no longer this process's. To be called before each write."""
         token = self._lease.token
         for look in range(LOOKS):
             try:
@@ -96,7 +96,7 @@ class Claim:
                 pass
             if look + 1 < LOOKS:
                 time.sleep(min(0.05, self._seconds / 100))
-        raise Lost(f"{self._path.parent}: another process took this run over; this one was stopped for too long")
+        raise LostError(f"{self._path.parent}: another process took this run over; this one was stopped for too long")
 
     def check_now_and_then(self) -> None:
         """`check`, at most ten times in the length of a lease: for every step of a run."""

@@ -22,7 +22,7 @@ from repro.network.towers import TwoTowers, place
 from repro.plan.plan import pretrain_config
 from repro.terms import Artifact, View
 from repro.training import checkpoint
-from repro.training.claim import SECONDS, Busy, Claim, Lost
+from repro.training.claim import SECONDS, BusyError, Claim, LostError
 from repro.training.evaluate import center_errors, errors, predict
 from repro.training.events import Elsewhere, Evaluating, Failed, Finished, Listener, metrics_file, tensorboard, to_all
 from repro.training.optim import Optimizer, make_optimizer
@@ -67,7 +67,7 @@ def execute(
     `wait` for another process that is at this run; otherwise that is an error. `claim` is the run's, from an earlier
     attempt: it has watched whoever is at it.
 
-    Raises Busy where another process is at this run, Lost where one took it over since, ValueError where the data is
+    Raises BusyError where another process is at this run, LostError where one took it over since, ValueError where the data is
     not prepared or the device is not there; every error but the first two is also emitted, and noted in failed.json for
     `repro plan` to show. The run can be tried again. Raises Ended where notice was given, with the checkpoint written.
     """
@@ -81,7 +81,7 @@ def execute(
         try:
             claim.begin(place_of_run / checkpoint.FILE)
             return _execute(job, machine, emit, place_of_run, claim)
-        except (Busy, Lost):
+        except (BusyError, LostError):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"

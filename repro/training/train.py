@@ -96,7 +96,7 @@ def train_epoch(
     device: torch.device,
     emit: Listener,
     save: Callable[[Position], None],
-    check: Callable[[], None],
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
     endgame = config.schedule.endgame
