@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +15,7 @@ import pytest
 
 from repro import store
 from repro.training import notice
-from repro.training.claim import DEATHS, NOTE, BusyError, Claim, LostError
+from repro.training.claim import DEATHS, NOTE, BusyError, Claim
 from tests.conftest import QUICK
 
 LEASE = 1.0
@@ -113,7 +111,11 @@ def test_a_killed_holder_is_taken_over_at_once_on_its_own_machine_until_too_many
 
 
 def test_leases_of_two_lengths_at_one_run_are_refused(tmp_path: Path) -> None:
-    with Claim(tmp_path, 5).held(), pytest.raises(BusyError, match="lease of another length"), Claim(tmp_path, 6).held():
+    with (
+        Claim(tmp_path, 5).held(),
+        pytest.raises(BusyError, match="lease of another length"),
+        Claim(tmp_path, 6).held(),
+    ):
         pass
 
 
@@ -136,3 +138,88 @@ def test_notice_waits_for_the_step_and_cuts_what_comes_between(tmp_path: Path) -
     with notice.taken():
         signal.raise_signal(signal.SIGHUP)  # as under nohup
     signal.signal(signal.SIGHUP, before)
+
+
+def command(*words: str, epochs: int) -> list[str]:
+    """A sweep of four runs at smoke, two arms that each try two rates first."""
+    quick = [word.replace("epochs=1", f"epochs={epochs}") for word in QUICK]
+    return [sys.executable, "-m", "repro", words[0], "lrn-ablation", "--preset", "smoke", "--seeds", "1", *quick,
+            *words[1:]]  # fmt: skip
+
+
+@pytest.fixture
+def place(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REPRO_DATA_DIR", str(photos))
+    monkeypatch.setenv("PYTHONPATH", str(Path(store.__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "results" / "runs"
+
+
+def alive(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+def test_a_sweep_ended_by_a_signal_leaves_checkpoints_one_line_and_no_child(place: Path) -> None:
+    """SIGTERM and SIGHUP as from a scheduler and a closed terminal; SIGKILL of the parent leaves its children alone."""
+    epochs = 0
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL):
+        with subprocess.Popen(
+            command("run", "--jobs", "2", epochs=500), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout and process.stderr
+            seen: set[str] = set()
+            while len(seen) < 2:  # both children are at a run
+                line = process.stdout.readline()
+                assert line, process.stderr.read()
+                seen |= {line.partition(":")[0]} if ": epoch " in line else set()
+            children = [
+                int(one) for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            ]
+            process.send_signal(number)
+            process.stdout.close()
+            said = process.stderr.read()  # to the end of the last that holds it: the children
+            code = process.wait()
+        until(lambda: not any(map(alive, children)), 10)  # noqa: B023
+        if number == signal.SIGKILL:
+            assert not said
+        else:
+            assert code == 128 + number and said == "stopped; the same line goes on where it was\n"
+        assert len(list(place.glob("*/*/checkpoint.pt"))) == 2
+        assert not [path.name for path in place.glob("*/*/*") if path.name.startswith(("failed", "claim", "."))]
+        done = sum(len(path.read_text().splitlines()) for path in place.glob("*/*/metrics.jsonl"))
+        assert done > epochs, "each sweep goes on where the one before ended"
+        epochs = done
+
+
+@pytest.mark.slow
+def test_workers_share_a_sweep_and_one_that_is_killed_loses_nothing(place: Path) -> None:
+    with (
+        subprocess.Popen(command("run", epochs=1), stderr=subprocess.PIPE, text=True) as whole,
+        subprocess.Popen(command("work", epochs=1), stdout=subprocess.PIPE, text=True) as worker,
+        subprocess.Popen(command("work", epochs=1)) as killed,
+    ):
+        claims = lambda: [path for path in place.glob("*/*/claim.lock") if f"pid={killed.pid}\n" in read(path)]  # noqa: E731
+        until(claims)
+        killed.kill()
+        assert whole.stderr and worker.stdout
+        assert whole.wait() == 0, whole.stderr.read()
+        assert worker.wait() == 0, worker.stdout.read()
+    records = list(place.glob("*/seed-*/run.json"))
+    assert len(records) == len(list(place.glob("*/seed-*"))) >= 4
+    for record in records:
+        epochs = [json.loads(line)["epoch"] for line in (record.parent / "metrics.jsonl").read_text().splitlines()]
+        assert epochs == [1], "each run was done once"
+    assert (place.parents[1] / "reports" / "lrn-ablation.md").is_file()
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

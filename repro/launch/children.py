@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -98,7 +97,10 @@ def _work(parent: Connection, jobs: Sequence[Job], machine: Machine, threads: in
         except OSError:  # the parent ended: no failure of a run
             raise notice.Ended(signal.SIGHUP) from None
 
-    with suppress(notice.Ended), notice.taken():
-        notice.die_with_parent(parent_id)
-        tell(None)
-        here(jobs, machine, tell)
+    try:
+        with notice.taken():
+            notice.die_with_parent(parent_id)
+            tell(None)
+            here(jobs, machine, tell)
+    except notice.Ended as ended:
+        os._exit(128 + ended.number)  # nothing is left to write; to take apart what torch has loaded costs seconds
