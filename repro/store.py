@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -54,7 +54,8 @@ _PARTS: dict[str, dict[str, type | tuple[type, ...]]] = {  # of a record, what r
 _SETTING_FIELDS: dict[str, type | tuple[type, ...]] = {
     "experiment": str, "preset": str, "changes": dict, "seeds": int, "arms": dict, "searches": dict,
     "data_digest": str, "max_seeds": (int, type(None)), "raised_from": (dict, type(None)), "search_seeds": tuple,
-    "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool, "frozen": str,
+    "common": dict, "seeds_of": dict, "first_seed": int, "untuned": bool, "frozen": str, "design": str,
+    "own_seeds": dict,
 }  # fmt: skip
 
 
@@ -77,10 +78,14 @@ class Setting:
     first_seed: int = 0  # of the comparison
     untuned: bool = False  # asked for without the search that the experiment declares
     frozen: str = ""  # name of the file in results/plans/ that asked for it before any of its runs
+    design: str = ""  # "screen" or "factorial": its rows are the arms
+    own_seeds: Mapping[str, Sequence[int]] = field(default_factory=dict)  # arms that count from no common seed
     schema: int = SCHEMA
 
-    def seeds_for(self, arm: str) -> range:
+    def seeds_for(self, arm: str) -> Sequence[int]:
         """The seeds of an arm's runs."""
+        if arm in self.own_seeds:
+            return self.own_seeds[arm]
         return range(self.first_seed, self.first_seed + self.seeds_of.get(arm, self.seeds))
 
     @property
@@ -92,7 +97,8 @@ class Setting:
         changes = {key: value for key, value in self.changes.items() if YOUNG_KEYS.get(key, _ABSENT) != value}
         text = json.dumps(changes, sort_keys=True)
         changed = f"+{hashlib.sha256(text.encode()).hexdigest()[:6]}" if changes else ""
-        return f"{self.preset}{changed}{'-untuned' if self.untuned else ''}"
+        kind = f"-{self.design}" if self.design else ""
+        return f"{self.preset}{changed}{'-untuned' if self.untuned else ''}{kind}"
 
 
 @dataclass(frozen=True)
@@ -366,8 +372,11 @@ def _other_runs(before: Setting, setting: Setting) -> bool:
 
 def _is_any_finished(results: Path, setting: Setting, first: int) -> bool:
     """Whether a run beyond the first `first` seeds is finished."""
-    seeds = range(setting.first_seed + first, setting.first_seed + setting.seeds)
-    return any(is_finished(results, arm, seed) for arm in setting.arms.values() for seed in seeds)
+    return any(
+        is_finished(results, digest, seed)
+        for arm, digest in setting.arms.items()
+        for seed in setting.seeds_for(arm)[first : setting.seeds]
+    )
 
 
 def _could_be_judged(results: Path, setting: Setting) -> bool:

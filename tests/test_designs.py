@@ -1,6 +1,6 @@
 """Designs: what they can tell apart, what they say about made-up runs of known effects, and what is withheld."""
 
-from itertools import artifact, combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_alias_chains_are_those_of_pydoe() -> None:
 
 
 def test_aliases_name_a_main_effect_that_is_not_clear() -> None:
-    full = np.array(list(artifact((-1, 1), repeat=2)))
+    full = np.array(list(product((-1, 1), repeat=2)))
     table = aliases(["a", "b", "c"], np.column_stack([full, -full.prod(axis=1)]))
     assert table.of_main == {"a": ("b x c",), "b": ("a x c",), "c": ("a x b",)}
 
@@ -99,8 +99,8 @@ def test_cells_of_a_factorial_are_all_combinations_as_valid_changes() -> None:
     )
     base = preset("smoke")
     found = {cell.name: cell for cell in cells(design, base, "smoke")}
-    assert list(found) == [f"dropout-{one}-mirror-{two}" for one, two in artifact(("low", "high"), repeat=2)]
-    assert {cell.levels for cell in found.values()} == set(artifact((-1, 1), repeat=2))
+    assert list(found) == [f"dropout-{one}-mirror-{two}" for one, two in product(("low", "high"), repeat=2)]
+    assert {cell.levels for cell in found.values()} == set(product((-1, 1), repeat=2))
     assert found["dropout-high-mirror-low"].changes == {"model.dropout.probability": 0.4}
     assert {cell.seeds for cell in found.values()} == {(0, 1)}
     assert len({override(base, cell.changes) for cell in found.values()}) == 4
@@ -329,7 +329,7 @@ def test_a_specification_curve_is_sorted_and_counts_each_verdict() -> None:
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_expected_best_is_the_mean_over_all_draws(k: int) -> None:
     errors = [41.0, 36.5, 39.0, 36.5]
-    assert expected_best(errors, k) == pytest.approx(np.mean([min(drawn) for drawn in artifact(errors, repeat=k)]))
+    assert expected_best(errors, k) == pytest.approx(np.mean([min(drawn) for drawn in product(errors, repeat=k)]))
 
 
 def test_expected_best_of_more_trials_than_were_made_is_refused() -> None:

@@ -77,6 +77,10 @@ def command(part: Part) -> str:
         "--seeds",
         str(part.setting.seeds),
     ]
+    if part.setting.design:
+        words_of_it = [*words_of_it[:-2], "--design", part.setting.design]
+    if part.setting.untuned:
+        words_of_it.append("--untuned")
     if part.setting.max_seeds is not None:
         words_of_it += ["--until-decided", "--max-seeds", str(part.setting.max_seeds)]
     for key, value in part.setting.changes.items():
@@ -484,6 +488,22 @@ def effect_marks(part: Part) -> list[Mark]:
     ]
 
 
+def controlled(scores: Sequence[Score]) -> str:
+    """How the controls came out, after what they are: `: 1 as it must be, 1 undecided`."""
+    first = [score for score in counted_scores(scores) if score.verdict != "not evaluated"]
+    counts = Counter(
+        "as it must be"
+        if score.verdict in ("reproduced", "same direction")
+        else "AGAINST what must be"
+        if score.verdict == "contradicted" or (score.verdict == "not seen" and score.claim.kind != "no_effect")
+        else "undecided"
+        for score in first
+    )
+    return "".join(
+        f"{', ' if place else ': '}{many} {what}" for place, (what, many) in enumerate(sorted(counts.items()))
+    )
+
+
 def forest_marks(scores: Sequence[Score]) -> list[Mark]:
     """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) that was measured."""
     rows: dict[int, Mark] = {}
@@ -503,6 +523,7 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 
 def summary(scores: Sequence[Score]) -> str:
     """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
+    scores = [score for score in scores if not score.claim.control]
     first = counted_scores(scores)
     counts = Counter(score.verdict for score in first)
     judged = len(first) - counts["not evaluated"]
