@@ -1,7 +1,8 @@
-"""The figures of a report, as PNG bytes. The same numbers give the same bytes: no time, no version, no random draw.
+"""The figures of a report, in bytes: charts as SVG, images as PNG. The same numbers give the same bytes.
 
-All are nine inches wide at 150 dots an inch, so that their text reads well in a column of 900 pixels. Colors are
-seaborn's "colorblind" palette; shape or dash always says the same thing again.
+All are six inches wide with no text below 11 points, so that on a phone of 390 pixels no label is under 9. A chart
+follows light and dark by its own style sheet. Colors are seaborn's "colorblind" palette; shape or dash always says the
+same thing again.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import struct
-import zlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from repro.stats import Interval
     from repro.stats.values import Unit
 
-WIDTH = 9.0  # inches
-DOTS = 150  # an inch
+WIDTH = 6.0  # inches
+DOTS = 150  # an inch, of a PNG
+SMALLEST = 11  # points: 9 pixels where six inches are shown in 366 pixels
 PALETTE = (
     "#0173b2",
     "#de8f05",
@@ -41,31 +42,44 @@ PALETTE = (
     "#56b4e9",
 )  # seaborn "colorblind"
 OURS, PUBLISHED, NOTED = PALETTE[:3]
-KEYWORD = b"repro:made-of"
+BACK, INK, SOFT, GRID, STRIPE = "#ffffff", "#1b1f24", "#59616a", "#d5dae0", "#f2f4f6"
+DARK = {  # a color of a chart -> the same in the dark
+    BACK: "#14171a", INK: "#e8eaed", SOFT: "#aab2bb", GRID: "#3a414a", STRIPE: "#1d2126",
+    OURS: "#4fb0ea", PALETTE[3]: "#f0803c",
+}  # fmt: skip
+KEYWORD = "repro:made-of"
 MANY = 8  # arms that one panel can tell apart
 DASHES = ("-", "--", "-.", ":")
 HOLLOW: dict[str, Any] = {
-    "markerfacecolor": "none", "markeredgecolor": PUBLISHED, "markersize": 9, "markeredgewidth": 2.2,
+    "markerfacecolor": "none", "markeredgecolor": PUBLISHED, "markersize": 8, "markeredgewidth": 2.2,
 }  # fmt: skip
-NOTE: dict[str, Any] = {"linestyle": "", "marker": "x", "color": NOTED, "markersize": 8, "markeredgewidth": 2.2}
+NOTE: dict[str, Any] = {"linestyle": "", "marker": "x", "color": NOTED, "markersize": 7, "markeredgewidth": 2.2}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def _style(salt: str) -> Iterator[None]:
     import matplotlib
     import seaborn
 
     extra: dict[str, Any] = {
-        "font.family": "DejaVu Sans",  # ships with matplotlib: the same everywhere
-        "font.size": 11,
+        "font.family": "DejaVu Sans",  # ships with matplotlib: the same layout everywhere
+        "font.size": SMALLEST,
         "axes.titlesize": 12,
-        "axes.labelsize": 11,
-        "legend.fontsize": 10,
+        "axes.labelsize": SMALLEST,
+        "xtick.labelsize": SMALLEST,
+        "ytick.labelsize": SMALLEST,
+        "legend.fontsize": SMALLEST,
+        "legend.title_fontsize": SMALLEST,
         "legend.frameon": False,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "svg.hashsalt": "repro",
+        "axes.edgecolor": GRID,
+        "grid.color": GRID,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), BACK),
+        "svg.fonttype": "none",  # text stays text: small files, readable by machines
+        "svg.hashsalt": salt,  # several charts in one page must not share the names of their parts
     }
     with matplotlib.rc_context(cast("Any", {**seaborn.axes_style("whitegrid"), **extra})):
         yield
@@ -77,24 +91,40 @@ def _figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def drawn(path: Path, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> bytes:
-    """The figure that `draw` makes of the arguments; the one at `path` where that was made of the same.
+def drawn(path: Path, draw: Callable[..., Figure], *arguments: Any, **options: Any) -> bytes:
+    """The figure that `draw` makes of the arguments, in the format that the path ends in; the one that is at `path`
+    where that was made of the same.
 
     A figure carries a digest of what it was made of, so that rebuilding a report draws only what changed.
     """
-    mark = _digest(draw.__name__, *arguments, *sorted(options.items())).encode()
-    if path.is_file() and mark in (found := path.read_bytes())[-200:]:
+    mark = _digest(draw.__name__, *arguments, *sorted(options.items()))
+    if path.is_file() and mark.encode() in (found := path.read_bytes())[:2000]:
         return found
-    chunk = b"tEXt" + KEYWORD + b"\0" + mark
-    stamp = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    png = draw(*arguments, **options)
-    return png[:-12] + stamp + png[-12:]  # before the last chunk, which is empty
+    with _style(f"{path.parent.name}/{path.name}"):
+        return _saved(draw(*arguments, **options), path.suffix, mark)
+
+
+def _saved(figure: Figure, suffix: str, mark: str) -> bytes:
+    buffer = io.BytesIO()
+    if suffix == ".png":
+        metadata = {"Software": None, KEYWORD: mark}
+        figure.savefig(buffer, format="png", dpi=DOTS, metadata=metadata)  # type: ignore[arg-type]
+        return buffer.getvalue()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    chart = buffer.getvalue().decode()
+    chart = chart[chart.index("<svg") :].replace("'DejaVu Sans'", "'Segoe UI', Roboto, 'DejaVu Sans', sans-serif")
+    chart = re.sub(r' id="(?!mark-)[a-zA-Z.]+[0-9]*_[0-9]+"', "", chart)  # names that nothing refers to
+    chart = re.sub(r"\n\s*", "\n", chart)
+    start = chart.index(">") + 1
+    return f"{chart[:start]}\n<!-- {KEYWORD} {mark} -->\n<style>{_dark()}</style>{chart[start:]}".encode()
+
+
+def _dark() -> str:
+    """The style sheet of a chart: viewers that know none show it in the light."""
+    rules = "".join(
+        f'[style*="{what}: {light}"]{{{what}:{dark}}}' for light, dark in DARK.items() for what in ("fill", "stroke")
+    )
+    return f"@media (prefers-color-scheme:dark){{{rules.replace('}', ' !important}')}}}"
 
 
 def _digest(*values: Any) -> str:
@@ -121,32 +151,53 @@ def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
     return {str(arm): f"{arm} (n = {group['seed'].nunique()})" for arm, group in frame.groupby("arm", sort=False)}
 
 
-def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
+PANELS = {
+    "train_error": "training error (%), of batches as trained on",
+    "test_top1_error": "test top-1 error (%), center view",
+}
+
+
+def curves(
+    frame: pd.DataFrame, *, stops: bool, drops: Sequence[int] = (), ends: Mapping[str, float] | None = None
+) -> Figure:
     """Learning curves: training error and test error (center view) against epochs, percent.
 
-    `frame` is Part.curves. Lines are means over seeds with a band from the lowest to the highest seed; where runs
-    `stops` at a target and so end at different epochs, every seed is a line of its own.
+    `frame` is Part.curves. Lines are means over runs with a band from the lowest to the highest; where runs `stops` at
+    a target and so end at different epochs, every run is a line of its own. The rate falls after each of `drops`
+    epochs. `ends`: arm -> mean training error at the end in test mode, percent: without augmentation and dropout.
     """
     arms = labels_with_n(frame)
     if len(arms) > MANY:
         return _small_curves(frame, arms)
-    shown = [("train_error", "training error"), ("test_top1_error", "test top-1 error, center view")]
-    shown = [(column, title) for column, title in shown if frame[column].notna().any()]
-    with _style():
-        handles_rows = math.ceil(len(arms) / 4)
-        height = 3.5 + 0.22 * handles_rows
-        figure, panels = _panels(1, len(shown), height, top=0.6 + 0.22 * handles_rows, between=0.75)
-        for axes, (column, title) in zip(panels[0], shown, strict=True):
-            _lines(axes, frame, column, arms, stops=stops)
-            axes.set_title(title, loc="left")
-            axes.set(xlabel="epochs", ylabel="error (%)")
-        handles, texts = panels[0][0].get_legend_handles_labels()
-        once = dict(zip(texts, handles, strict=True))
-        note = "a line a seed" if stops else "line: mean over n seeds; band: lowest to highest seed"
-        figure.legend(
-            once.values(), once.keys(), loc="upper center", ncols=min(len(arms), 4), title=note, title_fontsize=10
-        )
-        return _png(figure)
+    shown = [(column, title) for column, title in PANELS.items() if frame[column].notna().any()]
+    rows = math.ceil(len(arms) / 2)
+    several = frame.groupby("arm")["seed"].nunique().max() > 1
+    note = ["a line a run"] if stops else ["line: mean; band: lowest to highest run"] if several else ["one run an arm"]
+    note += ["dotted: the rate falls"] if drops else []
+    height = 0.75 + 0.25 * rows + 2.7 * len(shown)
+    figure, panels = _panels(len(shown), 1, height, top=0.75 + 0.25 * rows, between=0.4)
+    for axes, (column, title) in zip(panels[:, 0], shown, strict=True):
+        _lines(axes, frame, column, arms, stops=stops)
+        if column == "train_error" and ends:
+            _ends(axes, frame, ends, list(arms))
+            title += "; \N{WHITE DIAMOND}: in test mode"
+        for drop in drops:
+            axes.axvline(drop, color=SOFT, linewidth=1, linestyle=":", zorder=0)
+        axes.set_title(title, loc="left", fontsize=SMALLEST)
+    panels[-1, 0].set(xlabel="epochs")
+    handles, texts = panels[0, 0].get_legend_handles_labels()
+    once = dict(zip(texts, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="upper center", ncols=min(len(arms), 2), title="; ".join(note))
+    return figure
+
+
+def _ends(axes: Axes, frame: pd.DataFrame, ends: Mapping[str, float], arms: Sequence[str]) -> None:
+    last = frame["epoch"].max()
+    for place, arm in enumerate(arms):
+        if arm in ends:
+            axes.plot(last, ends[arm], "D", markersize=7, markeredgewidth=2, markerfacecolor=BACK, color=PALETTE[place])
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(min(lowest, *ends.values()) - 1, highest)
 
 
 def _panels(
@@ -158,8 +209,8 @@ def _panels(
     figure = Figure(figsize=(WIDTH, height))
     width = (WIDTH - 0.75 - (columns - 1) * between) / columns
     tall = (height - top - 0.55) / rows
-    edges = {"left": 0.65 / WIDTH, "right": 1 - 0.1 / WIDTH, "bottom": 0.55 / height, "top": 1 - top / height}
-    spaces = {"wspace": between / width, "hspace": 0.38 / (tall - 0.38)}
+    edges = {"left": 0.6 / WIDTH, "right": 1 - 0.15 / WIDTH, "bottom": 0.55 / height, "top": 1 - top / height}
+    spaces = {"wspace": between / width, "hspace": 0.5 / (tall - 0.5)}
     return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw={**edges, **spaces}, **options)
 
 
@@ -189,8 +240,6 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str]
         else:
             _band(axes, over_seeds(mine, column), linewidth=2, **style)
     _whole_epochs(axes)
-    highest = axes.dataLim.y1
-    axes.set_ylim(0, 1.05 * highest if math.isfinite(highest) else None)  # room for a marker at the very top
 
 
 def _band(axes: Axes, band: pd.DataFrame, *, color: str, **style: Any) -> None:
@@ -204,37 +253,35 @@ def _whole_epochs(axes: Axes, most: int = 8) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
-def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
+def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> Figure:
     """A small panel an arm, with the first arm in gray behind each."""
     first, *others = arms
-    columns = 3
+    columns = 2
     rows = math.ceil(len(others) / columns)
     column = "test_top1_error"
     seeds = sorted({group["seed"].nunique() for _, group in frame.groupby("arm")})
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    with _style():
-        height = 1.15 + 1.75 * rows
-        figure, grid = _panels(rows, columns, height, top=0.7, between=0.3, sharex=True, sharey=True)
-        for axes, arm in zip(grid.flat, others, strict=False):
-            for name, color, dash in ((first, "0.55", "--"), (arm, OURS, "-")):
-                mine = frame[frame["arm"] == name]
-                point = "o" if marked(mine, column) else ""
-                band = over_seeds(mine, column)
-                _band(axes, band, color=color, linestyle=dash, linewidth=1.6, marker=point, markersize=3)
-            axes.set_title(arm, fontsize=10)
-            axes.set(xlabel="", ylabel="")
-            _whole_epochs(axes, 4)
-            axes.tick_params(labelsize=9)
-        for axes in list(grid.flat)[len(others) :]:
-            axes.set_visible(False)
-        figure.supxlabel("epochs", y=0.12 / height, fontsize=11)
-        figure.supylabel("test top-1 error (%), center view", x=0.01, fontsize=11)
-        figure.suptitle(
-            y=1 - 0.15 / height,
-            t=f"blue: the arm named; gray, dashed: {first}; band: lowest to highest seed ({n} an arm)",
-            fontsize=11,
-        )
-        return _png(figure)
+    height = 1.3 + 1.75 * rows
+    figure, grid = _panels(rows, columns, height, top=0.9, between=0.3, sharex=True, sharey=True)
+    for axes, arm in zip(grid.flat, others, strict=False):
+        for name, color, dash in ((first, SOFT, "--"), (arm, OURS, "-")):
+            mine = frame[frame["arm"] == name]
+            point = "o" if marked(mine, column) else ""
+            band = over_seeds(mine, column)
+            _band(axes, band, color=color, linestyle=dash, linewidth=1.6, marker=point, markersize=3)
+        axes.set_title(arm, fontsize=SMALLEST)
+        axes.set(xlabel="", ylabel="")
+        _whole_epochs(axes, 4)
+    for axes in list(grid.flat)[len(others) :]:
+        axes.set_visible(False)
+    figure.supxlabel("epochs", y=0.12 / height, fontsize=SMALLEST)
+    figure.supylabel("test top-1 error (%), center view", x=0.005, fontsize=SMALLEST)
+    figure.suptitle(
+        y=1 - 0.1 / height,
+        t=f"blue: the arm named; gray, dashed: {first}\nband: lowest to highest run ({n} an arm)",
+        fontsize=SMALLEST,
+    )
+    return figure
 
 
 @dataclass(frozen=True)
@@ -248,26 +295,38 @@ class Mark:
     noted: float | None = None
     at_least: bool = False
     same_setting: bool | None = True  # False: ours was measured at another setting or on other data; None: no claim
+    tolerance: float | None = None  # points around the published number that count as reproduced, of a value
+    key: str = ""  # ties the row to one of the scoreboard
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
-    """A row a mark: ours above, the published number below, so that neither hides the other."""
+    """A row a mark: its label on top, then ours, the published number below, so that none hides another."""
     edges = _edges(marks, unit)
     if unit == "times":
         _log_axis(axes)
-    axes.set(xlim=edges, ylim=(len(marks) - 0.5, -0.5))
+    axes.set(xlim=edges, ylim=(len(marks) - 0.5, -0.5), yticks=[])
     axes.grid(axis="y", visible=False)
     if unit != "percent":
-        axes.axvline(0 if unit == "points" else 1, color="0.25", linewidth=1.2, zorder=1)
+        axes.axvline(0 if unit == "points" else 1, color=SOFT, linewidth=1.2, zorder=1)
     for row, mark in enumerate(marks):
         if row % 2 == 0:
-            axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
+            axes.axhspan(row - 0.5, row + 0.5, color=STRIPE, zorder=0)
+        if mark.tolerance is not None and mark.published is not None:
+            band = (mark.published - mark.tolerance, mark.published + mark.tolerance)
+            axes.fill_betweenx([row, row + 0.45], *band, color=PUBLISHED, alpha=0.25, linewidth=0, zorder=1)
         if mark.noted is not None:
-            axes.plot(mark.noted, row + 0.2, **NOTE, zorder=2)
+            axes.plot(mark.noted, row + 0.33, **NOTE, zorder=2)
         if mark.published is not None:
-            axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
-        place = row if mark.published is None and mark.noted is None else row - 0.17
-        _interval(axes, mark.estimate, place, edges, mark.same_setting)
+            axes.plot(mark.published, row + 0.33, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
+        place = row + 0.22 if mark.published is None and mark.noted is None else row + 0.1
+        _interval(axes, mark, place, edges)
+        color = SOFT if mark.same_setting is None else INK
+        label = axes.annotate(
+            mark.label, (0, row - 0.44), xycoords=("axes fraction", "data"), va="top", fontsize=SMALLEST, color=color,
+            xytext=(3, 0), textcoords="offset points", zorder=7,
+        )  # fmt: skip
+        if mark.key:
+            label.set_gid(f"mark-{mark.key}")
 
 
 def _log_axis(axes: Axes) -> None:
@@ -294,103 +353,155 @@ def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
     return (math.exp(low), math.exp(high)) if unit == "times" else (low, high)
 
 
-def _interval(
-    axes: Axes, estimate: Interval, place: float, edges: tuple[float, float], same_setting: bool | None
-) -> None:
+def _interval(axes: Axes, mark: Mark, place: float, edges: tuple[float, float]) -> None:
     """The estimate and its bar, dotted where it is of images only; an end outside the panel (no end, or a ratio of 0)
     is an arrow at its edge."""
+    estimate, look = mark.estimate, _ours(mark.same_setting)
     low, high = max(estimate.low, edges[0]), min(estimate.high, edges[1])
     dash = ":" if estimate.images_only else "-"
-    axes.plot([low, high], [place, place], dash, color=OURS, linewidth=2.4, zorder=4)
+    axes.plot([low, high], [place, place], dash, color=look["color"], linewidth=2.4, zorder=4)
     for within, edge, arrow in ((estimate.low >= low, edges[0], "<"), (estimate.high <= high, edges[1], ">")):
         if not within:
-            axes.plot(edge, place, arrow, color=OURS, markersize=9, clip_on=False, zorder=5)
+            axes.plot(edge, place, arrow, color=look["color"], markersize=8, clip_on=False, zorder=5)
     if math.isfinite(estimate.mean):
-        axes.plot(estimate.mean, place, **_ours(same_setting), zorder=6)
+        axes.plot(estimate.mean, place, **look, zorder=6)
 
 
 def _ours(same_setting: bool | None) -> dict[str, Any]:
-    """Filled where the setting is the claim's own, open where it is not, a square where nothing was claimed."""
-    filled = "white" if same_setting is False else OURS
+    """Filled where the setting is the claim's own, open where it is not, a gray square where nothing was claimed."""
+    color = PALETTE[6] if same_setting is None else OURS
+    filled = BACK if same_setting is False else color
     marker = "s" if same_setting is None else "o"
-    return {"color": OURS, "marker": marker, "markersize": 8, "markeredgewidth": 2, "markerfacecolor": filled}
+    return {"color": color, "marker": marker, "markersize": 7, "markeredgewidth": 2, "markerfacecolor": filled}
 
 
 TITLES: dict[Unit, str] = {
-    "points": "difference in error (points; right of 0: the first arm is worse)",
-    "times": "ratio of epochs (log scale; right of 1: the first is slower)",
+    "points": "points of error (right of 0: the first arm is worse)",
+    "times": "ratio of epochs, log scale (right of 1: the first is slower)",
     "percent": "error (%)",
 }
 
 
-def effects(marks: Sequence[Mark]) -> bytes:
+def effects(marks: Sequence[Mark]) -> Figure:
     """Our numbers with their 95% intervals beside the paper's, a row a mark; a panel for each unit."""
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     groups = {unit: [mark for mark in marks if mark.unit == unit] for unit in TITLES}
     groups = {unit: group for unit, group in groups.items() if group}
-    with _style():
-        figure = _figure(0.9 + 0.40 * len(marks) + 0.75 * len(groups))
-        ratios = [len(group) + 0.6 for group in groups.values()]
-        panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        for axes, (unit, group) in zip(panels, groups.items(), strict=True):
-            _marks(axes, group, unit)
-            axes.set_yticks(range(len(group)), [mark.label for mark in group], fontsize=10)
-            axes.set_xlabel(TITLES[unit])
-        legend = [
-            Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
-            for same, where in ((True, "the claim's setting"), (False, "another setting or data"), (None, "no claim"))
-            if any(mark.same_setting is same for mark in marks)
-        ]
-        if any(mark.published is not None and not mark.at_least for mark in marks):
-            legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
-        if any(mark.at_least for mark in marks):
-            legend.append(Line2D([], [], linestyle="", marker=">", label="published: at least", **HOLLOW))
-        if any(mark.noted is not None for mark in marks):
-            legend.append(Line2D([], [], label="2012 run notes", **NOTE))
-        note = "bars: 95% intervals"
-        if any(mark.estimate.images_only for mark in marks):
-            note += "; dotted: one or two runs, of images only"
-        figure.legend(
-            handles=legend, loc="outside upper center", ncols=min(4, len(legend)), title=note, title_fontsize=10
-        )
-        return _png(figure)
+    legend: list[Any] = [
+        Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
+        for same, where in ((True, "the claim's setting"), (False, "another setting"), (None, "not claimed"))
+        if any(mark.same_setting is same for mark in marks)
+    ]
+    if any(mark.published is not None and not mark.at_least for mark in marks):
+        legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
+    if any(mark.at_least for mark in marks):
+        legend.append(Line2D([], [], linestyle="", marker=">", label="published: at least", **HOLLOW))
+    if any(mark.tolerance is not None for mark in marks):
+        legend.append(Patch(color=PUBLISHED, alpha=0.25, label="counts as reproduced"))
+    if any(mark.noted is not None for mark in marks):
+        legend.append(Line2D([], [], label="2012 run notes", **NOTE))
+    note = "bars: 95% intervals"
+    if any(mark.estimate.images_only for mark in marks):
+        note += "; dotted: images only (one or two runs)"
+    top = 0.3 + 0.24 * (1 + math.ceil(len(legend) / 2))
+    lines = max(mark.label.count("\n") + 1 for mark in marks)
+    each = 0.42 + 0.19 * lines  # inches a row
+    tall = [each * len(group) for group in groups.values()]
+    height = top + sum(tall) + 0.75 * len(groups)
+    figure = Figure(figsize=(WIDTH, height))
+    edge = height - top
+    for (unit, group), panel in zip(groups.items(), tall, strict=True):
+        edge -= panel
+        axes = figure.add_axes((0.02, edge / height, 0.96, panel / height))
+        _marks(axes, group, unit)
+        axes.set_xlabel(TITLES[unit])
+        edge -= 0.75
+    figure.legend(handles=legend, loc="upper center", ncols=2, title=note)
+    return figure
 
 
-def figure_1(frame: pd.DataFrame, fast: str, slow: str, target: float) -> bytes:
+def figure_1(frame: pd.DataFrame, fast: str, slow: str, target: float, ratios: str) -> Figure:
     """The paper's Figure 1 from our runs: training error rate against epochs, `fast` solid, `slow` dashed.
 
-    A thin line a seed; the thick line is the seed that reaches the target in the median number of epochs.
+    A thin line a seed; the thick line is the seed that reaches the target in the median number of epochs. `ratios` says
+    how many times the epochs the slow one takes, in the paper and here.
     """
-    with _style():
-        figure = _figure(4.6)
-        axes = figure.subplots()
-        some = frame.dropna(subset=["train_error"])
-        for arm, dash, color in ((fast, "-", OURS), (slow, "--", PUBLISHED)):
-            mine = some[some["arm"] == arm]
-            n = mine["seed"].nunique()
-            if not n:
-                continue
-            lengths = mine.groupby("seed")["epoch"].max().sort_values(kind="stable")
-            middle = lengths.index[(n - 1) // 2]
-            for seed, run in mine.groupby("seed"):
-                thick = seed == middle
-                label = f"{arm} (n = {n}; thick: the median seed)" if thick else None
-                axes.plot(
-                    run["epoch"], run["train_error"], dash, color=color, linewidth=2.6 if thick else 0.9,
-                    alpha=1.0 if thick else 0.6, label=label,
-                )  # fmt: skip
-        axes.axhline(target, color="0.25", linewidth=1.2, linestyle=":")
-        axes.annotate(
-            f"{words.number(target, 0)}%", (0.0, target), xycoords=("axes fraction", "data"), xytext=(5, 4),
-            textcoords="offset points",
-        )  # fmt: skip
-        axes.set(xlabel="epochs", ylabel="training error rate (%)", xlim=(0, None), ylim=(0, None))
-        axes.legend(loc="upper right")
-        return _png(figure)
+    figure = _figure(4.4)
+    axes = figure.subplots()
+    some = frame.dropna(subset=["train_error"])
+    for arm, dash, color in ((fast, "-", OURS), (slow, "--", PUBLISHED)):
+        mine = some[some["arm"] == arm]
+        n = mine["seed"].nunique()
+        if not n:
+            continue
+        lengths = mine.groupby("seed")["epoch"].max().sort_values(kind="stable")
+        middle = lengths.index[(n - 1) // 2]
+        for seed, run in mine.groupby("seed"):
+            thick = seed == middle
+            label = f"{arm} (n = {n}; thick: the median seed)" if thick else None
+            axes.plot(
+                run["epoch"], run["train_error"], dash, color=color, linewidth=2.6 if thick else 0.9,
+                alpha=1.0 if thick else 0.6, label=label,
+            )  # fmt: skip
+    axes.axhline(target, color=SOFT, linewidth=1.2, linestyle=":")
+    axes.annotate(
+        f"{words.number(target, 0)}%", (0.0, target), xycoords=("axes fraction", "data"), xytext=(5, 4),
+        textcoords="offset points",
+    )  # fmt: skip
+    axes.set(xlabel="epochs", ylabel="training error rate (%)", xlim=(0, None), ylim=(0, None))
+    axes.set_title(ratios, loc="left", fontsize=SMALLEST)
+    axes.legend(loc="upper right")
+    return figure
 
 
-def figure_3(kernels: np.ndarray, towers: int = 2) -> bytes:
+def rates(frame: pd.DataFrame, key: str, metric: str, best: Mapping[str, Sequence[float]]) -> Figure:
+    """A search: `metric` against the values tried of `key`, a line an arm through the means, runs as points, the chosen
+    values ringed, those of an extension of the grid open; below, the expected best of k values (Dodge et al. 2019).
+
+    `frame`: arm, value, seed, score (nan: none), chosen, extension. `best`: arm -> expected lowest mean for k = 1, ...
+    """
+    from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
+
+    arms = list(dict.fromkeys(frame["arm"]))
+    rows = math.ceil(len(arms) / 2)
+    panels_of = 2 if best else 1
+    height = 0.75 + 0.25 * rows + 2.8 * panels_of
+    figure, panels = _panels(panels_of, 1, height, top=0.75 + 0.25 * rows, between=0.4)
+    axes = panels[0, 0]
+    axes.set_xscale("log")
+    for place, arm in enumerate(arms):
+        mine = frame[frame["arm"] == arm].dropna(subset=["score"])
+        color, marker = PALETTE[place % MANY], MARKERS[place % MANY]
+        means = mine.groupby("value")["score"].mean()
+        axes.plot(means.index, means, DASHES[place % 4], color=color, linewidth=1.8, label=arm, marker=marker)
+        for extension, filled in ((False, color), (True, BACK)):
+            some = mine[mine["extension"] == extension]
+            axes.plot(some["value"], some["score"], marker, color=color, markerfacecolor=filled, markersize=5)
+        chosen = means[means.index.isin(mine[mine["chosen"]]["value"])]
+        axes.plot(chosen.index, chosen, "o", color=color, markerfacecolor="none", markersize=14, markeredgewidth=2)
+        if best.get(arm):
+            ks = range(1, len(best[arm]) + 1)
+            panels[1, 0].plot(ks, best[arm], DASHES[place % 4], color=color, linewidth=1.8, marker=marker)
+    ticks = sorted(set(frame["value"]))
+    axes.set_xticks(ticks[:: math.ceil(len(ticks) / 7)])
+    axes.set_xticklabels([f"{tick:g}" for tick in ticks[:: math.ceil(len(ticks) / 7)]])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(key)
+    axes.set_title(metric, loc="left", fontsize=SMALLEST)
+    if best:
+        panels[1, 0].set_title("expected best of k values tried", loc="left", fontsize=SMALLEST)
+        panels[1, 0].set_xlabel("k")
+        panels[1, 0].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    note = "points: runs; ring: chosen; open: the grid extended"
+    figure.legend(*axes.get_legend_handles_labels(), loc="upper center", ncols=min(2, len(arms)), title=note)
+    return figure
+
+
+def figure_3(kernels: np.ndarray, towers: int = 2) -> Figure:
     """The paper's Figure 3: first-layer kernels (maps, 3, k, k), tower 1 above tower 2, 16 a row at 96 kernels.
 
     Each kernel is stretched on its own to the full range.
@@ -403,17 +514,13 @@ def figure_3(kernels: np.ndarray, towers: int = 2) -> bytes:
     highest = kernels.max(axis=(1, 2, 3), keepdims=True)
     scaled = ((kernels - lowest) / np.maximum(highest - lowest, 1e-12)).transpose(0, 2, 3, 1)
     enlarged = scaled.repeat(max(1, 72 // side), axis=1).repeat(max(1, 72 // side), axis=2)
-    with _style():
-        rows = math.ceil(maps / towers / columns)
-        figure = _figure(WIDTH * towers * rows / columns + 0.45 * towers)
-        panels = figure.subplots(towers, 1, squeeze=False)[:, 0]
-        for tower, axes in enumerate(panels):
-            axes.imshow(_mosaic(enlarged[tower * maps // towers : (tower + 1) * maps // towers], columns))
-            of = f"tower {tower + 1}: " if towers > 1 else ""
-            count = maps // towers
-            axes.set_title(f"{of}{count} kernels of {side}{words.TIMES}{side}{words.TIMES}3", loc="left", fontsize=11)
-            axes.set_axis_off()
-        return _png(figure)
+    rows = math.ceil(maps / towers / columns)
+    figure = _figure(WIDTH * towers * rows / columns + 0.1 * towers)
+    figure.set_facecolor("none")
+    for tower, axes in enumerate(figure.subplots(towers, 1, squeeze=False)[:, 0]):
+        axes.imshow(_mosaic(enlarged[tower * maps // towers : (tower + 1) * maps // towers], columns))
+        axes.set_axis_off()  # no text: the caption has it, in the dark too
+    return figure
 
 
 def _mosaic(tiles: np.ndarray, columns: int, gap: int = 6) -> np.ndarray:
@@ -430,7 +537,7 @@ def _mosaic(tiles: np.ndarray, columns: int, gap: int = 6) -> np.ndarray:
     return board
 
 
-def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
+def figure_4(found: Mapping[str, np.ndarray]) -> Figure:
     """The paper's Figure 4, its halves one above the other: test images with their likeliest classes, and test
     images each followed by the training images with the nearest features.
 
@@ -438,32 +545,31 @@ def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
     """
     names = [str(name).replace("_", " ") for name in found["class_name"]]
     guesses, queries = len(found["guess_picture"]), len(found["query_picture"])
-    columns = min(4, guesses)
+    columns = min(3, guesses)
     rows = math.ceil(guesses / columns)
-    heights = [rows * 3.2, queries * 1.28 + 0.5]
-    with _style():
-        figure = _figure(sum(heights))
-        upper, lower = cast("Sequence[Figure]", figure.subfigures(2, 1, height_ratios=heights))
-        grid = upper.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.0, 1.0] * rows)
-        for axes in grid.flat:
+    heights = [rows * 2.4, queries * 0.95 + 0.5]
+    figure = _figure(sum(heights))
+    upper, lower = cast("Sequence[Figure]", figure.subfigures(2, 1, height_ratios=heights))
+    grid = upper.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.0, 1.0] * rows)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place in range(guesses):
+        row, column = divmod(place, columns)
+        right = int(found["guess_label"][place])
+        grid[2 * row, column].imshow(found["guess_picture"][place])
+        grid[2 * row, column].set_title(_shortened(names[right]), fontsize=SMALLEST, fontweight="bold")
+        classes = [int(number) for number in found["guess_class"][place]]
+        guessed = [(_shortened(names[number]), number == right) for number in classes]
+        _bars(grid[2 * row + 1, column], guessed, found["guess_probability"][place])
+    panels = lower.subplots(queries, 1 + found["near_picture"].shape[1], squeeze=False)
+    for line, query, near in zip(panels, found["query_picture"], found["near_picture"], strict=True):
+        for axes, image in zip(line, [query, *near], strict=True):
+            axes.imshow(image)
             axes.set_axis_off()
-        for place in range(guesses):
-            row, column = divmod(place, columns)
-            right = int(found["guess_label"][place])
-            grid[2 * row, column].imshow(found["guess_picture"][place])
-            grid[2 * row, column].set_title(_shortened(names[right]), fontsize=11, fontweight="bold")
-            classes = [int(number) for number in found["guess_class"][place]]
-            guessed = [(_shortened(names[number]), number == right) for number in classes]
-            _bars(grid[2 * row + 1, column], guessed, found["guess_probability"][place])
-        panels = lower.subplots(queries, 1 + found["near_picture"].shape[1], squeeze=False)
-        for line, query, near in zip(panels, found["query_picture"], found["near_picture"], strict=True):
-            for axes, image in zip(line, [query, *near], strict=True):
-                axes.imshow(image)
-                axes.set_axis_off()
-        lower.suptitle(
-            "left: test images; the rest of a row: the training images with the nearest features", fontsize=11
-        )
-        return _png(figure)
+    lower.suptitle(
+        "left: test images; right: the nearest training images", fontsize=SMALLEST
+    )
+    return figure
 
 
 def _shortened(name: str, most: int = 22) -> str:
@@ -478,7 +584,7 @@ def _bars(axes: Axes, guessed: Sequence[tuple[str, bool]], probability: np.ndarr
     for place, ((name, right), value) in enumerate(zip(guessed, probability, strict=True)):
         color, hatch = ("#f5c98a", "///") if right else ("#bcd9ee", None)
         axes.barh(place, float(value), color=color, hatch=hatch, edgecolor="white", height=0.9)
-        axes.text(0.02, place, name, va="center", fontsize=10, fontweight="bold" if right else "normal")
+        axes.text(0.02, place, name, va="center", fontsize=SMALLEST, fontweight="bold" if right else "normal")
     axes.set(xlim=(0, 1), ylim=(len(guessed) - 0.5, -0.5), yticks=[], xticks=[0, 1])
-    axes.set_xticklabels(["0", "1"], fontsize=9)
+    axes.set_xticklabels(["0", "1"], fontsize=SMALLEST)
     axes.grid(visible=False)

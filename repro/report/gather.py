@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,15 +17,17 @@ from repro.experiments.experiment import Claim, Experiment
 from repro.plan.cost import images
 from repro.plan.plan import configs
 from repro.plan.search import choose
+from repro.report.standing import Standing, standing
 from repro.terms import FEWEST_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from repro.stats import Judgement
+    from repro.stats import Interval, Judgement
 
 Record = Mapping[str, Any]
 Value = TypeVar("Value")
+PAPER = ("section ", "Table ", "Figure ", "footnote ")  # begin the source of a claim that stands in the paper
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,11 @@ class Part:
     curves: pd.DataFrame  # epochs of all finished runs: arm, seed, epoch (finished epochs, from 1), errors in percent
     summary: pd.DataFrame  # stats.arm_summary
     judgements: Sequence[Judgement]
+    effects: Mapping[tuple[str, str], Interval]  # (arm, metric) -> effect against the first arm: stats.arm_effects
     outdated: Mapping[str, str]  # arm -> why its runs are left out: it is declared otherwise by now
     damaged: Sequence[store.Damaged]
+    standing: Standing = Standing()
+    label: str = ""  # the setting's name for people; `setting.name` is that of its files
 
     @property
     def finished(self) -> int:
@@ -75,8 +80,30 @@ class Score:
     experiment: Experiment
     claim: Claim
     metric: str
-    setting: store.Setting | None = None
+    part: Part | None = None
     judgement: Judgement | None = None
+
+    @property
+    def setting(self) -> store.Setting | None:
+        """The setting of ours."""
+        return self.part.setting if self.part else None
+
+    @property
+    def primary(self) -> bool:
+        """Whether the claim is counted by this number."""
+        return self.metric == self.claim.primary
+
+    @property
+    def standing(self) -> str:
+        """`confirmatory` or `exploratory`."""
+        return (self.part.standing if self.part else Standing()).of(self.judgement)
+
+    @property
+    def origin(self) -> str:
+        """Who says so: `paper`, its authors' `notes`, or `others`."""
+        if self.claim.source.startswith(PAPER):
+            return "paper"
+        return "notes" if self.claim.source.startswith("2012 run notes") else "others"
 
     @property
     def published(self) -> float | None:
@@ -102,7 +129,7 @@ class Score:
         if one is None or one.verdict == "not evaluated":
             return 3, False
         level = 2 if one.verdict == "not tuned" else int(one.waits or one.seeds < FEWEST_SEEDS)
-        return level, not (self.setting and self.setting.frozen)
+        return level, self.standing != "confirmatory"
 
     @property
     def verdict(self) -> str:
@@ -159,6 +186,8 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=_order)
+    labels = _labels(part.setting for part in parts)
+    parts = [replace(part, label=labels[part.setting.name]) for part in parts]
     counted = [one for score in counted_scores(_scores(experiments, parts)) if (one := score.judgement)]
     adjusted = {id(one): after for one, after in zip(counted, stats.holm(counted), strict=True)}
     parts = [replace(part, judgements=[adjusted.get(id(one), one) for one in part.judgements]) for part in parts]
@@ -172,6 +201,18 @@ def _order(part: Part) -> tuple[str, int, int, str]:
     listed."""
     trained_on = images(part.config, None)[0] * part.config.schedule.epochs
     return (part.experiment.name, -trained_on, list(presets.PRESETS).index(part.setting.preset), part.setting.name)
+
+
+def _labels(settings: Iterable[store.Setting]) -> dict[str, str]:
+    """Name of a setting's files -> its name for people: `cifar10-20ep`; where two would be alike, with what tells their
+    files apart."""
+    labels: dict[str, str] = {}
+    for setting in settings:
+        epochs = setting.changes.get("schedule.epochs")
+        told = f"{setting.preset}-{epochs}ep" if epochs else f"{setting.preset}-changed" if "+" in setting.name else setting.preset
+        labels[setting.name] = f"{told}-untuned" if setting.untuned else told
+    counts = Counter(labels.values())
+    return {name: label if counts[label] == 1 else f"{label}-{name.partition('+')[2]}" for name, label in labels.items()}
 
 
 def _part(
@@ -221,8 +262,10 @@ def _part(
         frame,
         stats.arm_summary(experiment, setting, results, read),
         stats.judge(experiment, setting, results, read),
+        stats.arm_effects(experiment, setting, results, read),
         outdated,
         [_relative(each, results) for each in dict.fromkeys(damaged)],
+        standing(experiment, setting, results),
     )
 
 
@@ -301,7 +344,7 @@ def _scores(experiments: Iterable[Experiment], parts: Iterable[Part]) -> list[Sc
         for claim in experiment.claims:
             for metric in claim.published:
                 found = [
-                    Score(experiment, claim, metric, part.setting, judgement)
+                    Score(experiment, claim, metric, part, judgement)
                     for part in of[experiment.name]
                     for judgement in part.judgements
                     if judgement.claim == claim and judgement.metric == metric

@@ -1,10 +1,10 @@
 """Effects, intervals, paired tests, power and verdicts. The rules are written down in docs/verdicts.md."""
 
-from repro.stats.judge import arm_summary, holm, judge
+from repro.stats.judge import arm_effects, arm_summary, holm, judge
 from repro.stats.sequential import most_seeds, peeking_level, seeds_needed
 from repro.stats.values import Effect, Interval, Judgement, Verdict
 
 __all__ = [
-    "Effect", "Interval", "Judgement", "Verdict", "arm_summary", "holm", "judge", "most_seeds", "peeking_level",
-    "seeds_needed",
+    "Effect", "Interval", "Judgement", "Verdict", "arm_effects", "arm_summary", "holm", "judge", "most_seeds",
+    "peeking_level", "seeds_needed",
 ]  # fmt: skip

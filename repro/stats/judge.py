@@ -73,7 +73,7 @@ def tested_p(one: Judgement) -> float | None:
 def arm_summary(
     experiment: Experiment, setting: Setting, results: Path, records: Records | None = None
 ) -> pd.DataFrame:
-    """A row an arm: `arm`, `view`, `seeds`, `censored`, and of each metric `_mean`, `_sd` and, from 8 runs up, `_iqm`.
+    """A row an arm: `arm`, `view`, `seeds`, `failed` (to train), `censored`, and of each metric `_mean`, `_sd` and, from 8 runs up, `_iqm`.
 
     Metrics: top1_error, top5_error, train_error (percent), gap (points), epochs_to_target (censored runs count with the
     epochs they had), seconds. An ensemble's `seeds` are its disjoint groups. What is missing is nan.
@@ -96,12 +96,42 @@ def arm_summary(
             "arm": arm.name,
             "view": arm.view or view,
             "seeds": len(columns["top1_error"]) if arm.ensemble else len(own),
+            "failed": runs.failures(arm)[0],
             "censored": sum(count.censored for count in counts),
         }
         for metric, values in columns.items():
             row |= _summary(metric, values)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def arm_effects(
+    experiment: Experiment, setting: Setting, results: Path, records: Records | None = None
+) -> dict[tuple[str, str], Interval]:
+    """(arm, metric) -> how far each trained arm lies from the first, in points, over runs alone: without the images'
+    part, and whether or not a claim names it.
+
+    Metrics: top1_error, top5_error, train_error, gap. Welch's interval, or that of pairs where both arms read the same
+    runs; arms that have fewer than two runs are left out.
+    """
+    from repro.stats import independent, intervals
+
+    runs = Runs(experiment, setting, results, records)
+    first, *others = experiment.arms_at(setting.preset)
+    found: dict[tuple[str, str], Interval] = {}
+    for arm in others:
+        if first.ensemble or arm.ensemble:
+            continue
+        view = _view(runs, [first, arm], _measured_view(experiment, setting))
+        for metric in ("top1_error", "top5_error", "train_error", GAP):
+            theirs, ours = (runs.numbers(side, metric, view) for side in (first, arm))
+            if _same_runs(runs, arm, first):
+                pairs = [ours[at] - theirs[at] for at in ours.keys() & theirs.keys()]
+                if len(pairs) > 1 and any(pairs):
+                    found[arm.name, metric] = intervals.over_seeds(pairs)
+            elif min(len(ours), len(theirs)) > 1:
+                found[arm.name, metric] = independent.welch(list(ours.values()), list(theirs.values()))[0]
+    return found
 
 
 def _summary(metric: str, values: Sequence[float]) -> dict[str, float]:
