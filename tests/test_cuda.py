@@ -116,7 +116,8 @@ def test_the_checks_see_a_wrong_update_and_a_wrong_image(monkeypatch: pytest.Mon
 
     def slightly_wrong(model: Any, optimizer: Any, *how: Any) -> Any:
         calls.append(how)
-        optimizer.momentum -= 0.05 * (len(calls) - 1)  # of every run but the first
+        momentum = optimizer.config.momentum - 0.05 * (len(calls) - 1)  # of every run but the first
+        optimizer.config = optimizer.config.model_copy(update={"momentum": momentum})
         return real(model, optimizer, *how)
 
     with monkeypatch.context() as patch:

@@ -27,11 +27,17 @@ def finish(run: Pass, pixels: Tensor, mean: Tensor, factors: Tensor, places: Ten
     mirrored, or (B, 5) of `box_draws`; colors: (B * V, 3) float32; all on one device. What `augment.fused` and
     `augment.fused_boxes` compute for the same pass.
     """
-    cut = _boxes if run.boxes else _crops
     which = torch.arange(len(places), device=pixels.device) // (len(places) // len(pixels))
-    images = cut(pixels, which, places, run.crop)
-    images -= cut(mean[None], torch.zeros_like(which), places, run.crop) if run.mean_at_offset else mean
-    images.add_(colors[:, None, None]).mul_(factors)
+    if run.boxes:  # in the order of `augment.fused_boxes`, so that rounding is the same
+        images = _boxes(pixels.float() - mean if run.mean_at_offset else pixels, which, places, run.crop)
+        images.add_(colors[:, None, None])
+        if not run.mean_at_offset:
+            images -= mean
+    else:
+        images = _crops(pixels, which, places, run.crop)
+        images -= _crops(mean[None], torch.zeros_like(which), places, run.crop) if run.mean_at_offset else mean
+        images.add_(colors[:, None, None])
+    images.mul_(factors)
     if run.swapped:
         images = images.flip(-1)
     return images.view(run.shape(len(pixels))).movedim(-1, -3)
@@ -55,12 +61,12 @@ def _boxes(source: Tensor, which: Tensor, boxes: Tensor, crop: int) -> Tensor:
     def at(rows: Tensor, columns: Tensor) -> Tensor:
         return source[which[:, None, None], (top + rows)[:, :, None], (left + columns)[:, None, :]].float()
 
-    def along(rows: Tensor) -> Tensor:
-        start = at(rows, near)
-        return start + part * (at(rows, far) - start)
+    def between(columns: Tensor) -> Tensor:
+        start = at(upper, columns)
+        return start + down * (at(lower, columns) - start)
 
-    above = along(upper)
-    return above + down * (along(lower) - above)
+    before = between(near)
+    return before + part * (between(far) - before)
 
 
 def _between(length: Tensor, crop: int) -> tuple[Tensor, Tensor, Tensor]:
