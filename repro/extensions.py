@@ -27,6 +27,9 @@ OURS: dict[str, dict[str, str]] = {
         kind: f"repro.stats.kinds:{kind.upper()}"
         for kind in ("effect", "no_effect", "at_least", "ratio", "value", "overfits")
     },
+    "repro.datasets": {  # a KnownSet
+        name: f"repro.data.known:{name.upper()}" for name in ("photos", "cifar10", "tiny200", "imagenette", "imagenet")
+    },
     "repro.launchers": {"here": "repro.launch.here:here"},  # (runs, machine, emit) -> the failures
 }
 

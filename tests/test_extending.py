@@ -5,7 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,9 @@ from repro.bench import made_up
 from repro.config.config import digest
 from repro.config.keys import override
 from repro.config.presets import preset
+from repro.data import known, manifest
+from repro.data.load.beton import open_beton
+from repro.data.prepare.prepare import prepare
 from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.launch import launch
 from repro.network.model import Network, build
@@ -86,6 +91,33 @@ def test_a_launcher_of_another_package_does_the_runs(photos: Path, tmp_path: Pat
     assert all(isinstance(failure, Failed) for failure in failures)
 
 
+def test_a_data_set_of_another_package_is_prepared_from_its_own_format(tmp_path: Path) -> None:
+    source = tmp_path / "stl10_binary"
+    source.mkdir()
+    generator = np.random.default_rng(0)
+    images = {kind: generator.integers(0, 256, (4, 3, 96, 96), np.uint8) for kind in ("train", "test")}
+    for kind, columns in images.items():
+        (source / f"{kind}_X.bin").write_bytes(columns.tobytes())
+        (source / f"{kind}_y.bin").write_bytes(bytes([1, 2, 1, 2]))
+    (source / "class_names.txt").write_text("airplane\nbird\n")
+    data = override(preset("smoke"), {"data.source": "stl10", "data.size": 96}).data
+    assert manifest.missing(data, tmp_path).endswith(f"stl10 --size 96 --source FOLDER --data-dir {tmp_path}")
+    made = prepare("stl10", source=source, directory=tmp_path)
+    assert (made.size, made.train_count, made.test_per_class) == (96, 4, [2, 2])
+    assert [each["name"] for each in made.classes] == ["airplane", "bird"]
+    stored = open_beton(tmp_path / made.name / "train.beton", "raw")
+    (first,) = {(int(stored.labels[at]), stored.encoded(at).tobytes()) for at in range(4)} & {
+        (0, images["train"][0].transpose(2, 1, 0).tobytes())
+    }
+    assert first[0] == 0, "the columns of the first image are rows now"
+    (source / "test_X.bin").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"test_X.bin cannot be read: .*fetch it again"):
+        prepare("stl10", source=source, directory=tmp_path, size=64)
+    (source / "test_X.bin").unlink()
+    with pytest.raises(ValueError, match=r"holds no test_X.bin; wanted: the folder stl10_binary"):
+        prepare("stl10", source=source, directory=tmp_path, size=64)
+
+
 def claimed(kind: str) -> Experiment:
     """An experiment with one claim of a kind: at most one point worse."""
     measured = Measured("photos", "center", "our photos, center view")
@@ -136,6 +168,10 @@ def test_our_own_kinds_all_load() -> None:
         loaded = {name: extensions.load(group, name) for name in names}
         if group == "repro.claims":
             assert {name: row.name for name, row in loaded.items()} == {name: name for name in names}
+        elif group == known.GROUP:
+            assert all(isinstance(row, known.KnownSet) for row in loaded.values())
+            readers = {resolve_name(where) for row in loaded.values() for where in (row.read, row.fetch) if where}
+            assert all(map(callable, readers))
         else:
             assert all(map(callable, loaded.values()))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repro import store
+from repro.data import known
 from repro.data.load.loading import open_data
 from repro.data.manifest import key
 from repro.experiments.experiment import Experiment
@@ -52,7 +53,7 @@ def sweep(
     failed: dict[str, Failed] = {}
     for one in experiments:
         for config in plan.configs(one, preset or one.presets[0], changes, tuned=tuned).values():
-            if config.data.source == "photos":  # cut on first use, so that the runs can be named
+            if known.row(config.data.source).shipped:  # prepared on first use, so that the runs can be named
                 open_data(config.data, machine.data, verify=machine.verify)
     while True:
         made = plan.make(

@@ -14,13 +14,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from repro.config import config
+from repro.data import known
 from repro.folders import data_directory
 from repro.store import write_json
 from repro.suggest import did_you_mean
@@ -212,15 +212,11 @@ def missing(data: config.Data, directory: Path) -> str:
         command += f" --storage {data.storage}"
     if data.quality is not None:
         command += f" --quality {data.quality}"
-    if name not in WITHOUT_SOURCE:
+    row = known.row(name)
+    if not row.shipped and not row.fetch:
         command += " --source FOLDER"
     if os.path.abspath(directory) != os.path.abspath(data_directory(None)):
         command += f" --data-dir {directory}"
-    known = {each.source for each in prepared(directory)} | set(SOURCES)
-    hint = "" if name in known else did_you_mean(data.source, known)
+    there = {each.source for each in prepared(directory)} | {*known.names()}
+    hint = "" if name in there else did_you_mean(data.source, there)
     return f"data {data.source} ({key(data)}) is not prepared in {directory}{hint}; run: {command}"
-
-
-# The sets that are known by name, with the size that their presets store.
-SOURCES: dict[str, int] = {"photos": 64, "cifar10": 32, "tiny200": 64, "imagenette": 256, "imagenet": 256}
-WITHOUT_SOURCE: Sequence[str] = ("photos", "cifar10")  # shipped in wheels; downloaded where there is a network

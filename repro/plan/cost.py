@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from repro import store
 from repro.config.config import Config, from_dict
+from repro.data import known
 from repro.data.manifest import Manifest, find
 
 if TYPE_CHECKING:
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
 # bytes of a process with torch, numba and a loader, beside its net and the images that it maps: as seen on Linux
 INTERPRETER = 850_000_000
-PUBLISHED = {  # classes, training and test images of sets that are not prepared yet
-    "photos": (10, 2_560, 640),
-    "cifar10": (10, 50_000, 10_000),
-    "tiny200": (200, 100_000, 10_000),
-    "imagenette": (10, 9_469, 3_925),
-    "imagenet": (1000, 1_281_167, 50_000),
-}
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ def images(config: Config, manifest: Manifest | None) -> tuple[int, int]:
     if manifest:
         classes, train, test = len(manifest.classes), manifest.train_count, manifest.test_count
     else:
-        classes, train, test = PUBLISHED.get(data.source, PUBLISHED["imagenet"])
+        classes, train, test = known.published(data.source)
     share = data.classes / classes
     train, test = int(train * share), int(test * share)
     train -= data.held_out * data.classes

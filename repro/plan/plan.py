@@ -13,9 +13,9 @@ from repro import store
 from repro.config.config import Config, Data, digest
 from repro.config.keys import flatten, override
 from repro.config.presets import preset
+from repro.data import known
 from repro.data.manifest import Manifest, check_fits, find, key, missing
 from repro.experiments.experiment import Arm, Experiment
-from repro.plan.cost import PUBLISHED
 from repro.plan.search import choose, finished_trials, trials
 from repro.records import Setting
 from repro.suggest import did_you_mean
@@ -166,8 +166,10 @@ def make(
         runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), not run.search, run.common, run.seed)
     )
     needed = {key(run.config.data): run.config.data for run in ordered if not run.done}
-    unprepared = [  # photos are cut on first use
-        missing(wanted, data) for wanted in needed.values() if wanted.source != "photos" and find(wanted, data) is None
+    unprepared = [  # a shipped set is prepared on first use
+        missing(wanted, data)
+        for wanted in needed.values()
+        if not known.row(wanted.source).shipped and find(wanted, data) is None
     ]
     waiting = tuple(f"{one.experiment.name}/{arm}" for one in planned for arm in one.waiting)
     return Plan(settings, tuple(ordered), waiting, tuple(unprepared), claimed)
@@ -346,7 +348,7 @@ class _Images:
         manifest, wanted = self.manifest(config.data), config.data
         if manifest:
             return min(manifest.train_per_class[wanted.first_class : wanted.first_class + wanted.classes])
-        classes, train, _ = PUBLISHED.get(wanted.source, PUBLISHED["imagenet"])
+        classes, train, _ = known.published(wanted.source)
         return train // classes
 
 

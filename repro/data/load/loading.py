@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from repro.config import config
-from repro.data import manifest
+from repro.data import known, manifest
 from repro.data.load import augment
 from repro.data.load.beton import Beton, open_beton
 from repro.data.load.contrast import normalize_contrast
@@ -98,18 +98,19 @@ class Prepared:
 
 
 def open_data(data: config.Data, directory: Path, seed: int = 0, *, verify: bool = True) -> Prepared:
-    """Open the set that `data` asks for; `photos` is prepared on first use. `seed` is the run's: where `data.subsets`
-    is by-seed, it chooses the part that is trained on. `verify`: hash what was not hashed since it last changed.
+    """Open the set that `data` asks for; a shipped one is prepared on first use. `seed` is the run's: where
+    `data.subsets` is by-seed, it chooses the part that is trained on. `verify`: hash what was not hashed since it last
+    changed.
 
     Raises ValueError, with the command to run, when it is not prepared, when it has fewer classes or images a class
     than `data` asks for, and when a file of it is not the one that was prepared.
     """
     found = manifest.find(data, directory)
-    if found is None and data.source == "photos":
+    if found is None and known.row(data.source).shipped:
         from repro.data.prepare.prepare import prepare
 
         found = prepare(
-            "photos",
+            data.source,
             directory=directory,
             size=data.size,
             resize=data.resize,

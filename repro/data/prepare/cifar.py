@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from repro.data import known
 from repro.data.prepare.files import File, Listing, Losses, SourceError, members, reading
 from repro.data.prepare.files import kind as kind_of
+from repro.data.prepare.progress import OnProgress
 from repro.data.prepare.sources import Pixels, Source, SourceSplit, called
 
 CIFAR_MD5 = {  # of the six files of the official binary version
@@ -26,16 +28,15 @@ CIFAR_MD5 = {  # of the six files of the official binary version
 }
 CIFAR_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 RECORDS = 10_000  # of a batch
-CIFAR_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
-def cifar10(found: Listing, scratch: Path) -> Source:
+def cifar10(name: str, found: Listing, scratch: Path, progress: OnProgress) -> Source:
     """CIFAR-10 from the official binary or python version (a folder or an archive), from tars of lossless WebP sheets,
     or from a hub's Parquet tables. Every batch must have its official MD5.
 
     Raises SourceError that names what is missing, damaged or not the published one.
     """
-    mend = f"get cifar-10-binary.tar.gz from {CIFAR_HOME}"
+    mend = f"get {known.row(name).wanted}"
     tables = [archive for archive in found.archives if archive.name.endswith(".parquet")]
     whole = {Path(archive.name).stem: archive for archive in found.archives if archive not in tables}
     sheets = [whole.pop(name) for name in CIFAR_MD5 if name in whole]  # tars that are a batch each
@@ -99,7 +100,7 @@ def download_cifar10(folder: Path) -> Path:
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(
-            f"CIFAR-10 could not be downloaded ({reason}); get cifar-10-binary.tar.gz from {CIFAR_HOME} and run: "
+            f"CIFAR-10 could not be downloaded ({reason}); get {known.CIFAR10.wanted} and run: "
             "repro data prepare cifar10 --source cifar-10-binary.tar.gz"
         ) from None
     return folder / "cifar-10-batches-py"

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
+from repro.data import known
 from repro.data.prepare.files import File, Listing, Losses, SourceError, kind, members, shown, stem
 from repro.data.prepare.labels import read_labels
 from repro.data.prepare.progress import OnProgress, Progress
@@ -24,21 +25,9 @@ ARCHIVE_MD5 = {
     "ILSVRC2012_devkit_t12.tar.gz": "fa75699e90414af021442c21a62c3abf",
 }
 SHARD = re.compile(r"-(\d+)-?of-?(\d+)")  # train-00000-of-00294.parquet, val-00of02.tar.xz
-COUNTS = {  # training and validation, as published
-    "imagenet": (1_281_167, 50_000),
-    "imagenette": (9_469, 3_925),
-    "tiny200": (100_000, 10_000),
-}
-WANTED = {
-    "imagenet": "one folder with ILSVRC2012_img_train.tar (138 GB), ILSVRC2012_img_val.tar (6.3 GB) and "
-    "ILSVRC2012_devkit_t12.tar.gz, from https://image-net.org/download-images (log in)",
-    "imagenette": "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-320.tgz, as it is or unpacked",
-    "tiny200": "http://cs231n.stanford.edu/tiny-imagenet-200.zip, as it is or unpacked",
-}
-CLASS_FOLDERS = "a folder with train/CLASS/*.jpg and val/CLASS/*.jpg"
 
 
-def class_folders(name: str, found: Listing, scratch: Path) -> Source:
+def class_folders(name: str, found: Listing, scratch: Path, progress: OnProgress) -> Source:
     """ImageNet-style images: train/CLASS/FILE and val/CLASS/FILE (or test/), as a folder, as archives of it, as ILSVRC
     publishes it (a tar of one tar a class, a tar of validation images, and a development kit), or as hubs keep it (tars
     of images with the class in the file name, Parquet tables).
@@ -48,6 +37,8 @@ def class_folders(name: str, found: Listing, scratch: Path) -> Source:
     folders get their labels from what is published beside them (`read_labels`), or from their names.
     Raises SourceError when nothing fits, two folders hold a train/, or an image is there twice.
     """
+    check_archives(found, progress, scratch)
+    published = known.row(name)
     contents = Contents(found, scratch)
     trains, tests = contents.split("train"), contents.split("val") or contents.split("test")
     if contents.images["val"]:  # the labels of ILSVRC's own test images were kept secret
@@ -58,13 +49,13 @@ def class_folders(name: str, found: Listing, scratch: Path) -> Source:
     numbers = {wnid: number for number, wnid in enumerate(sorted({wnid for _, wnid in train_of}))}
     test_of = classes_of_test(tests, numbers, labels.truth, found)
     if not train_of or not test_of:
-        lacking, wanted = "validation" if train_of else "training", WANTED.get(name, CLASS_FOLDERS)
+        lacking, wanted = "validation" if train_of else "training", published.wanted
         parts = f"{found.source} holds no {lacking} images", f"wanted: {wanted}", *found.losses.notes()
         raise SourceError(shown("; ".join(parts)))
     notes = []
     counts = len(train_of), len(test_of)
-    if name in COUNTS and counts != COUNTS[name]:
-        whole = COUNTS[name]
+    whole = published.train, published.test
+    if any(whole) and counts != whole:
         notes.append(f"{counts[0]:,} + {counts[1]:,} images, where {name} has {whole[0]:,} + {whole[1]:,}")
     if empty := sorted(contents.folders - {*numbers}):
         notes.append(f"no images in {len(empty)} folders of train, which are no classes: {first_few(empty)}")

@@ -14,18 +14,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import cast
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from repro.data import known
 from repro.data import manifest as manifests
 from repro.data.load.augment import eigen, epoch_order
-from repro.data.manifest import SOURCES, Manifest
-from repro.data.prepare.cifar import cifar10, download_cifar10
+from repro.data.manifest import Manifest
 from repro.data.prepare.convert import FILTER_NAME, Form, quiet
 from repro.data.prepare.files import Listing, amount, listing
-from repro.data.prepare.folders import CLASS_FOLDERS, WANTED, check_archives, class_folders
-from repro.data.prepare.photos import photos
 from repro.data.prepare.progress import OnProgress
 from repro.data.prepare.sources import Source, SourceSplit, called, first_few
 from repro.data.prepare.split_writer import merged, write_split
@@ -63,7 +63,8 @@ def prepare(
     cannot be written, and for a set that is prepared already, but not from `source` as it is now or with more images
     left out.
     """
-    size = size or SOURCES.get(name, 256)
+    row = known.row(name)
+    size = size or row.size
     form = Form(size, resize, storage, quality)
     check_options(form)
     check_name(name)
@@ -83,8 +84,8 @@ def prepare(
                 if found and found.seal != done.seal:
                     tell(f"{done.source} is already prepared; --source {source} was not read")
                 return done
-            if found is None and name == "cifar10":
-                found = listing(download_cifar10(directory / "downloads"))
+            if found is None and row.fetch:
+                found = listing(resolve_name(row.fetch)(directory / "downloads"))
             begin(target, found.seal if found else name)
             origin = open_source(name, found, unfinished(target) / "unpacked", progress)
             if classes or per_class:
@@ -262,15 +263,15 @@ def check_name(name: str) -> None:
 
 def check_unused(name: str, source: Path | None, classes: int | None, per_class: int | None, seed: int) -> None:
     """Raises ValueError for an option that this set has no use for: passed over, it would seem to have been heard."""
-    if name == "photos" and source is not None:
-        raise ValueError(f"--source {source}: photos ship with their packages; leave it out, or choose another name")
+    if known.row(name).shipped and source is not None:
+        raise ValueError(f"--source {source}: {name} ship with their packages; leave it out, or choose another name")
     if seed and not classes and not per_class:
         raise ValueError(f"--seed {seed}: it chooses a subset; give --classes or --per-class with it, or leave it out")
 
 
 def check_same(done: Manifest, target: Path, name: str, found: Listing | None, allow_bad: int | None) -> None:
     """Raises ValueError when the set that is prepared already is not the one that is asked for."""
-    if found is not None and name != "cifar10":  # every CIFAR-10 is the published one
+    if found is not None and not known.row(name).official:
         other = called(found.source) != done.origin
         if other or (done.seal and found.seal != done.seal):
             then = "" if other else " as it was then (its files had other names, sizes or times)"
@@ -289,14 +290,12 @@ def check_same(done: Manifest, target: Path, name: str, found: Listing | None, a
 
 def open_source(name: str, found: Listing | None, scratch: Path, progress: OnProgress) -> Source:
     """The images of set `name`. Raises ValueError when they cannot be found."""
-    if name == "photos":
-        return photos()
+    row = known.row(name)
+    if row.shipped:
+        return cast(Source, resolve_name(row.read)())
     if found is None:
-        raise ValueError(f"data {name} needs --source: {WANTED.get(name, CLASS_FOLDERS)}")
-    if name == "cifar10":
-        return cifar10(found, scratch)
-    check_archives(found, progress, scratch)
-    return class_folders(name, found, scratch)
+        raise ValueError(f"data {name} needs --source: {row.wanted}")
+    return cast(Source, resolve_name(row.read)(name, found, scratch, progress))
 
 
 def subset(whole: Source, classes: int | None, per_class: int | None, seed: int) -> Source:
