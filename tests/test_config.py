@@ -55,6 +55,8 @@ from repro.config.presets import PRESETS, preset
         ({"data.channel_std": [1.0, 0.0, 1.0]}, ["data.channel_std", "positive"]),
         ({"augment.resized_crop": {"area": [0.5, 0.1]}}, ["augment.resized_crop.area", "the smaller first"]),
         ({"augment.random_crop": False, "augment.resized_crop": {}}, ["augment.resized_crop", "random_crop"]),
+        ({"weights": "\ud800"}, ["weights", r"'\ud800' is no valid text"]),
+        ({"model.norm.layers": ["\udcff"]}, ["model.norm.layers", "no valid text"]),
         ({"optim.momentum": 1.0}, ["optim.momentum", "less than 1"]),
         ({"optim.learning_rate": float("nan")}, ["optim.learning_rate"]),
         ({"optim.batch_size": 12.5}, ["optim.batch_size", "12.5"]),

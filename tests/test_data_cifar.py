@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,37 @@ def test_a_pickle_from_elsewhere_cannot_run_code(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no place in a CIFAR-10 batch"):
         prepare("cifar10", source=tmp_path, directory=tmp_path / "data")
     assert not (tmp_path / "ran").exists()
+
+
+def _laughing(depth: int) -> list[object]:
+    """A list whose parts are the same list again and again: few bytes of a pickle, and 10^depth values as an array."""
+    values: list[object] = [1] * 10
+    for _ in range(depth):
+        values = [values] * 10
+    return values
+
+
+class _Huge:
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return np.ndarray, ((1 << 33,), "u1")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (pickle.dumps({"labels": _Huge(), "data": 0}, 2), "not callable"),
+        (b"\x80\x02N" + b"r\xff\xff\xff\x7f" + b".", "it numbers a value 2147483647, and has 9 bytes"),
+        (pickle.dumps({"labels": _laughing(8), "data": 0}, 2), "labels is no list of numbers"),
+        (pickle.dumps({"labels": [1], "data": np.zeros((1, 3072), np.uint16)}, 2), "data is no table of bytes"),
+    ],
+)  # fmt: skip
+def test_a_pickle_takes_no_more_memory_than_it_has_bytes(tmp_path: Path, content: bytes, reason: str) -> None:
+    for name in cifar.CIFAR_MD5:
+        (tmp_path / name).write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"data_batch_1 cannot be read: .*{reason}"):
+            prepare("cifar10", source=tmp_path, directory=tmp_path / "data")
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
@@ -238,10 +239,27 @@ class Config(Group):
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """A Config from nested plain values. Raises ValueError: one line that names each bad key."""
+    for key, text in _texts("", values):
+        if re.search("[\ud800-\udfff]", text):  # halves of a character, which JSON can write and no file can hold
+            raise ValueError(f"{shortened(key)}: {shortened(ascii(text))} is no valid text")
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:
         raise ValueError("; ".join(_explain(entry, values) for entry in error.errors())) from None
+
+
+def _texts(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of every string, names among them."""
+    if isinstance(value, str):
+        yield prefix, value
+    elif isinstance(value, Mapping):
+        for name, part in value.items():
+            key = f"{prefix}.{name}" if prefix else str(name)
+            yield key, str(name)
+            yield from _texts(key, part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts(prefix, part)
 
 
 def _explain(entry: Any, values: Mapping[str, Any]) -> str:

@@ -161,16 +161,14 @@ def values_of_set(trials: int, seed_: int) -> Count:
         name = names[int(generator.integers(len(names)))]
         try:
             config = override(preset(name), parse_assignments(items))
+            again = from_dict(json.loads(json.dumps(to_dict(config))))
+            if again != config or digest(again, "data") != digest(config, "data") or diff(again, config):
+                wrong.append(f"{name} {items}: not read back")
         except ValueError as error:
-            if "\n" in str(error) or not str(error):
-                wrong.append(f"{name} {items}: {str(error)!r}")
-            return
+            if "\n" in str(error) or not str(error) or type(error) is not ValueError:
+                wrong.append(f"{name} {items}: {error!r}")
         except Exception as error:
             wrong.append(f"{name} {items}: {type(error).__name__}: {error}")
-            return
-        again = from_dict(json.loads(json.dumps(to_dict(config))))
-        if again != config or digest(again, "data") != digest(config, "data") or diff(again, config):
-            wrong.append(f"{name} {items}: not read back")
 
     tried(trials, seed_, st.lists(assignment, min_size=1, max_size=3), check)
     return counted("values_of_set", trials, wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import pickletools
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,38 @@ def _records(file: File) -> Pixels:
         ]
         images = np.stack(sheets).reshape(-1, 10, 32, 10, 32, 3).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 3072)
         return np.concatenate([np.frombuffer(read["labels.bin"], np.uint8)[:, None], images], axis=1)
-    loaded = _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
-    batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in loaded.items()}
-    return np.concatenate([np.array(batch["labels"], np.uint8)[:, None], batch["data"]], axis=1)
+    batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in _unpickled(content).items()}
+    labels, data = batch["labels"], batch["data"]
+    if not isinstance(labels, list) or not {int}.issuperset(map(type, labels)) or len(labels) > RECORDS:
+        raise ValueError("labels is no list of numbers")
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (len(labels), 3072):
+        raise ValueError("data is no table of bytes, a row a label")
+    return np.concatenate([np.array(labels, np.uint8)[:, None], data], axis=1)
+
+
+def _unpickled(content: bytes) -> Any:
+    """Numpy arrays and plain values: a pickle from elsewhere must neither run code nor take more memory than it has
+    bytes. Raises ValueError for one that would, and whatever a damaged one raises."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if (
+            "PUT" in opcode.name and isinstance(argument, int) and argument > len(content)
+        ):  # a table of so many entries would be made
+            raise ValueError(f"it numbers a value {argument}, and has {len(content)} bytes")
+    return _PlainUnpickler(io.BytesIO(content), encoding="latin1").load()
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Loads numpy arrays and plain values and nothing else: a pickle from elsewhere must not run code."""
+    """Of all functions that a pickle may name, those of arrays, in forms that give no more than they are given."""
 
     def find_class(self, module: str, name: str) -> Any:
-        numpys = module.split(".")[0] == "numpy" and name in ("_reconstruct", "_frombuffer", "ndarray", "dtype")
-        if numpys or (module, name) == ("_codecs", "encode"):
-            return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        forms: dict[str, Any] = {
+            "_reconstruct": lambda *_: np.empty(0, np.uint8),  # the state that follows gives it shape and content
+            "_frombuffer": lambda buffer, kind, shape, order: np.frombuffer(buffer, kind).reshape(shape, order=order),
+            "ndarray": None,  # as an argument of the first; called, it would take any amount of memory
+            "dtype": np.dtype,
+        }
+        if module.split(".")[0] == "numpy" and name in forms:
+            return forms[name]
+        if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for Python 2
+            return lambda text, *_: text.encode("latin1")
         raise ValueError(f"{module}.{name} has no place in a CIFAR-10 batch")
