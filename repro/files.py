@@ -10,8 +10,9 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,30 @@ LARGEST = 16 << 20  # bytes: a record has 5 kB, the setting of a search some 20 
 LARGEST_ARRAY = 1 << 30  # bytes: the probabilities of 50,000 images and 1,000 classes are 100 MB
 TEMPORARY = ".*.tmp"  # what `write_atomically` leaves where it is killed
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_may_write: ContextVar[Callable[[], None]] = ContextVar("_may_write", default=lambda: None)
+
+
+@contextmanager
+def guarded(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` before each write or removal of the block; it raises where the writer has lost the right to."""
+    before = _may_write.set(check)
+    try:
+        yield
+    finally:
+        _may_write.reset(before)
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line at the end of a file."""
+    _may_write.get()()
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there."""
+    _may_write.get()()
+    path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes | str, *, kept: Path | None = None) -> None:
@@ -40,6 +65,7 @@ def write_atomically(path: Path, content: bytes | str, *, kept: Path | None = No
             os.fsync(file.fileno())
         with suppress(OSError):  # CIFS and exFAT refuse it
             os.chmod(temporary, 0o644)
+        _may_write.get()()
         if kept:
             with suppress(FileNotFoundError):
                 os.replace(path, kept)

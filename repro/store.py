@@ -90,7 +90,7 @@ def write_run(results: Path, record: RunRecord) -> None:
     paths = [path for pattern in BELONGS for path in sorted(folder.glob(pattern))]
     whole = msgspec.structs.replace(record, files={path.name: files.sha256(path) for path in paths})
     write_json(folder / "run.json", msgspec.to_builtins(whole))
-    (folder / "failed.json").unlink(missing_ok=True)
+    files.remove(folder / "failed.json")
 
 
 def write_weights(results: Path, digest: str, identity: Mapping[str, str]) -> None:

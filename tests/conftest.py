@@ -45,7 +45,7 @@ Result = tuple[int, str, str]
 Repro = Callable[..., Result]
 QUICK = (
     "--set", "data.per_class=6", "--set", "data.test_per_class=3", "--set", "optim.batch_size=16",
-    "--set", "schedule.epochs=1", "--loader", "torch",
+    "--set", "schedule.epochs=1", "--loader", "torch", "--jobs", "1",
 )  # fmt: skip
 
 

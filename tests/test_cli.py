@@ -39,6 +39,9 @@ from tests.conftest import QUICK, Repro
         (["run", "lrn-ablation", "--set", "data.source=photoz"], "photoz"),
         (["run", "lrn-ablation", "--devices", "cuda:99"], "CUDA devices; use cpu"),
         (["run", "lrn-ablation", "--devices", "gpu"], "is no device"),
+        (["run", "lrn-ablation", "--jobs", "many"], "'many' is neither auto nor a number"),
+        (["work", "lrn-ablation", "--jobs", "0"], "'0' is neither auto nor a number"),
+        (["work", "lrn-ablatoin"], "did you mean 'lrn-ablation'"),
         (["run", "lrn-ablation", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["run", "lrn-ablation", "--include", "no-such-file.py"], "no-such-file.py: there is no such file"),
         (["plan", "--all", "baseline"], "--all and 'baseline' contradict each other"),
@@ -192,11 +195,11 @@ def test_run_trains_once_then_reports_then_trains_nothing(repro: Repro, tmp_path
     assert code == 0 and "To do" not in out
     assert {path: path.stat().st_mtime_ns for path in records} == before
 
-    code, out, _ = repro("plan", "lrn-ablation", "--seeds", "1", "--untuned", "--json", *QUICK[:-2])
+    code, out, _ = repro("plan", "lrn-ablation", "--seeds", "1", "--untuned", "--json", *QUICK[:-4])
     plan = json.loads(out)
     assert code == 0 and all(run["finished"] for run in plan["runs"]) and plan["cost"]["runs"] == 0
     digests = [run["digest"] for run in plan["runs"]]
-    for scale in ((), QUICK[:-2]):
+    for scale in ((), QUICK[:-4]):
         sides = ("lrn-ablation/with-lrn", "lrn-ablation/no-lrn") if scale else digests[:2]
         code, out, err = repro("compare", *sides, *scale)
         assert code == 0 and "model.norm" in out and "points" in out, err

@@ -12,7 +12,6 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 
 from repro import store
 from repro.config.config import Config, digest
@@ -24,6 +23,7 @@ from repro.launch import launch
 from repro.plan.plan import Run
 from repro.terms import Artifact, View
 from repro.training import checkpoint
+from repro.training.claim import BusyError, Claim
 from repro.training.evaluate import errors
 from repro.training.events import Event, Failed, Finished, Started
 from repro.training.execute import Machine, choose_devices, execute
@@ -118,9 +118,9 @@ def test_a_run_killed_between_predictions_and_record_has_all_its_errors(
 def test_a_run_that_another_process_is_at_is_left_to_it(machine: Machine, photos: Path) -> None:
     one = job(small(), photos)
     place = store.run_directory(machine.results, one.digest, 0)
-    place.mkdir(parents=True)
-    with FileLock(place / ".lock"), pytest.raises(ValueError, match="another process is at this run"):
+    with Claim(place).held(), pytest.raises(BusyError, match="another process is at this run"):
         execute(one, machine, quiet)
+    assert not list(place.iterdir()), "neither a record nor a failure"
 
 
 def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Machine, photos: Path) -> None:

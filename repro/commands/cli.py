@@ -7,6 +7,7 @@ values here (no `from __future__ import annotations`): as strings, typer would c
 import os
 import sys
 from collections.abc import Sequence
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,15 @@ def _complete_preset(incomplete: str) -> list[str]:
     from repro.config.presets import PRESETS
 
     return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+def _jobs(text: str) -> int | None:
+    """`--jobs`: None for auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise typer.BadParameter(f"{text!r} is neither auto nor a number from 1 on")
+    return int(text)
 
 
 Name = Annotated[str, typer.Argument(help="An experiment; `repro list` shows all.", autocompletion=_complete)]
@@ -206,7 +216,10 @@ def run(
     preset: Preset = None,
     seeds: Seeds = 3,
     assignments: Assignments = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once; the cores are shared out.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(metavar="N|auto", parser=_jobs, help="Runs at once. auto: one a core, as memory allows."),
+    ] = None,
     everything: All = False,
     arms: Arms = None,
     untuned: Untuned = False,
@@ -229,16 +242,60 @@ def run(
     results_dir: ResultsDir = None,
     reports_dir: ReportsDir = None,
 ) -> None:
-    """Train what is missing, then refresh the reports. Stopped, it goes on where it was."""
+    """Train what is missing, then refresh the reports. Stopped, it goes on where it was.
+
+    Others may be at the same runs, here or on another machine that sees the results: each is done once."""
+    _train(**locals())
+
+
+@app.command()
+@wraps(run, assigned=("__annotations__",))
+def work(**words: Any) -> None:
+    """Be one more worker: train what nobody is at, here or wherever the results are seen, until nothing is missing.
+
+    Takes the words of `repro run`; writes no reports. Exit code 1 where a run of this worker failed."""
+    _train(**words, report=False)
+
+
+def _train(
+    *,
+    names: list[str] | None,
+    preset: str | None,
+    seeds: int,
+    assignments: list[str] | None,
+    jobs: int | None,
+    everything: bool,
+    arms: str | None,
+    untuned: bool,
+    frozen_plan: Path | None,
+    until_decided: bool,
+    max_seeds: int | None,
+    devices: str | None,
+    launcher: str | None,
+    loader: Literal["ffcv", "torch"] | None,
+    workers: int,
+    graph: bool,
+    tensorboard: bool,
+    verify: bool,
+    include: list[Path] | None,
+    data_dir: Path | None,
+    results_dir: Path | None,
+    reports_dir: Path | None,
+    report: bool = True,
+) -> None:
+    import torch
+
     from repro.commands import terminal
     from repro.commands.sweep import Round, sweep
     from repro.config.keys import parse_assignments
     from repro.extensions import named
     from repro.launch import launch
     from repro.machine import notice
+    from repro.machine.provenance import usable_cores
+    from repro.machine.share import free_memory, share
     from repro.plan import frozen, plan
     from repro.training.events import Failed
-    from repro.training.execute import Machine, choose_devices
+    from repro.training.execute import Machine, choose_devices, set_threads
 
     registry = _registry(include, names)
     if frozen_plan:
@@ -264,20 +321,30 @@ def run(
     def do(todo: Round) -> Sequence[Failed]:
         terminal.print_round(todo)
         names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo.runs}
+        how = share(
+            usable_cores(), os.getloadavg()[0], len(todo.runs),
+            max(sum(shape.multiply_adds for shape in run.config.shapes()) for run in todo.runs),
+            fitting=int(min(free_memory() / max(todo.cost.memory_bytes, 1), len(todo.runs))),
+            devices=0 if asked else torch.cuda.device_count(), asked=jobs,
+        )  # fmt: skip
+        if not launcher:
+            terminal.console.print(f"{how.reason}.", highlight=False)
+        set_threads(how.threads)
         with terminal.progress(names, len(todo.runs)) as emit:
-            return launch(todo.runs, machine, at_once=jobs, emit=emit, launcher=launcher)
+            return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=launcher)
 
     try:
         with notice.heard():
             failed = sweep(
                 chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
-                tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan,
+                tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan, publish=report,
             )  # fmt: skip
     except (KeyboardInterrupt, notice.Stopped) as stop:
         print("stopped; the same line goes on where it was", file=sys.stderr)
         raise typer.Exit(128 + getattr(stop, "signum", 2)) from None
-    _report(registry, [one.name for one in chosen], places["results"], reports_dir)
-    raise typer.Exit(1 if failed else 0)
+    if report:
+        _report(registry, [one.name for one in chosen], places["results"], reports_dir)
+    raise typer.Exit(1 if any(report or not one.elsewhere for one in failed) else 0)
 
 
 @app.command()

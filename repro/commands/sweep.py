@@ -42,10 +42,12 @@ def sweep(
     first_seed: int = 0,
     arms: Container[str] | None = None,
     frozen: str = "",
+    publish: bool = True,
 ) -> list[Failed]:
     """Train what is missing of the experiments and note what was asked in results/experiments/.
 
-    `do` does the runs of a round and returns those that failed. With `max_seeds`, add seeds to
+    `do` does the runs of a round that no other process does, and returns those that failed. `publish` writes the table
+    of all runs at the end. With `max_seeds`, add seeds to
     each experiment until its verdict settles, at most so many. Returns the runs that failed.
     Raises ValueError, before anything is changed, where the plan cannot be made or data is not prepared.
     """
@@ -78,7 +80,8 @@ def sweep(
             bill = cost(made, data=machine.data, results=machine.results)
             failed |= {event.run: event for event in do(Round(todo, bill, one_device))}
             continue
-        store.publish(machine.results)
+        if publish:
+            store.publish(machine.results)
         if max_seeds is None or failed:
             return list(failed.values())
         undecided = [

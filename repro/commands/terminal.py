@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from repro.plan.cost import Cost
     from repro.plan.plan import Plan
     from repro.records import Epoch
-    from repro.training.events import Event, Listener
+    from repro.training.events import Elsewhere, Event, Listener
 
 MOST_ROWS = 1000  # of a table of runs
 PAGE = 120  # columns, where no terminal says how many there are
@@ -182,8 +182,12 @@ def _epoch_text(epoch: Epoch) -> str:
     return text
 
 
+def _elsewhere(event: Elsewhere) -> str:
+    return "done by another process" if event.done else "another process took it over"
+
+
 def _lines(names: Mapping[str, str]) -> Listener:
-    from repro.training.events import EpochDone, Failed, Finished, Started, Warned
+    from repro.training.events import Elsewhere, EpochDone, Failed, Finished, Started, Warned
 
     epochs: dict[str, int] = {}
 
@@ -200,6 +204,8 @@ def _lines(names: Mapping[str, str]) -> Listener:
                     print(f"{name}: {view} {found.top1_error:.2f}% / {found.top5_error:.2f}%", flush=True)
             case Failed():
                 print(f"{name}: failed: {event.reason}", flush=True)
+            case Elsewhere():
+                print(f"{name}: {_elsewhere(event)}", flush=True)
             case Warned():
                 print(f"{name}: {event.text}", flush=True)
 
@@ -210,7 +216,7 @@ def _lines(names: Mapping[str, str]) -> Listener:
 def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    from repro.training.events import EpochDone, Evaluating, Failed, Finished, Started, Stepped, Warned
+    from repro.training.events import Elsewhere, EpochDone, Evaluating, Failed, Finished, Started, Stepped, Warned
 
     with Progress(
         TextColumn("{task.description}"),
@@ -263,6 +269,11 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
                     else:
                         bars.console.print(f"[red]{name}: failed: {escape(event.reason)}[/]", highlight=False)
                     bars.advance(whole)
+                case Elsewhere():
+                    if task := tasks.pop(event.run, None):
+                        bars.remove_task(task)
+                    bars.console.print(f"{name}: {_elsewhere(event)}", highlight=False)
+                    bars.advance(whole, 1 if event.done else 0)
                 case Warned():
                     bars.console.print(f"[yellow]{name}: {escape(event.text)}[/]", highlight=False)
 

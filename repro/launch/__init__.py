@@ -1,4 +1,4 @@
-"""Does the jobs of a plan: here one after another, or several at once in child processes."""
+"""Does the jobs of a plan: one worker here, or several at once in child processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from repro.training.execute import Machine
 def launch(
     jobs: Sequence[Run], machine: Machine, *, at_once: int, emit: Listener, launcher: str | None = None
 ) -> Sequence[Failed]:
-    """Do every job, by a `launcher` of another package where one is named; one that fails does not stop the others.
-    Returns the failures, which were emitted too."""
+    """Do every job that no other process does, by a `launcher` of another package where one is named; return when all
+    are done. One that fails does not stop the others. Returns the failures, which were emitted too."""
     if launcher:
         failures: Sequence[Failed] = load("repro.launchers", launcher)(jobs, machine, emit)
         return failures

@@ -1,4 +1,4 @@
-"""Does several jobs at once in child processes with the cores shared out."""
+"""Several workers at once: child processes of one thread each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import signal
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from repro.launch.here import here
+from repro.launch.here import attempt
+from repro.launch.waiting import Waiting
 from repro.machine import notice
 from repro.machine.cuda import share_devices
-from repro.machine.provenance import usable_cores
 from repro.plan.plan import Run
 from repro.training.events import Event, Failed, Listener
 from repro.training.execute import Machine, set_threads
@@ -23,17 +23,18 @@ NOTICE_SECONDS = 20.0  # that a child has for its step and its checkpoint, befor
 
 
 def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Listener) -> list[Failed]:
-    """Each child gets an equal share of the cores: small networks do not scale over cores, so several single-threaded
-    runs finish sooner than one after another on all cores. CUDA devices are shared out too, where none are asked for. A
-    child takes jobs until none is left."""
+    """Children of one thread each: small networks do not scale over cores, so several single-threaded runs finish
+    sooner than one after another on all cores. CUDA devices are shared out, where none are asked for. A child takes
+    jobs until none is left; those that another process is at are tried again when it has left them.
+    """
     import torch
 
     context = multiprocessing.get_context("spawn")  # a forked child would inherit torch's and numba's thread pools
-    threads = max(1, usable_cores() // at_once)
     free = [machine.devices] * at_once if machine.devices else share_devices(at_once, torch.cuda.device_count())
-    left = deque(jobs)
+    left, waiting = deque(jobs), Waiting(jobs, machine)
     devices_of: dict[Connection, tuple[str, ...]] = {}
     at_work: dict[Connection, tuple[BaseProcess, Run]] = {}
+    idle: list[tuple[Connection, BaseProcess]] = []
     failures: list[Failed] = []
 
     def hear(event: Event) -> None:
@@ -44,26 +45,24 @@ def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Liste
     def hire() -> None:
         child, its_end = context.Pipe()
         devices_of[child] = free.pop(0)
-        process = context.Process(target=_work, args=(its_end, replace(machine, devices=devices_of[child]), threads))
+        process = context.Process(target=_work, args=(its_end, replace(machine, devices=devices_of[child])))
         process.start()
         its_end.close()  # so that the pipe ends when the child does
-        hand_over(child, process)
+        idle.append((child, process))
 
-    def hand_over(child: Connection, process: BaseProcess) -> None:
-        job = left.popleft() if left else None
-        with suppress(OSError):  # it died since: the pipe tells so when it is read
-            child.send(job)
-        if job:
-            at_work[child] = process, job
-        else:
-            at_work.pop(child, None)
-            process.join()
+    def hand_out() -> None:
+        while left and (idle or free):
+            if not idle:
+                hire()
+            child, process = idle.pop()
+            at_work[child] = process, left.popleft()
+            with suppress(OSError):  # it died since: the pipe tells so when it is read
+                child.send(at_work[child][1])
 
     try:
-        for _ in range(at_once):
-            hire()
-        while at_work:
-            for child in wait(list(at_work)):
+        hand_out()
+        while at_work or waiting:
+            for child in wait(list(at_work), waiting.seconds if waiting else None):
                 assert isinstance(child, Connection)
                 process, job = at_work[child]
                 try:
@@ -73,28 +72,44 @@ def in_children(jobs: Sequence[Run], machine: Machine, at_once: int, emit: Liste
                     del at_work[child]
                     free.append(devices_of.pop(child))
                     hear(Failed(job.name, f"its process ended with exit code {process.exitcode}; run again to go on"))
-                    if left:
-                        hire()
                     continue
-                if event is None:
-                    hand_over(child, process)
+                match event:
+                    case None:
+                        idle.append((child, at_work.pop(child)[0]))
+                    case Busy():
+                        waiting.add(job)
+                    case _:
+                        hear(event)
+            for found in waiting.look():
+                if isinstance(found, Run):
+                    left.append(found)
                 else:
-                    hear(event)
+                    hear(found)
+            hand_out()
     finally:
         for process, _ in at_work.values():
             process.terminate()  # notice: it saves its run at the next step
-        for process, _ in at_work.values():
+        for child, _ in idle:
+            child.close()  # it has nothing to do, and ends
+        for process in [*(process for process, _ in at_work.values()), *(process for _, process in idle)]:
             process.join(NOTICE_SECONDS)
             process.kill()
             process.join()
     return failures
 
 
-def _work(parent: Connection, machine: Machine, threads: int) -> None:
+@dataclass(frozen=True)
+class Busy:
+    """Another process is at the run of a child."""
+
+
+def _work(parent: Connection, machine: Machine) -> None:
     """A child: does the jobs that its parent sends, tells of each as it goes on, and None when it is done."""
     notice.die_with_parent()
-    set_threads(threads)
-    with suppress(notice.Stopped, EOFError, BrokenPipeError), notice.heard(ignored=(signal.SIGINT, signal.SIGHUP)):
-        while (job := parent.recv()) is not None:  # the parent decides, and passes its notice on
-            here([job], machine, parent.send)
+    set_threads(1)
+    with suppress(notice.Stopped, EOFError, OSError), notice.heard(ignored=(signal.SIGINT, signal.SIGHUP)):
+        while True:  # the parent decides, and passes its notice on
+            job = parent.recv()
+            if attempt(job, machine, parent.send) == "busy":
+                parent.send(Busy())
             parent.send(None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from repro import files
 from repro.records import Epoch, RunRecord
 
 
@@ -63,6 +64,15 @@ class Failed:
 
     run: str
     reason: str
+    elsewhere: bool = False  # in another process, which noted it
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Another process has done the run; or, not `done`, it took the run over that this one was at."""
+
+    run: str
+    done: bool
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class Warned:
     text: str
 
 
-Event = Started | Stepped | EpochDone | Evaluating | Finished | Failed | Warned
+Event = Started | Stepped | EpochDone | Evaluating | Finished | Failed | Elsewhere | Warned
 Listener = Callable[[Event], None]
 
 
@@ -94,10 +104,9 @@ def metrics_file(path: Path) -> Listener:
     def listen(event: Event) -> None:
         match event:
             case Started(done=done):
-                path.write_text("".join(json.dumps(epoch.numbers) + "\n" for epoch in done))
+                files.write_atomically(path, "".join(json.dumps(epoch.numbers) + "\n" for epoch in done))
             case EpochDone(metrics=epoch):
-                with path.open("a") as file:
-                    file.write(json.dumps(epoch.numbers) + "\n")
+                files.append(path, json.dumps(epoch.numbers))
 
     return listen
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from msgspec.structs import replace
 
 from repro import files, store
@@ -26,8 +25,10 @@ from repro.plan.plan import Run, pretrain_config
 from repro.records import Errors, Images, RunRecord
 from repro.training import checkpoint
 from repro.training.checkpoint import Training
+from repro.training.claim import SECONDS, BusyError, Claim, LostError
 from repro.training.evaluate import center_errors, errors, predict
 from repro.training.events import (
+    Elsewhere,
     Evaluating,
     Failed,
     Finished,
@@ -53,6 +54,7 @@ class Machine:
     tensorboard: bool = False
     verify: bool = True  # hash a prepared set when it is new or was changed
     graph: bool = False  # on one CUDA device: each training step is replayed as one graph
+    lease: float = SECONDS  # after which a run that shows no sign of life is taken over; all processes have to agree
 
 
 @dataclass(frozen=True)
@@ -101,31 +103,43 @@ class Opened:
 def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -> RunRecord:
     """Do what is missing of `run` and return its record; a finished run is only evaluated on views that it lacks.
 
-    `wait` for another process that is at this run; otherwise that is an error.
+    `wait` for another process that is at this run; otherwise that is an error. What another process did since the run
+    was planned is not done again.
 
-    Raises ValueError where another process is at this run, the data is not prepared or the device is not there; every
-    error but the first is also emitted, and noted in failed.json for `repro plan` to show. The run can be tried again.
+    Raises BusyError where another process is at this run, LostError where one took it over, and ValueError where the
+    data is not prepared or the device is not there; every error but these first two is also emitted, and noted in
+    failed.json for `repro plan` to show. The run can be tried again.
     """
     keep_freed_memory()
     make_exact()
     folder = store.run_directory(machine.results, run.digest, run.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
-            files.sweep(folder)
-            return _execute(run, machine, emit, folder)
-    except Timeout:
-        raise ValueError(f"{folder}: another process is at this run; wait for it, or end it") from None
-    except BrokenPipeError:  # who listened is gone, which is no failure of the run
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        store.write_json(folder / "failed.json", {"reason": reason})
-        emit(Failed(run.name, reason))
-        raise
+    claim = Claim(folder, machine.lease)
+    with claim.held(wait=wait), files.guarded(claim.check):
+        files.sweep(folder)
+        try:
+            if done := finished(run, machine.results):
+                emit(Elsewhere(run.name, done=True))
+                return done
+            return _execute(run, machine, emit, claim)
+        except (BrokenPipeError, BusyError, LostError):  # who listened is gone, which is no failure of the run
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            store.write_json(folder / "failed.json", {"reason": reason})
+            emit(Failed(run.name, reason))
+            raise
 
 
-def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRecord:
+def finished(run: Run, results: Path) -> RunRecord | None:
+    """The record of a run of which nothing is missing: every view and artifact that is asked for can be read."""
+    if not store.is_finished(results, run.digest, run.seed):
+        return None
+    record = store.read_run(results, run.digest, run.seed)
+    unread = store.unread(results, run.digest, run.seed, run.views, run.artifacts, record)
+    return None if unread else record
+
+
+def _execute(run: Run, machine: Machine, emit: Listener, claim: Claim) -> RunRecord:
     if run.config.weights:
         raise ValueError("weights: `repro evaluate --weights FILE` makes such a run; it is not trained")
     seed = run.config.seed_of("subset", run.seed)
@@ -146,11 +160,11 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
     opened = Opened(run, machine, prepared, place(whole, devices), devices)
     optimizer = make_optimizer(opened.model, run.config)
     training = Training(run.name, run.config, run.seed, opened.model, optimizer, opened.device)
-    path = folder / checkpoint.FILE
+    path = opened.folder / checkpoint.FILE
     if warning := checkpoint.load(path, training):
         emit(Warned(run.name, warning))
     if recorded is None:
-        record = _train(opened, training, emit)
+        record = _train(opened, training, emit, claim)
     elif training.position.ended:
         record = recorded
     else:
@@ -167,21 +181,21 @@ def _execute(run: Run, machine: Machine, emit: Listener, folder: Path) -> RunRec
     for artifact in ("kernels", "neighbors"):
         if wrong := store.damaged_artifact(machine.results, run.digest, run.seed, artifact, recorded):
             emit(Warned(run.name, wrong))
-            for damaged in folder.glob(f"{artifact}.np*"):
-                damaged.unlink()
+            for damaged in opened.folder.glob(f"{artifact}.np*"):
+                files.remove(damaged)
     _write_kernels(opened)
     store.write_run(machine.results, record)
-    checkpoint.before(path).unlink(missing_ok=True)  # what is read off a finished run needs its last state only
+    files.remove(checkpoint.before(path))  # what is read off a finished run needs its last state only
     _write_neighbors(opened)
     emit(Finished(run.name, record))
     return record
 
 
-def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
+def _train(opened: Opened, training: Training, emit: Listener, claim: Claim) -> RunRecord:
     """Train to the end and return the record, its errors still empty."""
     if training.position.step == 0:  # from the beginning: no number of an earlier training is this one's
         for path in [*opened.folder.glob("predictions-*.npz"), *opened.folder.glob("kernels.npy")]:
-            path.unlink()
+            files.remove(path)
     listeners = [emit, metrics_file(opened.folder / "metrics.jsonl")]
     if opened.machine.tensorboard:
         listeners.append(tensorboard(opened.folder / "tensorboard"))
@@ -191,6 +205,7 @@ def _train(opened: Opened, training: Training, emit: Listener) -> RunRecord:
         Loaders(opened.loader("train"), opened.loader("test"), held_out),
         emit=to_all(listeners),
         save=lambda: checkpoint.save(opened.folder / checkpoint.FILE, training),
+        check=claim.check_now_and_then,
         graph=opened.machine.graph,
     )
     history = training.position.history

@@ -35,7 +35,13 @@ class Loaders:
 
 
 def train(
-    training: Training, loaders: Loaders, *, emit: Listener, save: Callable[[], None], graph: bool = False
+    training: Training,
+    loaders: Loaders,
+    *,
+    emit: Listener,
+    save: Callable[[], None],
+    check: Callable[[], None] = lambda: None,
+    graph: bool = False,
 ) -> None:
     """Train from `training.position` to the end of the schedule, changing what `training` holds in place.
 
@@ -43,7 +49,8 @@ def train(
     or when the loss is no longer finite: such a run is recorded as diverged, at the error it then has. That is seen at
     the next batch whose loss is read (READ_EVERY), at the latest when the epoch ends.
     Images that are held out are tested at the end, and drive the plateau in place of the test images. `save` is called
-    after each epoch and each SAVE_SECONDS. `graph`: see `make_step`.
+    after each epoch and each SAVE_SECONDS. `check` is called after each step, and ends the run by what it raises.
+    `graph`: see `make_step`.
     """
     config, position = training.config, training.position
     schedule = config.schedule
@@ -57,7 +64,7 @@ def train(
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         training.optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
         with notice.at_steps():
-            train_epoch(training, loaders.train, step, emit=emit, save=save)
+            train_epoch(training, loaders.train, step, emit=emit, save=save, check=check)
         epoch, images = _epoch(position, rates.weights, rates.biases), position.pictures
         finite = epoch.train_loss is not None
         reached = schedule.stop_train_error is not None and epoch.train_error <= schedule.stop_train_error
@@ -85,7 +92,15 @@ def _tested(training: Training, loader: Loader) -> Errors:
     return center_errors(training.model, loader, precision=training.config.precision, device=training.device)
 
 
-def train_epoch(training: Training, loader: Loader, step: Step, *, emit: Listener, save: Callable[[], None]) -> None:
+def train_epoch(
+    training: Training,
+    loader: Loader,
+    step: Step,
+    *,
+    emit: Listener,
+    save: Callable[[], None],
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
     config, model, position, device = training.config, training.model, training.position, training.device
     dropout = config.seed_of("dropout", training.seed)
@@ -109,6 +124,7 @@ def train_epoch(training: Training, loader: Loader, step: Step, *, emit: Listene
             position.pictures += len(labels)
             shown = float(loss) if position.batch % READ_EVERY == 0 else None
             emit(Stepped(training.name, position.epoch, position.batch, position.pictures, shown))
+            check()
             if shown is not None and not math.isfinite(shown):  # the sum of the epoch is not finite either
                 break
             now = time.perf_counter()
