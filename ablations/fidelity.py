@@ -2,6 +2,7 @@
 
     repro run fidelity --preset cifar10 --seeds 3              # from the text, one row at a time to the code
     repro run fidelity --preset code-2012-cifar10 --seeds 3    # and from the code back
+    repro run fidelity --preset cifar10 --design screen        # all rows at once, in 64 runs
 
 A row in which text and code agree is flipped to what re-implementations do. Rows that are no key of a Config: F16 (2178
 crops, not 2048), F25 and F26 (data and views of a published effect stand in its claim), F28 (seeds: `--seeds`), F31 to
@@ -14,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from repro import Arm, Experiment, PerPreset
+from repro import Arm, Experiment, Factor, PerPreset, Screen
 from repro.experiments.readings import READINGS, Reading
 
 if TYPE_CHECKING:
@@ -63,6 +64,18 @@ def arm(reading: Reading) -> Arm:
     return Arm(name, at=flipped(*reading.keys), note=note)
 
 
+ROWS = [
+    *(arm(reading) for reading in READINGS if reading.row not in ELSEWHERE),
+    *(
+        Arm(f"{name_of(reading)}-third", reading.third, note="a third level, of re-implementations")
+        for reading in READINGS
+        if reading.third
+    ),
+]
+PRESETS = [
+    "smoke", "code-2012-smoke", "tiny", "code-2012-tiny", "cifar10", "code-2012-cifar10", "code-2012", "paper",
+]  # fmt: skip
+
 experiment = Experiment(
     name="fidelity",
     question="Where the released 2012 code differs from the printed text, does the error?",
@@ -70,12 +83,7 @@ experiment = Experiment(
     section="-",
     arms=[
         Arm("as-preset"),
-        *(arm(reading) for reading in READINGS if reading.row not in ELSEWHERE),
-        *(
-            Arm(f"{name_of(reading)}-third", reading.third, note="a third level, of re-implementations")
-            for reading in READINGS
-            if reading.third
-        ),
+        *ROWS,
         Arm("all-rows", at=flipped(""), note="every row: the preset of the other reading"),
     ],
     confounds=[
@@ -83,14 +91,6 @@ experiment = Experiment(
         "F8: the initial weights of tiny are larger than the text's already, so the step to the code's is 1.5 times "
         "there, not 3",
     ],
-    presets=[
-        "smoke",
-        "code-2012-smoke",
-        "tiny",
-        "code-2012-tiny",
-        "cifar10",
-        "code-2012-cifar10",
-        "code-2012",
-        "paper",
-    ],
+    design=Screen([Factor(row.name, high=row.changes, at=row.at, presets=row.presets) for row in ROWS], PRESETS),
+    presets=PRESETS,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,6 +128,8 @@ class Setting:
     untuned: bool = False  # asked for without the search that the experiment declares
     frozen: str = ""  # name of the file in results/plans/ that asked for it before any of its runs
     declared: Mapping[str, str] = field(default_factory=dict)  # arm -> digest of its Config before any search
+    design: str = ""  # "screen" or "factorial": its rows are the arms
+    own_seeds: Mapping[str, Sequence[int]] = field(default_factory=dict)  # arms that count from no common seed
     schema: Literal[3] = SETTING_SCHEMA
 
     def __post_init__(self) -> None:
@@ -137,8 +139,10 @@ class Setting:
         if not NAME.fullmatch(self.experiment) or not NAME.fullmatch(self.preset):
             raise ValueError("experiment, preset: no names")
 
-    def seeds_for(self, arm: str) -> range:
+    def seeds_for(self, arm: str) -> Sequence[int]:
         """The seeds of an arm's runs."""
+        if arm in self.own_seeds:
+            return self.own_seeds[arm]
         return range(self.first_seed, self.first_seed + self.seeds_of.get(arm, self.seeds))
 
     @property
@@ -150,7 +154,8 @@ class Setting:
         changes = {key: value for key, value in self.changes.items() if YOUNG_KEYS.get(key, _ABSENT) != value}
         text = json.dumps(changes, sort_keys=True)
         changed = f"+{hashlib.sha256(text.encode()).hexdigest()[:6]}" if changes else ""
-        return f"{self.preset}{changed}{'-untuned' if self.untuned else ''}"
+        kind = f"-{self.design}" if self.design else ""
+        return f"{self.preset}{changed}{'-untuned' if self.untuned else ''}{kind}"
 
 
 _RUN = msgspec.json.Decoder(RunRecord)

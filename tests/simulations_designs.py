@@ -122,7 +122,7 @@ def print_designs() -> None:
     for points in (0.9, spread):
         write(f"| spread {points:.2f} | runs | {' | '.join(map(str, EFFECTS))} | all | false | held |\n")
         write(row("16 factors, one at a time", 17 * RUNS_AN_ARM, *one_at_a_time(points, 16)))
-        for covariance in ("HC2", "HC3"):
+        for covariance in ("HC3", designs.COVARIANCE):
             write(row(f"16 factors, screen, {covariance}", 64, *screened(points, 16, covariance=covariance)))
         write(row("the same, four interactions", 64, *screened(points, 16, interactions=4)))
         write(row("19 factors, and 6 runs lost", 64, *screened(points, 19, interactions=4, lost=6)))

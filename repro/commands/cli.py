@@ -74,7 +74,10 @@ Names = Annotated[
 Preset = Annotated[
     str | None, typer.Option("--preset", "-p", help="Scale; default: its first.", autocompletion=_complete_preset)
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="Runs of each arm; seeds 0, 1, ...")]
+Seeds = Annotated[
+    int | None,
+    typer.Option(min=1, help="Runs of each arm; seeds 0, 1, ... A design says itself how many. [default: 3]"),
+]
 Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.")]
 DataDir = Annotated[Path | None, typer.Option(help="Prepared images. [default: $REPRO_DATA_DIR or data]")]
 ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
@@ -85,6 +88,10 @@ Untuned = Annotated[bool, typer.Option("--untuned", help="Every arm at the prese
 Arms = Annotated[
     str | None,
     typer.Option(metavar="LIST", help="Only these EXPERIMENT/ARM, with commas; `claimed`: those that claims compare."),
+]
+DesignOf = Annotated[
+    Literal["screen", "factorial"] | None,
+    typer.Option("--design", help="The rows of the experiment's design, in place of its arms."),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every experiment that supports the preset.")]
 
@@ -101,7 +108,8 @@ def list_(json: AsJson = False, include: Include = None) -> None:
             "question": one.question,
             "section": one.section,
             "presets": list(one.presets),
-            "runs_a_seed": sum(not arm.ensemble and arm.view is None for arm in one.arms_at(one.presets[0])) or 1,
+            "runs_a_seed": sum(not arm.ensemble and arm.view is None for arm in one.arms_at(one.presets[0]))
+            or (one.design.rows if one.design else 1),
         }
         for one in sorted(registry.experiments.values(), key=lambda one: (one.section == "-", one.section))
     ]
@@ -132,7 +140,7 @@ def show(
 
     if config and model:
         raise ValueError("--config and --model: show prints one at a time; leave out one of them")
-    experiment = _registry(include, [name]).get(name)
+    (experiment,) = plan.laid_out([_registry(include, [name]).get(name)], preset, None)
     at = preset or experiment.presets[0]
     changes = parse_assignments(assignments or [])
     first = next(iter(plan.configs(experiment, at, changes).values()))
@@ -153,10 +161,11 @@ def show(
 def plan_(
     names: Names = None,
     preset: Preset = None,
-    seeds: Seeds = 3,
+    seeds: Seeds = None,
     assignments: Assignments = None,
     everything: All = False,
     arms: Arms = None,
+    design: DesignOf = None,
     untuned: Untuned = False,
     freeze: Annotated[
         Path | None, typer.Option(help="Write what will be judged to results/plans/NAME.json, before any run of it.")
@@ -174,8 +183,9 @@ def plan_(
     from repro.config.keys import parse_assignments
     from repro.plan import cost, frozen, plan
 
-    chosen = _choose(_registry(include, names), names, everything, preset)
+    chosen = plan.laid_out(_choose(_registry(include, names), names, everything, preset), preset, design)
     places = _places(data_dir, results_dir)
+    seeds = _count_of_seeds(seeds, chosen)
     wanted = plan.choose_arms(chosen, preset, arms)
     first_seed = frozen.first_fresh_seed(places["results"]) if freeze else 0
     made = plan.make(
@@ -214,7 +224,7 @@ def plan_(
 def run(
     names: Names = None,
     preset: Preset = None,
-    seeds: Seeds = 3,
+    seeds: Seeds = None,
     assignments: Assignments = None,
     jobs: Annotated[
         int | None,
@@ -222,6 +232,7 @@ def run(
     ] = None,
     everything: All = False,
     arms: Arms = None,
+    design: DesignOf = None,
     untuned: Untuned = False,
     frozen_plan: Annotated[
         Path | None, typer.Option("--plan", help="The runs of a frozen plan, in place of all options that say what.")
@@ -299,15 +310,19 @@ def _train(
 
     registry = _registry(include, names)
     if frozen_plan:
-        if names or everything or preset or assignments or arms or untuned or until_decided:
+        if names or everything or preset or assignments or arms or design or untuned or until_decided:
             raise ValueError("--plan says what to run; leave out names, --preset, --set, --arms and the like")
         asked_for = frozen.read(frozen_plan)
-        chosen = [registry.get(name) for name in asked_for.experiments]
         preset, seeds, changes = asked_for.preset, asked_for.seeds, dict(asked_for.changes)
+        named = [registry.get(name) for name in asked_for.experiments]
+        chosen = plan.laid_out(named, preset, asked_for.design or None)
         wanted: Any = frozenset(asked_for.arms)
         tuned, first_seed, name_of_plan = bool(asked_for.searches), asked_for.first_seed, asked_for.name
     else:
-        chosen = _choose(registry, names, everything, preset)
+        chosen = plan.laid_out(_choose(registry, names, everything, preset), preset, design)
+        seeds = _count_of_seeds(seeds, chosen)
+        if until_decided and any(one.laid_out for one in chosen):
+            raise ValueError("--until-decided: a design is judged once, when all of its runs are there; leave it out")
         changes, wanted = parse_assignments(assignments or []), plan.choose_arms(chosen, preset, arms)
         tuned, first_seed, name_of_plan = not untuned, 0, ""
     most = _most_seeds(seeds, until_decided, max_seeds)
@@ -621,6 +636,12 @@ def _choose(registry: Any, names: list[str] | None, everything: bool, preset: st
     if everything and preset:
         chosen = [one for one in chosen if preset in one.presets]
     return chosen
+
+
+def _count_of_seeds(seeds: int | None, chosen: list[Any]) -> int:
+    if seeds is not None and (designed := [one.name for one in chosen if one.laid_out]):
+        raise ValueError(f"--seeds {seeds}: the design of {designed[0]} says how many runs it has; leave it out")
+    return 3 if seeds is None else seeds
 
 
 def _most_seeds(seeds: int, until_decided: bool, max_seeds: int | None) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from repro.experiments.design import Design
 from repro.extensions import load, named
 from repro.suggest import did_you_mean
 from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, HELD_OUT, METRICS, NAME, SEARCH_SEEDS, Artifact, View
@@ -23,7 +24,7 @@ SECTION = re.compile(r"\d+(\.\d+)*")
 class Measured:
     """What a published number was measured on."""
 
-    data: str  # a Data.source: "imagenet"
+    data: str  # a Data.source: "imagenet"; "" for a control, which holds on any
     view: View
     text: str  # for people: "ILSVRC-2012 validation, ten views"
 
@@ -64,6 +65,11 @@ class Claim:
     def sides(self) -> tuple[str, ...]:
         """The arms that it names."""
         return (self.arm,) if self.reference is None else (self.arm, self.reference)
+
+    @property
+    def control(self) -> bool:
+        """Whether it is about the bench, not about the paper, and so holds at every setting."""
+        return not self.measured.data
 
     def rounding(self, metric: str) -> float:
         """Half a unit of the last digit that was printed: "six times" is 5.5 to 6.5, 1.4 points are 1.35 to 1.45."""
@@ -170,6 +176,8 @@ class Arm:
     view: View | None = None  # None: the claim's view
     ensemble: Ensemble | None = None
     note: str = ""
+    seeds: Sequence[int] | None = None  # its runs have the first of these; None: 0, 1, ...
+    levels: tuple[int, ...] | None = None  # of a row of a design: -1 or +1 of each factor, in order
 
     def changes_at(self, preset: str) -> dict[str, Any]:
         """Dotted key -> value of all that this arm changes in `preset`."""
@@ -224,7 +232,8 @@ def _rounded(value: float) -> float:
 class Experiment:
     """One question. Raises ValueError, when made, where it contradicts itself.
 
-    The first arm is the baseline: effects that no claim names are taken against it.
+    The first arm is the baseline: effects that no claim names are taken against it. With a design and no arms, the
+    rows of the design are what runs; with both, `--design` asks for them.
     """
 
     name: str
@@ -236,6 +245,7 @@ class Experiment:
     claims: Sequence[Claim] = ()
     confounds: Sequence[str] = ()  # what else differs, in the 2012 comparison or in ours
     search: Search | None = None
+    design: Design | None = None
     artifacts: Sequence[Artifact] = ()  # drawn from finished runs: Figure 3, Figure 4
     discussion: str = ""  # what is known, and what our results mean; Markdown
 
@@ -256,8 +266,11 @@ class Experiment:
             raise ValueError("question: must be a question that ends in '?'")
         if self.section != "-" and not SECTION.fullmatch(self.section):
             raise ValueError(f"section {self.section!r}: write a section of the paper as '3.3', or '-' for none")
-        if not self.arms or not self.presets:
+        if not (self.arms or self.design) or not self.presets:
             raise ValueError("arms and presets: give at least one of each")
+        for preset in self.design.presets if self.design else ():
+            if preset not in self.presets:
+                raise ValueError(f"design: {preset!r} is not among the presets of the experiment")
         if self.search and not (self.search.values or self.search.factors):
             raise ValueError("search: give the values to try, or factors of the preset's own")
         if self.search and self.search.metric not in SEARCHED_BY:
@@ -296,8 +309,16 @@ class Experiment:
                 if preset not in self.presets:
                     raise ValueError(f"arm {arm.name!r}: {preset!r} is not among the presets of the experiment")
         for preset in self.presets:
-            if all(arm.ensemble for arm in self.arms_at(preset)):
+            if self.design and not self.arms:
+                if preset not in self.design.presets:
+                    raise ValueError(f"presets: at {preset!r} there is no design; leave it out, or give it one")
+            elif all(arm.ensemble for arm in self.arms_at(preset)):
                 raise ValueError(f"presets: at {preset!r} there is no arm to train; leave it out, or give it one")
+
+    @property
+    def laid_out(self) -> Design | None:
+        """The design, where its rows are the arms."""
+        return self.design if self.arms and all(arm.levels is not None for arm in self.arms) else None
 
     def arm(self, name: str) -> Arm:
         """The arm called `name`. Raises ValueError with a suggestion."""

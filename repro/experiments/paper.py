@@ -33,6 +33,7 @@ VALIDATION_2012 = Measured("imagenet", "ten", "ILSVRC-2012 validation, ten views
 TEST_2010 = Measured("imagenet-2010", "ten", "ILSVRC-2010 test, ten views")
 TEST_2010_CENTER = Measured("imagenet-2010", "center", "ILSVRC-2010 test, center view")
 NOT_SAID = Measured("imagenet", "ten", "data and views not said by the paper")
+EVERYWHERE = Measured("", "ten", "any setting: a control of the bench, not a claim of the paper")
 CIFAR_TRAIN = Measured("cifar10", "center", "CIFAR-10, training error; its four-layer net is not said")
 CIFAR_TEST = Measured("cifar10", "center", "CIFAR-10 test, center view")
 CIFAR_TEST_VIEWS = Measured("cifar10", "ten", "CIFAR-10 test, several views")

@@ -14,6 +14,7 @@ from typing import Any
 
 from repro import store
 from repro.config.keys import flatten
+from repro.experiments.design import effects_of
 from repro.experiments.experiment import Experiment
 from repro.plan.plan import Plan, configs
 from repro.stats import rule
@@ -40,6 +41,7 @@ class Frozen:
     endpoints: tuple[Mapping[str, Any], ...]  # primary ones: experiment, arm, reference, kind, metric, published
     rule: int  # version of the rule of docs/verdicts.md
     margins: Mapping[str, Any]  # its numbers
+    design: str = ""  # "screen" or "factorial": the arms are its rows, the endpoints its effects
     schema: int = SCHEMA
 
 
@@ -61,6 +63,8 @@ def freeze(
     if path.suffix != ".json" or path.parent.name != FOLDER:
         raise ValueError(f"--freeze {path}: reports look in results/{FOLDER}/ for NAME.json; write it there")
     first = plan.settings[0]
+    if any(setting.design != first.design for setting in plan.settings):
+        raise ValueError(f"--freeze {path}: holds a design and another experiment; freeze each by itself")
     searches = {}
     for experiment, setting in zip(experiments, plan.settings, strict=True):
         if experiment.search and not setting.untuned:
@@ -86,15 +90,29 @@ def freeze(
         tuple(endpoints(experiments, first.preset, arms)),
         rule.VERSION,
         rule.margins(),
+        first.design,
     )
     store.write_json(path, asdict(frozen))
     return frozen
 
 
 def endpoints(experiments: Iterable[Experiment], preset: str, arms: Iterable[str]) -> list[dict[str, Any]]:
-    """The primary endpoint of each claim whose sides are among `arms`."""
+    """The primary endpoint of each claim whose sides are among `arms`, and the effects of each design."""
     known = set(arms)
-    return [
+    effects = [
+        {
+            "experiment": experiment.name,
+            "arm": effect,
+            "reference": None,
+            "kind": design.kind,
+            "metric": "top1_error",
+            "published": None,
+        }
+        for experiment in experiments
+        if (design := experiment.laid_out)
+        for effect in effects_of(design)
+    ]
+    return effects + [
         {
             "experiment": experiment.name,
             "arm": claim.arm,

@@ -137,6 +137,8 @@ def make(
     for experiment in experiments:
         at = preset_name or experiment.presets[0]
         count = seeds if isinstance(seeds, int) else seeds[experiment.name]
+        if design := experiment.laid_out:
+            count = design.repeats
         wanted = [arm.name for arm in experiment.arms_at(at) if arms is None or f"{experiment.name}/{arm.name}" in arms]
         planned.append(_settle(experiment, at, count, changes, wanted, tuned, images, runs, results))
     compared = _compared(planned)
@@ -147,7 +149,7 @@ def make(
         for name, config in one.arms.items():
             arm = one.experiment.arm(name)
             named = digest(config, data_digest)
-            for seed in range(first_seed, first_seed + one.seeds_of[name]):
+            for seed in _seeds(arm, first_seed, one.seeds_of[name]):
                 if config.pretrain:
                     before = pretrain_config(config)
                     there = digest(before, data_digest)
@@ -156,7 +158,7 @@ def make(
         for (name, _), config in one.common.items():
             arm = one.experiment.arm(name)
             named = digest(config, data_digest)
-            for seed in range(first_seed, first_seed + one.count):
+            for seed in _seeds(arm, first_seed, one.count):
                 _add(runs, _run(config, named, seed, one.experiment, arm, results, common=True))
     settings = tuple(one.setting(effective(one.preset, changes), tuned, first_seed, frozen) for one in planned)
     claimed = frozenset(
@@ -193,6 +195,7 @@ class _Planned:
 
     def setting(self, changes: Mapping[str, Any], tuned: bool, first_seed: int, frozen: str) -> Setting:
         """What is asked for, as results/ keeps it."""
+        design = self.experiment.laid_out
         more = {name: count for name, count in self.seeds_of.items() if count != self.count}
         return Setting(
             self.experiment.name,
@@ -208,7 +211,20 @@ class _Planned:
             untuned=not tuned and self.experiment.search is not None,
             frozen=frozen,
             declared={name: digest(config, "") for name, config in self.base.items()},
+            design=design.kind if design else "",
+            own_seeds={
+                arm.name: list(_seeds(arm, first_seed, self.seeds_of[arm.name]))
+                for arm in self.experiment.arms
+                if arm.seeds is not None and arm.name in self.seeds_of
+            },
         )
+
+
+def _seeds(arm: Arm, first_seed: int, count: int) -> Sequence[int]:
+    """The seeds of an arm's runs, where those of others count from `first_seed`."""
+    if arm.seeds is None:
+        return range(first_seed, first_seed + count)
+    return [first_seed + seed for seed in arm.seeds[:count]]
 
 
 def _settle(
@@ -262,6 +278,25 @@ def _settle(
     waiting = [name for name in base if name not in arms]
     seeds = search.seeds if search else ()
     return _Planned(experiment, at, count, data_digest, base, arms, common, searches, seeds, waiting)
+
+
+def laid_out(experiments: Iterable[Experiment], preset_name: str | None, design: str | None) -> list[Experiment]:
+    """The experiments as they are to run: those without arms by their design, all of them where `design` names one.
+
+    Raises ValueError for an experiment that has no such design at the preset.
+    """
+    found = []
+    for experiment in experiments:
+        if design and (experiment.design is None or experiment.design.kind != design):
+            has = f"it has a {experiment.design.kind}" if experiment.design else "it has none"
+            raise ValueError(f"{experiment.name} has no design of that kind ({design}); {has}")
+        if experiment.design is None or (experiment.arms and not design):
+            found.append(experiment)
+            continue
+        from repro.stats import designs
+
+        found.append(designs.laid_out(experiment, preset_name or experiment.design.presets[0]))
+    return found
 
 
 def every_arm(experiments: Iterable[Experiment], preset_name: str | None) -> frozenset[str]:

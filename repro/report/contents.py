@@ -81,9 +81,11 @@ def command(part: Part) -> str:
         "--seeds",
         str(part.setting.seeds),
     ]
+    if part.setting.design:
+        words_of_it = [*words_of_it[:-2], "--design", part.setting.design]
     if most := most_looked_at(part.setting.looks):
         words_of_it += ["--until-decided", "--max-seeds", str(most)]
-    if part.experiment.search and not part.setting.searches:
+    if part.setting.untuned or (part.experiment.search and not part.setting.searches):
         words_of_it.append("--untuned")
     for key, value in part.setting.changes.items():
         words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -483,6 +485,22 @@ def effect_marks(part: Part) -> list[Mark]:
     ]
 
 
+def controlled(scores: Sequence[Score]) -> str:
+    """How the controls came out, after what they are: `: 1 as it must be, 1 undecided`."""
+    first = [score for score in counted_scores(scores) if score.verdict != "not evaluated"]
+    counts = Counter(
+        "as it must be"
+        if score.verdict in ("reproduced", "same direction")
+        else "AGAINST what must be"
+        if score.verdict == "contradicted" or (score.verdict == "not seen" and score.claim.kind != "no_effect")
+        else "undecided"
+        for score in first
+    )
+    return "".join(
+        f"{', ' if place else ': '}{many} {what}" for place, (what, many) in enumerate(sorted(counts.items()))
+    )
+
+
 def forest_marks(scores: Sequence[Score]) -> list[Mark]:
     """The rows of the forest plot: one a claim, of its first metric (top-1 where it has that) that was measured."""
     rows: dict[int, Mark] = {}
@@ -500,6 +518,7 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
 
 def summary(scores: Sequence[Score]) -> str:
     """How many comparisons were evaluated, with which verdicts, and what is left of them when so many were made."""
+    scores = [score for score in scores if not score.claim.control]
     first = counted_scores(scores)
     counts = Counter(score.verdict for score in first)
     judged = len(first) - counts["not evaluated"]

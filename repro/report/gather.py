@@ -15,7 +15,7 @@ from repro.config import config, keys, presets
 from repro.experiments import paper
 from repro.experiments.experiment import Claim, Experiment
 from repro.plan.cost import images
-from repro.plan.plan import configs
+from repro.plan.plan import configs, laid_out
 from repro.plan.search import choose
 from repro.records import RunRecord, Setting
 from repro.terms import FEWEST_SEEDS
@@ -23,7 +23,8 @@ from repro.terms import FEWEST_SEEDS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from repro.stats import Judgement
+    from repro.stats import DesignJudgement, Judgement
+    from repro.stats.curves import Specification
 
 Value = TypeVar("Value")
 
@@ -44,6 +45,8 @@ class Part:
     judgements: Sequence[Judgement]
     outdated: Mapping[str, str]  # arm -> why its runs are left out: it is declared otherwise by now
     damaged: Sequence[store.Damaged]
+    design: DesignJudgement | None = None  # of a setting whose arms are the rows of a design
+    specifications: Sequence[tuple[Claim, Specification]] = ()  # all ways to judge each claim
 
     @property
     def finished(self) -> int:
@@ -55,7 +58,9 @@ class Part:
         """Runs that the setting asks for; an arm whose Config is not known yet, or not any more, shares none."""
         declared = {arm.name for arm in self.experiment.arms_at(self.setting.preset)}
         unknown = len(self.waiting) + len(declared & self.outdated.keys())
-        return (len(set(self.setting.arms.values())) + unknown) * self.setting.seeds
+        setting = self.setting
+        known = {(digest, seed) for arm, digest in setting.arms.items() for seed in setting.seeds_for(arm)}
+        return len(known) + unknown * setting.seeds
 
     @property
     def waiting(self) -> list[str]:
@@ -183,8 +188,11 @@ def _part(
     results: Path,
 ) -> Part:
     from repro import stats
+    from repro.stats.specifications import specifications
 
     base = keys.override(presets.preset(setting.preset), setting.changes)
+    if setting.design:
+        (experiment,) = laid_out([experiment], setting.preset, setting.design)
     searches: dict[str, dict[str, list[RunRecord | None]]] = {}
     chosen: dict[str, float | None] = {}
     if search := experiment.search:
@@ -222,6 +230,8 @@ def _part(
         stats.judge(experiment, setting, results, read),
         outdated,
         [_relative(each, results) for each in dict.fromkeys(damaged)],
+        stats.judge_design(experiment, setting, results, read) if setting.design else None,
+        specifications(experiment, setting, results, read),
     )
 
 
@@ -273,9 +283,9 @@ def _curves(
     """Part.curves, and the files that lack epochs which their runs had: those are left out of it."""
     import pandas as pd
 
-    first: dict[str, str] = {}  # arms that read the same runs, by another view, are one line
+    first: dict[tuple[Any, ...], str] = {}  # arms that read the same runs, by another view, are one line
     for arm, digest in setting.arms.items():
-        first.setdefault(digest, arm)
+        first.setdefault((digest, *setting.own_seeds.get(arm, ())), arm)
     arms: list[str] = []
     seeds: list[int] = []
     values: dict[str, list[float | None]] = {name: [] for name in CURVES}

@@ -18,6 +18,7 @@ from repro.report.gather import Gathered, Score
 if TYPE_CHECKING:
     import pandas as pd
 
+    from repro.report.blocks import Block
     from repro.report.sections import Section
     from repro.report.tables import ReportTable
 
@@ -52,8 +53,10 @@ def html_page(
     sections: Mapping[str, Sequence[Section]],
     forest: bytes | None,
     own: Mapping[str, Sequence[ReportTable]],
+    over: Mapping[str, Sequence[Block]],
 ) -> bytes:
-    """The page. `sections` holds the settings of each experiment, `own` further tables of an experiment."""
+    """The page. `sections` holds the settings of each experiment, `own` further tables of an experiment, `over` what
+    its settings say together."""
     from plotly.offline import get_plotlyjs
 
     from repro.report.sections import environment
@@ -68,6 +71,7 @@ def html_page(
             experiments=experiments,
             sections=sections,
             own=own,
+            over=over,
             board=board,
             columns=COLUMNS,
             verdicts=sorted({str(row[-1].key) for row in board}),
@@ -133,7 +137,9 @@ def _markdown(text: str) -> str:
 
 def plots(section: Section) -> list[Plot]:
     """The learning curves of one setting, one plot a metric."""
-    found = []
+    found: list[Plot] = []
+    if section.part.setting.design:
+        return found
     for column, title in PLOTTED.items():
         some = section.part.curves.dropna(subset=[column])
         if len(some):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from repro import store
 from repro.records import RunRecord
-from repro.report import contents, figures, tables
+from repro.report import contents, curves, designs, figures, tables
+from repro.report.blocks import Block
 from repro.report.gather import Gathered, Part
 from repro.report.sections import LOCAL, OWN_IMAGES, Figure, Section, environment
 from repro.report.weights import PAGE, page
@@ -33,10 +34,12 @@ def files_of(
     asked = shown if names is None else [one for one in gathered.experiments if one.name in names]
     drawn = {one.name for one in [*asked, *(shown if html else [])]}
     sections = {name: [section(part, results, reports) for part in gathered.of(name)] for name in sorted(drawn)}
+    over = {name: curves.blocks_over(gathered.of(name), reports) for name in sorted(drawn)}
     own = {"baseline": [contents.paper_table(gathered)]} if "baseline" in drawn else {}
     files: dict[str, bytes] = {}
     for experiment in asked:
-        files |= _experiment(experiment, sections[experiment.name], own.get(experiment.name, []), formats)
+        name = experiment.name
+        files |= _experiment(experiment, sections[name], own.get(name, []), over[name], formats)
     files |= _index(gathered, reports, formats, linked=weights is not None)
     if weights:
         files[f"{PAGE}.md"] = page(weights).encode()
@@ -44,31 +47,41 @@ def files_of(
     if html:
         from repro.report.html import html_page
 
-        files["index.html"] = html_page(gathered, sections, files.get("forest.png"), own)
+        files["index.html"] = html_page(gathered, sections, files.get("forest.png"), own, over)
     if any(name.startswith(f"{LOCAL}/") for name in files):
         files[f"{LOCAL}/.gitignore"] = b"*\n"
     return files
 
 
 def _experiment(
-    experiment: Experiment, sections: Sequence[Section], own: Sequence[tables.ReportTable], formats: Sequence[str]
+    experiment: Experiment,
+    sections: Sequence[Section],
+    own: Sequence[tables.ReportTable],
+    over: Sequence[Block],
+    formats: Sequence[str],
 ) -> dict[str, bytes]:
     files = {figure.path: figure.png for one in sections for figure in one.figures}
-    text = _text("experiment.md.jinja", experiment=experiment, sections=sections, tables=own)
+    blocks = [*over, *(block for one in sections for block in one.blocks)]
+    files |= {figure.path: figure.png for block in blocks for figure in block.figures}
+    text = _text("experiment.md.jinja", experiment=experiment, sections=sections, tables=own, over=over)
     files[f"{experiment.name}.md"] = text
-    for table in [*own, *(table for one in sections for table in one.tables)]:
+    of_blocks = (table for block in over for table in block.tables)
+    for table in [*own, *of_blocks, *(table for one in sections for table in one.tables)]:
         files |= _formatted(f"{experiment.name}/{table.name}", table, formats)
     return files
 
 
 def _index(gathered: Gathered, reports: Path, formats: Sequence[str], *, linked: bool) -> dict[str, bytes]:
-    ours = [score for score in gathered.scores if score.experiment.section != "-"]
-    others = [score for score in gathered.scores if score.experiment.section == "-"]
+    claims = [score for score in gathered.scores if not score.claim.control]
+    ours = [score for score in claims if score.experiment.section != "-"]
+    others = [score for score in claims if score.experiment.section == "-"]
+    controls = [score for score in gathered.scores if score.claim.control]
     boards = [
         contents.scoreboard(ours, "scoreboard", "The paper's claims."),
         contents.scoreboard(others, "scoreboard-others", "What others claim about the same net."),
+        contents.scoreboard(controls, "scoreboard-controls", f"Controls of the bench{contents.controlled(controls)}."),
     ]
-    marks = contents.forest_marks(gathered.scores)
+    marks = contents.forest_marks(claims)
     files = {"forest.png": figures.drawn(reports / "forest.png", figures.effects, marks)} if marks else {}
     files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks), weights=linked)
     for board in boards:
@@ -102,7 +115,8 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.tests_table(part),
         contents.exchange_table(part),
         contents.selectivity_table(part, _kernels_of_towers(part, results)),
-        list(_figures(part, results, reports)),
+        [] if part.setting.design else list(_figures(part, results, reports)),
+        [*designs.blocks(part, reports), *curves.blocks(part, reports)],
     )
 
 

@@ -16,6 +16,7 @@ from repro.report.gather import Part
 if TYPE_CHECKING:
     import jinja2
 
+    from repro.report.blocks import Block
 
 OWN_IMAGES = ("photos",)  # data whose images may be published: those that ship with scikit-image and scikit-learn
 LOCAL = "local"  # below reports/: figures that show images of other data
@@ -50,12 +51,14 @@ class Section:
     exchange: tables.ReportTable
     selectivity: tables.ReportTable
     figures: Sequence[Figure]
+    blocks: Sequence[Block] = ()  # of designs and curves
 
     @property
     def tables(self) -> tuple[tables.ReportTable, ...]:
         """All of its tables."""
         own = (table for table in (self.search, self.tests, self.exchange, self.selectivity) if table.rows)
-        return (self.arms, self.claims, *own, self.setting, self.cost)
+        of_blocks = (table for block in self.blocks for table in block.tables)
+        return (self.arms, self.claims, *own, *of_blocks, self.setting, self.cost)
 
 
 @cache

@@ -7,7 +7,7 @@ next group, and an arm that is no ensemble counts with its mean over the group.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +120,7 @@ class Runs:
                 tested = self.wrong(arm, metric, view, replicate, group=group, half=half) if metric != GAP else None
                 number = None if tested is None else 100 * float(tested[1].mean())
             else:
-                seeds = self._seeds(replicate, group)
+                seeds = self._seeds(arm, replicate, group)
                 number = _mean(self._number(arm.name, seed, metric, _view(arm, metric, view)) for seed in seeds)
             if number is not None:
                 found[replicate] = number
@@ -145,7 +145,7 @@ class Runs:
 
         if metric not in PLACES:
             return None
-        seeds, view = self._seeds(replicate, group), _view(arm, metric, view)
+        seeds, view = self._seeds(arm, replicate, group), _view(arm, metric, view)
         if arm.ensemble:
             members = tuple((name, seed) for name in arm.ensemble.of for seed in seeds[: arm.ensemble.seeds])
             tuned = arm.ensemble.weights == "tuned"
@@ -168,9 +168,9 @@ class Runs:
         names = arm.ensemble.of if arm.ensemble else (arm.name,)
         return min(len(self.setting.seeds_for(name)) for name in names) // group
 
-    def _seeds(self, replicate: int, group: int) -> range:
-        first = self.setting.first_seed + replicate * group
-        return range(first, first + group)
+    def _seeds(self, arm: Arm, replicate: int, group: int) -> Sequence[int]:
+        name = arm.ensemble.of[0] if arm.ensemble else arm.name
+        return self.setting.seeds_for(name)[replicate * group : (replicate + 1) * group]
 
     def _number(self, arm: str, seed: int, metric: str, view: View) -> float | None:
         record = self.record(arm, seed)

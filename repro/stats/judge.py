@@ -36,8 +36,10 @@ def judge(experiment: Experiment, setting: Setting, results: Path, records: Reco
     Reads the finished runs of the setting; `records` saves reading their records again where the caller has them.
     Partial settings are fine: seeds count that both arms have, and verdicts wait for all that were asked for. Where the
     setting was looked at more than once, intervals are wide enough to hold after every seed up to the most of its
-    looks, and p is larger in proportion.
+    looks, and p is larger in proportion. A design has its own judgement (stats.designs), and none here.
     """
+    if setting.design:
+        return []
     runs = Runs(experiment, setting, results, records)
     claims = experiment.claims_at(setting.preset)
     return [
@@ -65,7 +67,7 @@ def holm(judgements: Iterable[Judgement]) -> list[Judgement]:
 
 def tested_p(one: Judgement) -> float | None:
     """The p of no effect where a judgement is the test of a claimed one, else None."""
-    if one.claim is None or not one.primary or not one.claim.row.tested or one.waits:
+    if one.claim is None or one.claim.control or not one.primary or not one.claim.row.tested or one.waits:
         return None
     return one.effect.p if one.effect and one.verdict not in ("not evaluated", "not tuned") else None
 
@@ -363,7 +365,9 @@ def _same_runs(runs: Runs, arm: Arm, reference: Arm) -> bool:
     """Whether both read the same runs, by other views or as an ensemble."""
     if arm.ensemble or reference.ensemble:
         return True
-    return runs.digest(arm.name) == runs.digest(reference.name) != ""
+    if not runs.digest(arm.name) == runs.digest(reference.name) != "":
+        return False
+    return not set(runs.setting.seeds_for(arm.name)).isdisjoint(runs.setting.seeds_for(reference.name))
 
 
 def _plain(
@@ -509,7 +513,9 @@ def _view(runs: Runs, arms: Sequence[Arm], measured: View) -> View:
 
 
 def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View, metric: str) -> tuple[str, ...]:
-    """What our runs differ in from where the claim was measured, in words."""
+    """What our runs differ in from where the claim was measured, in words; a control holds everywhere."""
+    if not measured.data:
+        return ()
     found = []
     records = [record for arm in arms for record in runs.records(arm)]
     for source in sorted({record.source for record in records} - {measured.data}):
