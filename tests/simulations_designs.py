@@ -11,8 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from repro import store
+from repro.experiments.design import Factor, Screen
 from repro.stats import designs
-from repro.stats.designs import Factor, Screen, analyze_screen
+from repro.stats.designs import analyze_screen
 
 SIMULATIONS = 500  # of each row: a mean power is known to about 1%
 PUBLISHED = "cifar10+3c6ba0"  # the setting of the published results in which factors are compared
@@ -48,7 +49,7 @@ def screened(
     and whether the interval holds the effect, each (SIMULATIONS, factors)."""
     generator = np.random.default_rng(31)
     names = [f"f{place}" for place in range(factors)]
-    rows = designs.levels(Screen([Factor(name, high={name: 1}) for name in names], ["cifar10"]))
+    rows = designs.levels(Screen([Factor(name, high={name: 1}) for name in names], ["cifar10"]), len(names))
     truths, ps, held = [], [], []
     before, designs.COVARIANCE = designs.COVARIANCE, covariance
     for _ in range(SIMULATIONS):
@@ -94,7 +95,7 @@ def withheld(spread: float) -> str:
     and how often a factor that has nothing to do with failures is, percent."""
     generator = np.random.default_rng(33)
     names = [f"f{place}" for place in range(19)]
-    rows = designs.levels(Screen([Factor(name, high={name: 1}) for name in names], ["cifar10"]))
+    rows = designs.levels(Screen([Factor(name, high={name: 1}) for name in names], ["cifar10"]), len(names))
     own, others, none = 0, 0, 0
     for _ in range(SIMULATIONS):
         fails = (rows[:, 0] > 0) & (generator.random(len(rows)) < 1 / 3)

@@ -9,6 +9,7 @@ from scipy.stats import ttest_ind
 
 from repro.config.keys import override
 from repro.config.presets import preset
+from repro.experiments.design import Factor, Factorial, Screen
 from repro.experiments.registry import load
 from repro.stats.curves import (
     Specification,
@@ -19,17 +20,14 @@ from repro.stats.curves import (
     specification_curve,
 )
 from repro.stats.designs import (
-    Factor,
-    Factorial,
-    Screen,
     aliases,
     analyze_factorial,
     analyze_screen,
     cells,
     failure_effects,
+    laid_out,
     lenth_margin,
     levels,
-    screen_of,
     seeds,
 )
 from repro.stats.values import Interval
@@ -48,7 +46,7 @@ def names(count: int) -> list[str]:
 
 @pytest.mark.parametrize(("count", "runs"), [(5, 16), (7, 16), (8, 16), (16, 64), (19, 64), (32, 64)])
 def test_a_screen_is_balanced_and_its_main_effects_are_clear(count: int, runs: int) -> None:
-    rows = levels(Screen(factors(count), ["cifar10"], runs=runs))
+    rows = levels(Screen(factors(count), ["cifar10"], runs=runs), count)
     assert rows.shape == (runs, count)
     assert len(np.unique(rows, axis=0)) == runs
     assert (rows.T @ rows == runs * np.eye(count)).all() and not rows.sum(axis=0).any()
@@ -62,7 +60,7 @@ def test_a_screen_is_balanced_and_its_main_effects_are_clear(count: int, runs: i
 
 
 def test_alias_chains_are_those_of_pydoe() -> None:
-    rows = levels(Screen(factors(7), ["cifar10"], runs=16))
+    rows = levels(Screen(factors(7), ["cifar10"], runs=16), 7)
     lines = fracfact_aliasing(rows.astype(float))[0]
     theirs = {frozenset(word for word in line.split(" = ") if len(word) == 2) for line in lines} - {frozenset()}
     letter = dict(zip(names(7), "abcdefg", strict=True))
@@ -81,11 +79,11 @@ def test_aliases_name_a_main_effect_that_is_not_clear() -> None:
 
 @pytest.mark.parametrize("subsets", [2, 4, 5, 8])
 def test_seeds_of_a_screen_are_distinct_and_do_not_alias_subsets_with_factors(subsets: int) -> None:
-    screen = Screen(factors(19), ["cifar10"], first_seed=100)
-    own = np.array(seeds(screen))[:, 0]
-    assert sorted(own) == list(range(100, 164))
+    screen = Screen(factors(19), ["cifar10"])
+    own = np.array(seeds(screen, 64))[:, 0]
+    assert sorted(own) == list(range(64))
     dummies = np.eye(subsets)[own % subsets]
-    assert (np.abs(levels(screen).T @ dummies) / dummies.sum(axis=0)).max() < 0.8
+    assert (np.abs(levels(screen, 19).T @ dummies) / dummies.sum(axis=0)).max() < 0.8
 
 
 def test_cells_of_a_factorial_are_all_combinations_as_valid_changes() -> None:
@@ -106,12 +104,14 @@ def test_cells_of_a_factorial_are_all_combinations_as_valid_changes() -> None:
     assert len({override(base, cell.changes) for cell in found.values()}) == 4
 
 
-@pytest.mark.parametrize(("name", "count"), [("smoke", 21), ("cifar10", 20)])
-def test_the_rows_of_fidelity_make_a_screen_whose_cells_are_valid_configs(name: str, count: int) -> None:
-    arms = [arm for arm in load().get("fidelity").arms_at(name) if arm.name not in {"as-preset", "all-rows"}]
-    found = cells(screen_of(arms, name), preset(name), name)
-    assert len(found) == 64 and len({cell.seeds for cell in found}) == 64
-    assert found[0].name == "row-01" and len(found[0].levels) == count
+@pytest.mark.parametrize("name", load().get("fidelity").presets)
+def test_the_rows_of_fidelity_make_a_screen_whose_cells_are_valid_configs(name: str) -> None:
+    fidelity = load().get("fidelity")
+    rows = [arm.name for arm in fidelity.arms_at(name) if arm.name not in {"as-preset", "all-rows"}]
+    found = laid_out(fidelity, name)
+    assert found.design and [factor.name for factor in found.design.factors] == rows
+    assert len(found.arms) == 64 and len({arm.seeds for arm in found.arms}) == 64
+    assert found.arms[0].name == "row-01" and len(found.arms[0].levels or ()) == len(rows)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_cells_refuse_factors_that_do_not_combine(one: object, two: object, reas
 
 
 def test_a_screen_finds_the_effects_that_were_put_in_and_no_interaction_leaks_into_them() -> None:
-    rows = levels(Screen(factors(19), ["cifar10"]))
+    rows = levels(Screen(factors(19), ["cifar10"]), 19)
     noise = 0.05 * np.random.default_rng(1).standard_normal(64)
     errors = 40 + 1.0 * rows[:, 3] - 0.4 * rows[:, 7] + 0.5 * rows[:, 0] * rows[:, 1] + noise
     found = analyze_screen(names(19), rows, errors.tolist())
@@ -169,7 +169,7 @@ def test_a_screen_finds_the_effects_that_were_put_in_and_no_interaction_leaks_in
 
 
 def test_an_interaction_is_a_difference_of_differences_in_points() -> None:
-    rows = np.tile(levels(Factorial(factors(2), ["smoke"])), (4, 1))
+    rows = np.tile(levels(Factorial(factors(2), ["smoke"]), 2), (4, 1))
     cell = {(-1, -1): 40.0, (1, -1): 38.0, (-1, 1): 37.0, (1, 1): 36.5}
     wiggle = np.repeat([0.1, -0.1, 0.1, -0.1], 4)
     found = analyze_factorial(names(2), rows, [cell[tuple(row)] + off for row, off in zip(rows, wiggle, strict=True)])
@@ -180,7 +180,7 @@ def test_an_interaction_is_a_difference_of_differences_in_points() -> None:
 
 
 def test_blocks_take_the_means_of_subsets_out_of_the_spread() -> None:
-    rows = np.repeat(levels(Factorial(factors(2), ["smoke"])), 5, axis=0)
+    rows = np.repeat(levels(Factorial(factors(2), ["smoke"]), 2), 5, axis=0)
     subset = np.tile(np.arange(5), 4)
     errors = (40 + rows[:, 0] + 3 * subset + 0.1 * np.random.default_rng(2).standard_normal(20)).tolist()
     plain, blocked = (analyze_factorial(names(2), rows, errors, settings) for settings in (None, subset.tolist()))
@@ -189,7 +189,7 @@ def test_blocks_take_the_means_of_subsets_out_of_the_spread() -> None:
 
 
 def test_runs_that_do_not_train_are_counted_left_out_and_an_endpoint_of_their_own() -> None:
-    rows = levels(Screen(factors(19), ["cifar10"]))
+    rows = levels(Screen(factors(19), ["cifar10"]), 19)
     errors: list[float | None] = (40 + 1.0 * rows[:, 3] + 0.1 * np.random.default_rng(3).standard_normal(64)).tolist()
     high = np.flatnonzero(rows[:, 5] > 0)
     for place in high[:7]:
@@ -216,12 +216,12 @@ def test_runs_that_do_not_train_are_counted_left_out_and_an_endpoint_of_their_ow
     ],
 )
 def test_no_estimate_is_given_where_the_runs_carry_none(errors: list[float | None], reason: str) -> None:
-    found = analyze_screen(names(19), levels(Screen(factors(19), ["cifar10"])), errors)
+    found = analyze_screen(names(19), levels(Screen(factors(19), ["cifar10"]), 19), errors)
     assert found.estimates == () and reason in found.reason and len(found.failures) == 19
 
 
 def test_no_estimate_is_given_from_too_few_runs_or_where_one_run_carries_an_effect() -> None:
-    rows = levels(Factorial(factors(2), ["smoke"]))
+    rows = levels(Factorial(factors(2), ["smoke"]), 2)
     assert "too few" in analyze_factorial(names(2), rows, [40.0, 41.0, 42.0, 44.0]).reason
     once = np.array([[-1, -1]] * 3 + [[1, -1]] * 3 + [[-1, 1]] * 3 + [[1, 1]])
     errors = [40.0, 41.0, 42.0] * 3 + [40.0]
@@ -230,7 +230,7 @@ def test_no_estimate_is_given_from_too_few_runs_or_where_one_run_carries_an_effe
 
 
 def test_an_interaction_is_withheld_where_a_factor_of_it_is() -> None:
-    rows = np.tile(levels(Factorial(factors(2), ["smoke"])), (14, 1))
+    rows = np.tile(levels(Factorial(factors(2), ["smoke"]), 2), (14, 1))
     errors: list[float | None] = (40 + np.random.default_rng(4).standard_normal(56)).tolist()
     for place in np.flatnonzero(rows[:, 0] > 0)[:7]:
         errors[place] = None
@@ -239,7 +239,7 @@ def test_an_interaction_is_withheld_where_a_factor_of_it_is() -> None:
 
 
 def test_analysis_refuses_errors_that_are_not_finite_or_do_not_fit() -> None:
-    rows = levels(Factorial(factors(2), ["smoke"]))
+    rows = levels(Factorial(factors(2), ["smoke"]), 2)
     with pytest.raises(ValueError, match="give None"):
         analyze_factorial(names(2), rows, [1.0, 2.0, 3.0, float("nan")])
     with pytest.raises(ValueError, match="3 runs and 2 factors"):
