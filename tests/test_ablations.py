@@ -73,7 +73,7 @@ def test_arms_change_what_they_declare(experiment: Experiment, name: str) -> Non
 def test_arms_differ_from_each_other(experiment: Experiment, name: str) -> None:
     runs: dict[str, str] = {}
     for arm in trained(experiment, name):
-        same = runs.setdefault(text_of(config_of(arm, name)), arm.name)
+        same = runs.setdefault(f"{text_of(config_of(arm, name))} at {arm.seeds}", arm.name)
         assert same == arm.name, f"{same} and {arm.name} are one run at {name}"
     for arm in experiment.arms_at(name):
         if arm.view is not None or arm.ensemble is not None:

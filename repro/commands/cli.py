@@ -314,8 +314,8 @@ def _train(
             raise ValueError("--plan says what to run; leave out names, --preset, --set, --arms and the like")
         asked_for = frozen.read(frozen_plan)
         preset, seeds, changes = asked_for.preset, asked_for.seeds, dict(asked_for.changes)
-        named = [registry.get(name) for name in asked_for.experiments]
-        chosen = plan.laid_out(named, preset, asked_for.design or None)
+        asked_of = [registry.get(name) for name in asked_for.experiments]
+        chosen = plan.laid_out(asked_of, preset, asked_for.design or None)
         wanted: Any = frozenset(asked_for.arms)
         tuned, first_seed, name_of_plan = bool(asked_for.searches), asked_for.first_seed, asked_for.name
     else:

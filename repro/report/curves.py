@@ -274,7 +274,6 @@ def _against(axis: Axis, parts: Sequence[Part], reports: Path) -> Block | None:
 def specification_curves(parts: Iterable[Part]) -> list[tuple[str, Unit, SpecificationCurve]]:
     """Of each claim that can be judged in two ways or more: what it is about, its unit, and all of them."""
     from repro.stats.curves import specification_curve
-    from repro.stats.values import unit_of
 
     ways: dict[int, list[Any]] = defaultdict(list)
     claims = {}
@@ -286,7 +285,7 @@ def specification_curves(parts: Iterable[Part]) -> list[tuple[str, Unit, Specifi
     for key, claim in claims.items():
         if len(ways[key]) > 1:
             title = f"{words.subject(claim.arm, claim.reference)}, {words.metric(claim.primary)}"
-            found.append((title, unit_of(claim.kind), specification_curve(ways[key])))
+            found.append((title, claim.row.unit, specification_curve(ways[key])))
     return found
 
 

@@ -283,7 +283,7 @@ def _curves(
     """Part.curves, and the files that lack epochs which their runs had: those are left out of it."""
     import pandas as pd
 
-    first: dict[tuple[Any, ...], str] = {}  # arms that read the same runs, by another view, are one line
+    first: dict[tuple[str | int, ...], str] = {}  # arms that read the same runs, by another view, are one line
     for arm, digest in setting.arms.items():
         first.setdefault((digest, *setting.own_seeds.get(arm, ())), arm)
     arms: list[str] = []

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from repro.config.config import Config
-    from repro.store import Setting
+    from repro.records import RunRecord, Setting
     from repro.terms import View
 
 # HC2 (MacKinnon and White 1985): squared residuals over one less their leverage. Decided before any screen was run: in
@@ -406,7 +406,7 @@ def judge_design(
                 rows.append(arm.levels)
                 errors.append(_error(runs, record, view))
                 own.append(seed)
-                parts = parts or record["config"]["data"].get("subsets") == "by-seed"
+                parts = parts or record.config["data"].get("subsets") == "by-seed"
     names = [factor.name for factor in design.factors]
     analysis = None
     asked = len(arms) * design.repeats
@@ -419,7 +419,7 @@ def judge_design(
     return DesignJudgement(tuple(design.factors), view, table, asked, len(rows), analysis)
 
 
-def _error(runs: Runs, record: Mapping[str, Any], view: View) -> float | None:
+def _error(runs: Runs, record: RunRecord, view: View) -> float | None:
     """The top-1 error of a run, percent; None of one that did not train."""
-    error = record["errors"].get(view, {}).get("top1_error")
+    error = record.errors[view].top1_error if view in record.errors else None
     return float(error) if runs.trained(record) and error is not None and math.isfinite(error) else None

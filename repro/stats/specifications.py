@@ -7,10 +7,10 @@ import math
 from pathlib import Path
 
 from repro.experiments.experiment import Claim, Experiment
+from repro.records import Setting
 from repro.stats.curves import Specification
 from repro.stats.evidence import COUNTS, Records, Runs
 from repro.stats.judge import CONFIDENCE, _effect, _negligible, _unfit, _verdict
-from repro.store import Setting
 from repro.terms import FEWEST_SEEDS, GAP, View
 
 VIEWS: tuple[View, ...] = ("center", "flips", "ten", "dense")
@@ -63,4 +63,4 @@ def _views(runs: Runs, claim: Claim, fixed: View | None) -> list[View]:
 def _epochs(runs: Runs, claim: Claim) -> str:
     """The most epochs that a run of the claim's arm may take."""
     records = runs.records(runs.experiment.arm(claim.arm))
-    return str(records[0]["config"]["schedule"]["epochs"]) if records else "0"
+    return str(records[0].config["schedule"]["epochs"]) if records else "0"
