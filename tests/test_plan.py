@@ -14,7 +14,9 @@ import pytest
 
 from repro import paper, store
 from repro.config.config import Config, digest, to_dict
+from repro.config.keys import override
 from repro.config.presets import preset
+from repro.data.load.loading import open_data
 from repro.data.manifest import find
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.plan import cost, plan
@@ -74,6 +76,20 @@ def test_a_run_is_an_arm_and_a_seed(photos: Path, tmp_path: Path) -> None:
     base = preset("smoke")
     manifest = find(base.data, photos)
     assert manifest is not None and found.runs[0].digest == digest(base, manifest.digest)
+
+
+def test_arms_that_read_sets_prepared_in_two_ways_are_named_by_their_own(photos: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    whole = preset("smoke")
+    other = override(whole, {"data.storage": "png"})
+    digests = {one.data.storage: open_data(one.data, directory).manifest.digest for one in (whole, other)}
+    assert len({*digests.values()}) == 2
+    one = question(arms=[Arm("raw"), Arm("png", {"data.storage": "png"})], factor="data.storage")
+    for experiment in (one, question(arms=one.arms[::-1], factor="data.storage")):
+        found = made(experiment, photos=directory, results=tmp_path)
+        (setting,) = found.settings
+        assert setting.arms == {"raw": digest(whole, digests["raw"]), "png": digest(other, digests["png"])}
+        assert {run.digest for run in found.runs} == {*setting.arms.values()}
 
 
 def test_shared_arms_are_counted_once(photos: Path, tmp_path: Path) -> None:

@@ -277,6 +277,7 @@ def _train(
     jobs: int | None,
     everything: bool,
     arms: str | None,
+    design: str | None,
     untuned: bool,
     frozen_plan: Path | None,
     until_decided: bool,

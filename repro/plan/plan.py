@@ -143,21 +143,20 @@ def make(
         planned.append(_settle(experiment, at, count, changes, wanted, tuned, images, runs, results))
     compared = _compared(planned)
     for one in planned:
-        data_digest = one.data_digest
         for name, config in one.base.items():
-            one.seeds_of[name] = baseline_runs(one.count, max(1, len(compared[digest(config, data_digest)])))
+            one.seeds_of[name] = baseline_runs(one.count, max(1, len(compared[one.named(config)])))
         for name, config in one.arms.items():
             arm = one.experiment.arm(name)
-            named = digest(config, data_digest)
+            named = one.named(config)
             for seed in _seeds(arm, first_seed, one.seeds_of[name]):
                 if config.pretrain:
                     before = pretrain_config(config)
-                    there = digest(before, data_digest)
+                    there = one.named(before)
                     _add(runs, _run(before, there, seed, one.experiment, arm, results, read=False))
                 _add(runs, _run(config, named, seed, one.experiment, arm, results))
         for (name, _), config in one.common.items():
             arm = one.experiment.arm(name)
-            named = digest(config, data_digest)
+            named = one.named(config)
             for seed in _seeds(arm, first_seed, one.count):
                 _add(runs, _run(config, named, seed, one.experiment, arm, results, common=True))
     settings = tuple(one.setting(effective(one.preset, changes), tuned, first_seed, frozen) for one in planned)
@@ -184,7 +183,7 @@ class _Planned:
     experiment: Experiment
     preset: str
     count: int
-    data_digest: str
+    images: _Images
     base: dict[str, Config]  # of each arm that trains, with the preset's own value
     arms: dict[str, Config]  # the Config of each arm that trains, with the value that its own search found
     common: dict[tuple[str, str], Config]  # (arm, reference) -> the arm at the reference's value, where that is another
@@ -192,6 +191,10 @@ class _Planned:
     search_seeds: tuple[int, ...]
     waiting: list[str]
     seeds_of: dict[str, int] = field(default_factory=dict)
+
+    def named(self, config: Config) -> str:
+        """The digest of a run: arms may read sets that were prepared in other ways."""
+        return digest(config, self.images.digest(config.data))
 
     def setting(self, changes: Mapping[str, Any], tuned: bool, first_seed: int, frozen: str) -> Setting:
         """What is asked for, as results/ keeps it."""
@@ -202,10 +205,10 @@ class _Planned:
             self.preset,
             changes,
             self.count,
-            {name: digest(config, self.data_digest) for name, config in self.arms.items()},
+            {name: self.named(config) for name, config in self.arms.items()},
             self.searches,
             search_seeds=self.search_seeds,
-            common={f"{arm}@{other}": digest(one, self.data_digest) for (arm, other), one in self.common.items()},
+            common={f"{arm}@{other}": self.named(one) for (arm, other), one in self.common.items()},
             seeds_of=more,
             first_seed=first_seed,
             untuned=not tuned and self.experiment.search is not None,
@@ -242,18 +245,16 @@ def _settle(
     search = experiment.search.at(at) if experiment.search and tuned else None
     every = configs(experiment, at, changes, tuned=tuned)
     base = {name: config for name, config in every.items() if name in wanted}
-    data_digest = ""
     searches: dict[str, dict[str, str]] = {}
     best: dict[str, float] = {}
     for name, config in base.items():
-        data_digest = images.digest(config.data)
         if search is None:
             continue
         own = float(flatten(config)[search.key])
         values = list(search.grid(own))
         while True:
             tried = trials(search, config, values, images.per_class(config))
-            searches[name] = {str(value): digest(one, data_digest) for value, one in tried.items()}
+            searches[name] = {str(value): digest(one, images.digest(one.data)) for value, one in tried.items()}
             for value, one in tried.items():
                 for seed in search.seeds:
                     arm, there = experiment.arm(name), searches[name][str(value)]
@@ -277,7 +278,7 @@ def _settle(
             common[name, reference] = override(base[name], {search.key: best[reference]})
     waiting = [name for name in base if name not in arms]
     seeds = search.seeds if search else ()
-    return _Planned(experiment, at, count, data_digest, base, arms, common, searches, seeds, waiting)
+    return _Planned(experiment, at, count, images, base, arms, common, searches, seeds, waiting)
 
 
 def laid_out(experiments: Iterable[Experiment], preset_name: str | None, design: str | None) -> list[Experiment]:
@@ -347,7 +348,7 @@ def _compared(planned: Iterable[_Planned]) -> dict[str, set[str]]:
     any search, so that the numbers of seeds are known beforehand."""
     found: dict[str, set[str]] = defaultdict(set)
     for one in planned:
-        names = {arm: digest(config, one.data_digest) for arm, config in one.base.items()}
+        names = {arm: one.named(config) for arm, config in one.base.items()}
         for arm, reference in contrasts(one.experiment, one.preset):
             if arm in names and reference in names and names[arm] != names[reference]:
                 found[names[reference]].add(names[arm])
