@@ -17,6 +17,7 @@ experiment = Experiment(
         Arm("same", seeds=range(100, 200), note="the same net and settings again, at seeds that no other arm has"),
         Arm(
             "half-width",
+            note="half the maps in every layer but the last, and their initial weights as they are",
             at=PerPreset(
                 PRESETS,
                 lambda name, own: {
@@ -32,7 +33,6 @@ experiment = Experiment(
     confounds=[
         "three runs a side rarely show that there is no difference to within half a point: what the first control must "
         "not be is contradicted",
-        "half-width: initial weights are those of the preset, which are those of its width",
     ],
     search=Search(),
     presets=PRESETS,
