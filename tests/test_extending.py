@@ -140,6 +140,16 @@ def test_a_claim_kind_of_another_package_is_judged_and_reported_by_its_row(
     assert "at most +1.0 points" in (tmp_path / "reports" / "bounded.md").read_text()
 
 
+def test_a_section_of_another_package_stands_on_the_page(tmp_path: Path) -> None:
+    one = claimed("at-most")
+    made_up.write_setting(tmp_path / "results", one, "smoke", {"old": 30.0, "new": 30.2}, spread=0.05, images=100)
+    report.build([one], None, tmp_path / "results", tmp_path / "reports", formats=("csv",))
+    page = (tmp_path / "reports" / "bounded.md").read_text()
+    assert "### How long it took" in page and "| arm | longest run (s) |" in page
+    (table,) = (tmp_path / "reports").rglob("*-seconds.csv")
+    assert table.read_text().splitlines()[0] == "arm,seconds"
+
+
 def test_an_unknown_claim_kind_is_refused_where_it_is_declared() -> None:
     with pytest.raises(ValueError, match=r"no claim 'at-mots'.*'at-most'"):
         claimed("at-mots")

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from repro.config import keys, presets
-from repro.experiments import paper
+from repro.experiments import arithmetic, paper
+from repro.experiments.experiment import Claim
 from repro.plan.search import criterion, mean_criterion
 from repro.records import RunRecord
 from repro.report import words
@@ -18,6 +19,7 @@ from repro.report.gather import Gathered, Part, Score, counted_scores
 from repro.report.tables import ReportTable
 from repro.stats import Interval, Judgement
 from repro.stats.looks import most_looked_at
+from repro.stats.rule import TOLERANCE
 from repro.stats.values import VERDICTS
 
 if TYPE_CHECKING:
@@ -158,15 +160,16 @@ def claims_table(part: Part) -> ReportTable:
             words.with_interval(one.estimate, one.unit),
             str(one.seeds),
             words.NOTHING if one.claim is None else verdict(one),
+            words.NOTHING if one.claim is None else part.standing.of(one),
             words.probability(one.holm_p),
             words.NOTHING if one.seeds_needed is None else str(one.seeds_needed),
         ]
         for one in part.judgements
     ]
-    columns = ["what", "metric", "published", "ours [95% interval]", "n", "verdict", "p (Holm)", "n needed"]
+    columns = ["what", "metric", "published", "ours [95% interval]", "n", "verdict", "standing", "p (Holm)", "n needed"]
     caption = f"{part.experiment.question} Preset {part.setting.preset}; effects in points, arm minus reference."
     return ReportTable(
-        f"{part.setting.name}-claims", caption, columns, rows, judgements_frame([part]), frozenset({2, 3, 4, 6, 7})
+        f"{part.setting.name}-claims", caption, columns, rows, judgements_frame([part]), frozenset({2, 3, 4, 7, 8})
     )
 
 
@@ -176,12 +179,13 @@ def judgements_frame(parts: Iterable[Part]) -> Any:
 
     columns = [
         "experiment", "preset", "setting", "arm", "reference", "metric", "unit", "published", "estimate", "low", "high",
-        "method", "n", "verdict", "same_setting", "p", "holm_p", "seeds_needed",
+        "method", "n", "verdict", "standing", "same_setting", "p", "holm_p", "seeds_needed",
     ]  # fmt: skip
     rows = [
         [
             part.experiment.name, part.setting.preset, part.setting.name, one.arm, one.reference, one.metric, one.unit,
-            one.published, *_four(one.estimate), one.seeds, one.verdict if one.claim else None, one.same_setting,
+            one.published, *_four(one.estimate), one.seeds, one.verdict if one.claim else None,
+            part.standing.of(one) if one.claim else None, one.same_setting,
             one.effect.p if one.effect else None, one.holm_p, one.seeds_needed,
         ]
         for part in parts
@@ -332,6 +336,8 @@ def selectivity_table(part: Part, kernels: Mapping[str, Sequence[np.ndarray]]) -
     import numpy as np
     import pandas as pd
 
+    from repro.stats.kernels import tower_difference
+
     rows: list[list[str]] = []
     raw: list[list[Any]] = []
     for arm, of_runs in kernels.items():
@@ -342,15 +348,22 @@ def selectivity_table(part: Part, kernels: Mapping[str, Sequence[np.ndarray]]) -
             numbers = [*np.transpose(towers), apart]
             spread = [float(np.std(values, ddof=1)) if len(towers) > 1 else None for values in numbers]
             means = [float(np.mean(values)) for values in numbers]
+            told = tower_difference([color_selectivity(each) for each in of_runs])
             pairs = zip(means, spread, strict=True)
             cells = [f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}" for mean, sd in pairs]
+            cells += [f"{told.significant} of {len(towers)}", words.probability(told.combined_p)]
             rows.append([arm, str(len(towers)), *cells])
-            raw.append([arm, len(towers), *means])
-    columns = ["arm", "runs", "tower 1", "tower 2", "apart (absolute)"]
-    names = ["arm", "runs", "tower_1_share_mean", "tower_2_share_mean", "apart_share_mean"]
-    caption = "Color selectivity of the first layer: the share of the kernels' energy that is color (0: none, 1: all)."
+            raw.append([arm, len(towers), *means, told.significant, told.combined_p])
+    columns = ["arm", "runs", "tower 1", "tower 2", "apart (absolute)", "runs with p < 0.05", "p, all runs"]
+    names = [
+        "arm", "runs", "tower_1_share_mean", "tower_2_share_mean", "apart_share_mean", "runs_significant", "combined_p",
+    ]  # fmt: skip
+    caption = (
+        "Color selectivity of the first layer: the share of the kernels' energy that is color (0: none, 1: all). "
+        "p: by permutation of the kernels over the towers."
+    )
     frame = pd.DataFrame(raw, columns=names)
-    return ReportTable(f"{part.setting.name}-selectivity", caption, columns, rows, frame, frozenset({1, 2, 3, 4}))
+    return ReportTable(f"{part.setting.name}-selectivity", caption, columns, rows, frame, frozenset(range(1, 7)))
 
 
 def exchange_table(part: Part) -> ReportTable:
@@ -479,10 +492,47 @@ def effect_marks(part: Part) -> list[Mark]:
             Score(part.experiment, one.claim, one.metric).noted if one.claim else None,
             one.claim is not None and one.claim.row.bound,
             one.same_setting if one.claim else None,
+            _tolerance(one.claim, one.metric),
         )
         for one in part.judgements
         if one.estimate is not None
     ]
+
+
+def _tolerance(claim: Claim | None, metric: str) -> float | None:
+    """Points about a published error within which a whole interval counts as reproduced; None of a comparison."""
+    return TOLERANCE.get(metric) if claim and claim.row.unit == "percent" else None
+
+
+def tally(scores: Sequence[Score]) -> str:
+    """How many of the numbers were evaluated, after what they are: `: 5 of 41 numbers evaluated`."""
+    first = counted_scores(scores)
+    evaluated = sum(score.verdict != "not evaluated" for score in first)
+    return f": {evaluated} of {words.count(len(first), 'number')} evaluated"
+
+
+def arithmetic_table() -> ReportTable:
+    """The paper's numbers that its network decides, without a run."""
+    import pandas as pd
+
+    found = arithmetic.judged()
+    wrong = sum(not one.holds for one in found)
+    rows = [[one.what, one.source, one.printed, one.found, "holds" if one.holds else "does not hold"] for one in found]
+    raw = [[one.what, one.source, one.printed, one.found, one.holds] for one in found]
+    caption = f"Numbers that follow from the network, judged without a run: {wrong} of {len(found)} do not hold."
+    columns = ["what", "source", "printed", "the network has", "verdict"]
+    frame = pd.DataFrame(raw, columns=["what", "source", "printed", "found", "holds"])
+    return ReportTable("arithmetic", caption, columns, rows, frame, frozenset({2, 3}))
+
+
+def standing_line(part: Part) -> str:
+    """Whether a frozen plan asked for the setting, and what differs from it."""
+    plan, deviations = part.standing.plan, part.standing.deviations
+    if not plan:
+        return "Exploratory: no frozen plan asked for it before its runs were made."
+    if not deviations:
+        return f"Confirmatory: the plan `{plan}`, frozen before these runs, asked for it; its endpoints are marked."
+    return f"Exploratory: it differs from the plan `{plan}` that asked for it: {'; '.join(deviations)}."
 
 
 def controlled(scores: Sequence[Score]) -> str:
@@ -511,9 +561,29 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
         label = f"{section(score)}{score.experiment.name}, {score.setting.name} (n = {one.seeds})"
         label += f"\n{score_line(score)}, {words.metric(score.metric)}"
-        mark = Mark(label, one.unit, one.estimate, score.published, score.noted, claim.row.bound, one.same_setting)
+        mark = Mark(
+            label, one.unit, one.estimate, score.published, score.noted, claim.row.bound, one.same_setting,
+            _tolerance(claim, score.metric),
+        )  # fmt: skip
         rows.setdefault(id(claim), mark)
-    return list(rows.values())
+    return [*rows.values(), *_unclaimed(scores)]
+
+
+def _unclaimed(scores: Sequence[Score]) -> list[Mark]:
+    """The top-1 effects of claimed arms whose claim is about another number: they may run against the paper."""
+    counted = counted_scores(score for score in scores if score.judgement and score.judgement.estimate)
+    found: dict[tuple[str, str, str | None], Mark] = {}
+    for score in counted:
+        claim, part = score.claim, score.part
+        assert part is not None
+        for one in part.judgements:
+            same = (one.arm, one.reference) == (claim.arm, claim.reference)
+            if same and one.claim is None and one.metric == "top1_error" and one.estimate:
+                label = f"{section(score)}{part.experiment.name}, {part.setting.name} (n = {one.seeds})"
+                label += f"\n{words.subject(one.arm, one.reference)}, {words.metric(one.metric)}"
+                mark = Mark(label, one.unit, one.estimate, None, same_setting=None)
+                found.setdefault((part.experiment.name, one.arm, one.reference), mark)
+    return list(found.values())
 
 
 def summary(scores: Sequence[Score]) -> str:
@@ -568,9 +638,12 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str) -> ReportTable:
                 "\n".join(seeds) or words.NOTHING,
                 f"`{first.setting.name}`" if first.setting else words.NOTHING,
                 verdicts[0] if len(set(verdicts)) == 1 else _lines(group, lambda score: verdict(score.judgement)),
+                next((score.standing for score in group if score.primary and score.standing), words.NOTHING),
             ]
         )
-    columns = ["experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "setting", "verdict"]
+    columns = [
+        "experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "setting", "verdict", "standing",
+    ]  # fmt: skip
     return ReportTable(name, caption, columns, rows, scores_frame(scores), frozenset({5}))
 
 
@@ -581,7 +654,8 @@ def scores_frame(scores: Iterable[Score]) -> Any:
     columns = [
         "section", "experiment", "arm", "reference", "metric", "unit", "source", "measured_on", "published",
         "run_notes_2012",
-        "setting", "estimate", "low", "high", "method", "n", "verdict", "same_setting", "holm_p", "seeds_needed",
+        "setting", "standing", "estimate", "low", "high", "method", "n", "verdict", "same_setting", "holm_p",
+        "seeds_needed",
     ]  # fmt: skip
     rows = []
     for score in scores:
@@ -593,7 +667,8 @@ def scores_frame(scores: Iterable[Score]) -> Any:
             [
                 score.experiment.section, score.experiment.name, claim.arm, claim.reference, score.metric,
                 claim.row.unit, claim.source, claim.measured.text, score.published, score.noted,
-                score.setting.name if score.setting else None, *_four(one.estimate if one else None),
+                score.setting.name if score.setting else None, score.standing or None,
+                *_four(one.estimate if one else None),
                 *judged, *[None] * (5 - len(judged)),
             ]
         )  # fmt: skip

@@ -41,6 +41,7 @@ PALETTE = (
     "#56b4e9",
 )  # seaborn "colorblind"
 OURS, PUBLISHED, NOTED = PALETTE[:3]
+UNCLAIMED = "0.45"  # gray
 KEYWORD = b"repro:made-of"
 MANY = 8  # arms that one panel can tell apart
 DASHES = ("-", "--", "-.", ":")
@@ -121,24 +122,32 @@ def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
     return {str(arm): f"{arm} (n = {group['seed'].nunique()})" for arm, group in frame.groupby("arm", sort=False)}
 
 
-def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
+TRAINING = "training error of batches, as trained on"  # with augmentation and dropout
+
+
+def curves(frame: pd.DataFrame, *, stops: bool, ends: Mapping[str, float] | None = None) -> bytes:
     """Learning curves: training error and test error (center view) against epochs, percent.
 
     `frame` is Part.curves. Lines are means over seeds with a band from the lowest to the highest seed; where runs
-    `stops` at a target and so end at different epochs, every seed is a line of its own.
+    `stops` at a target and so end at different epochs, every seed is a line of its own. `ends`: arm -> mean training
+    error at the end in test mode, percent: without augmentation and dropout.
     """
     arms = labels_with_n(frame)
     if len(arms) > MANY:
         return _small_curves(frame, arms)
-    shown = [("train_error", "training error"), ("test_top1_error", "test top-1 error, center view")]
+    shown = [("train_error", TRAINING), ("test_top1_error", "test top-1 error, center view")]
     shown = [(column, title) for column, title in shown if frame[column].notna().any()]
     with _style():
         handles_rows = math.ceil(len(arms) / 4)
         height = 3.5 + 0.22 * handles_rows
-        figure, panels = _panels(1, len(shown), height, top=0.6 + 0.22 * handles_rows, between=0.75)
+        two = 0.24 if ends else 0.0  # the second line of a title
+        figure, panels = _panels(1, len(shown), height + two, top=0.6 + two + 0.22 * handles_rows, between=0.75)
         for axes, (column, title) in zip(panels[0], shown, strict=True):
             _lines(axes, frame, column, arms, stops=stops)
-            axes.set_title(title, loc="left")
+            if column == "train_error" and ends:
+                title = f"{title}\n\N{WHITE DIAMOND}: of the images, in test mode, at the end"
+                _ends(axes, frame, ends, list(arms))
+            axes.set_title(title, loc="left", fontsize=11)
             axes.set(xlabel="epochs", ylabel="error (%)")
         handles, texts = panels[0][0].get_legend_handles_labels()
         once = dict(zip(texts, handles, strict=True))
@@ -147,6 +156,16 @@ def curves(frame: pd.DataFrame, *, stops: bool) -> bytes:
             once.values(), once.keys(), loc="upper center", ncols=min(len(arms), 4), title=note, title_fontsize=10
         )
         return _png(figure)
+
+
+def _ends(axes: Axes, frame: pd.DataFrame, ends: Mapping[str, float], arms: Sequence[str]) -> None:
+    """A diamond an arm at the mean length of its runs."""
+    for place, arm in enumerate(arms):
+        if arm in ends:
+            length = frame[frame["arm"] == arm].groupby("seed")["epoch"].max().mean()
+            style: dict[str, Any] = {"color": PALETTE[place], "markerfacecolor": "white", "markersize": 6}
+            axes.plot(length, ends[arm], "D", clip_on=False, zorder=5, **style)
+    axes.set_ylim(0, max(axes.get_ylim()[1], 1.05 * max(ends.values())))
 
 
 def _panels(
@@ -248,6 +267,7 @@ class Mark:
     noted: float | None = None
     at_least: bool = False
     same_setting: bool | None = True  # False: ours was measured at another setting or on other data; None: no claim
+    tolerance: float | None = None  # points about the published number within which ours counts as reproduced
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
@@ -264,6 +284,9 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
             axes.axhspan(row - 0.5, row + 0.5, color="0.96", zorder=0)
         if mark.noted is not None:
             axes.plot(mark.noted, row + 0.2, **NOTE, zorder=2)
+        if mark.published is not None and mark.tolerance is not None:
+            band = [mark.published - mark.tolerance, mark.published + mark.tolerance]
+            axes.fill_between(band, row - 0.45, row + 0.45, color=PUBLISHED, alpha=0.2, linewidth=0, zorder=1)
         if mark.published is not None:
             axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
         place = row if mark.published is None and mark.noted is None else row - 0.17
@@ -285,6 +308,8 @@ def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
     numbers = [number for mark in marks for number in (mark.published, mark.noted) if number is not None]
     for mark in marks:
         numbers += [mark.estimate.mean, mark.estimate.low, mark.estimate.high]
+        if mark.tolerance is not None and mark.published is not None:
+            numbers += [mark.published - mark.tolerance, mark.published + mark.tolerance]
     numbers += {"points": [0.0], "times": [1.0]}.get(unit, [])
     if unit == "times":
         numbers = [math.log(number) for number in numbers if number > 0]
@@ -301,19 +326,21 @@ def _interval(
     is an arrow at its edge."""
     low, high = max(estimate.low, edges[0]), min(estimate.high, edges[1])
     dash = ":" if estimate.images_only else "-"
-    axes.plot([low, high], [place, place], dash, color=OURS, linewidth=2.4, zorder=4)
+    color = UNCLAIMED if same_setting is None else OURS
+    axes.plot([low, high], [place, place], dash, color=color, linewidth=2.4, zorder=4)
     for within, edge, arrow in ((estimate.low >= low, edges[0], "<"), (estimate.high <= high, edges[1], ">")):
         if not within:
-            axes.plot(edge, place, arrow, color=OURS, markersize=9, clip_on=False, zorder=5)
+            axes.plot(edge, place, arrow, color=color, markersize=9, clip_on=False, zorder=5)
     if math.isfinite(estimate.mean):
         axes.plot(estimate.mean, place, **_ours(same_setting), zorder=6)
 
 
 def _ours(same_setting: bool | None) -> dict[str, Any]:
-    """Filled where the setting is the claim's own, open where it is not, a square where nothing was claimed."""
-    filled = "white" if same_setting is False else OURS
+    """Filled where the setting is the claim's own, open where it is not, a gray square where nothing was claimed."""
+    color = UNCLAIMED if same_setting is None else OURS
+    filled = "white" if same_setting is False else color
     marker = "s" if same_setting is None else "o"
-    return {"color": OURS, "marker": marker, "markersize": 8, "markeredgewidth": 2, "markerfacecolor": filled}
+    return {"color": color, "marker": marker, "markersize": 8, "markeredgewidth": 2, "markerfacecolor": filled}
 
 
 TITLES: dict[Unit, str] = {
@@ -326,6 +353,7 @@ TITLES: dict[Unit, str] = {
 def effects(marks: Sequence[Mark]) -> bytes:
     """Our numbers with their 95% intervals beside the paper's, a row a mark; a panel for each unit."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     groups = {unit: [mark for mark in marks if mark.unit == unit] for unit in TITLES}
     groups = {unit: group for unit, group in groups.items() if group}
@@ -337,13 +365,15 @@ def effects(marks: Sequence[Mark]) -> bytes:
             _marks(axes, group, unit)
             axes.set_yticks(range(len(group)), [mark.label for mark in group], fontsize=10)
             axes.set_xlabel(TITLES[unit])
-        legend = [
+        legend: list[Any] = [
             Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
             for same, where in ((True, "the claim's setting"), (False, "another setting or data"), (None, "no claim"))
             if any(mark.same_setting is same for mark in marks)
         ]
         if any(mark.published is not None and not mark.at_least for mark in marks):
             legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
+        if any(mark.tolerance is not None for mark in marks):
+            legend.append(Patch(color=PUBLISHED, alpha=0.2, label="an interval in it: reproduced"))
         if any(mark.at_least for mark in marks):
             legend.append(Line2D([], [], linestyle="", marker=">", label="published: at least", **HOLLOW))
         if any(mark.noted is not None for mark in marks):

@@ -18,6 +18,7 @@ from repro.plan.cost import images
 from repro.plan.plan import configs, laid_out
 from repro.plan.search import choose
 from repro.records import RunRecord, Setting
+from repro.report.standing import NO_PLAN, Standing, standing
 from repro.terms import FEWEST_SEEDS
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from repro.stats.curves import Specification
 
 Value = TypeVar("Value")
+PAPER = ("section ", "Table ", "Figure ", "footnote ")  # begin the source of a claim that stands in the paper
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Part:
     damaged: Sequence[store.Damaged]
     design: DesignJudgement | None = None  # of a setting whose arms are the rows of a design
     specifications: Sequence[tuple[Claim, Specification]] = ()  # all ways to judge each claim
+    standing: Standing = NO_PLAN  # what a frozen plan says of the setting
 
     @property
     def finished(self) -> int:
@@ -80,8 +83,32 @@ class Score:
     experiment: Experiment
     claim: Claim
     metric: str
-    setting: Setting | None = None
+    part: Part | None = None
     judgement: Judgement | None = None
+
+    @property
+    def setting(self) -> Setting | None:
+        """The setting of ours."""
+        return self.part.setting if self.part else None
+
+    @property
+    def primary(self) -> bool:
+        """Whether the claim is counted by this number."""
+        return self.metric == self.claim.primary
+
+    @property
+    def standing(self) -> str:
+        """`confirmatory` or `exploratory`; empty where nothing was judged."""
+        if self.part is None or self.judgement is None or self.verdict == "not evaluated":
+            return ""
+        return self.part.standing.of(self.judgement)
+
+    @property
+    def origin(self) -> str:
+        """Who says so: the `paper`, its authors' run `notes`, or `others`."""
+        if self.claim.source.startswith(PAPER):
+            return "paper"
+        return "notes" if self.claim.source.startswith("2012 run notes") else "others"
 
     @property
     def published(self) -> float | None:
@@ -107,7 +134,7 @@ class Score:
         if one is None or one.verdict == "not evaluated":
             return 4, False
         few = one.waits or one.seeds < FEWEST_SEEDS
-        return 2 * (one.verdict == "not tuned") + few, not (self.setting and self.setting.frozen)
+        return 2 * (one.verdict == "not tuned") + few, self.standing != "confirmatory"
 
     @property
     def verdict(self) -> str:
@@ -232,6 +259,7 @@ def _part(
         [_relative(each, results) for each in dict.fromkeys(damaged)],
         stats.judge_design(experiment, setting, results, read) if setting.design else None,
         specifications(experiment, setting, results, read),
+        standing(experiment, setting, results),
     )
 
 
@@ -314,7 +342,7 @@ def _scores(experiments: Iterable[Experiment], parts: Iterable[Part]) -> list[Sc
         for claim in experiment.claims:
             for metric in claim.published:
                 found = [
-                    Score(experiment, claim, metric, part.setting, judgement)
+                    Score(experiment, claim, metric, part, judgement)
                     for part in of[experiment.name]
                     for judgement in part.judgements
                     if judgement.claim == claim and judgement.metric == metric

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro import store
+from repro import extensions, store
 from repro.records import RunRecord
-from repro.report import contents, curves, designs, figures, tables
+from repro.report import contents, curves, figures, tables
 from repro.report.blocks import Block
 from repro.report.gather import Gathered, Part
 from repro.report.sections import LOCAL, OWN_IMAGES, Figure, Section, environment
@@ -73,14 +73,19 @@ def _experiment(
 
 def _index(gathered: Gathered, reports: Path, formats: Sequence[str], *, linked: bool) -> dict[str, bytes]:
     claims = [score for score in gathered.scores if not score.claim.control]
-    ours = [score for score in claims if score.experiment.section != "-"]
-    others = [score for score in claims if score.experiment.section == "-"]
+    by = {origin: [score for score in claims if score.origin == origin] for origin in ("paper", "notes", "others")}
     controls = [score for score in gathered.scores if score.claim.control]
     boards = [
-        contents.scoreboard(ours, "scoreboard", "The paper's claims."),
-        contents.scoreboard(others, "scoreboard-others", "What others claim about the same net."),
+        contents.scoreboard(by["paper"], "scoreboard", f"The paper's claims{contents.tally(by['paper'])}."),
+        contents.scoreboard(
+            by["notes"], "scoreboard-notes", f"What its authors' run notes say{contents.tally(by['notes'])}."
+        ),
+        contents.scoreboard(
+            by["others"], "scoreboard-others", f"What others say of the same net{contents.tally(by['others'])}."
+        ),
         contents.scoreboard(controls, "scoreboard-controls", f"Controls of the bench{contents.controlled(controls)}."),
     ]
+    boards.append(contents.arithmetic_table())
     marks = contents.forest_marks(claims)
     files = {"forest.png": figures.drawn(reports / "forest.png", figures.effects, marks)} if marks else {}
     files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks), weights=linked)
@@ -116,7 +121,11 @@ def section(part: Part, results: Path, reports: Path) -> Section:
         contents.exchange_table(part),
         contents.selectivity_table(part, _kernels_of_towers(part, results)),
         [] if part.setting.design else list(_figures(part, results, reports)),
-        [*designs.blocks(part, reports), *curves.blocks(part, reports)],
+        [
+            block
+            for name in extensions.known("repro.sections")
+            for block in extensions.load("repro.sections", name)(part, reports)
+        ],
     )
 
 
@@ -142,7 +151,12 @@ def _figures(part: Part, results: Path, reports: Path) -> list[Figure]:
         arms = ", ".join(figures.labels_with_n(frame).values())
         alt = f"Learning curves of {arms}: training error and test error in percent against epochs."
         caption = "Training error (of the batches as they were trained on) and test error (center view)."
-        add("curves", alt, caption, figures.curves, frame, stops=stops is not None)
+        ends = {
+            arm: sum(known) / len(known)
+            for arm, runs in part.runs.items()
+            if (known := [run.train_error for run in runs if run.train_error is not None])
+        }
+        add("curves", alt, caption, figures.curves, frame, stops=stops is not None, ends=ends)
     if marks := contents.effect_marks(part):
         alt = "Our numbers with their 95% intervals beside the published ones; the tables have them all."
         caption = "Our numbers with 95% intervals, the published ones beside them."

@@ -1,0 +1,143 @@
+"""Sections of a page and columns of a board: fair tuning, failures, standing, origin, the network's own numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from repro import report, store
+from repro.bench import made_up
+from repro.experiments import paper, registry
+from repro.experiments.experiment import Arm, Claim, Experiment, Search
+from repro.plan import frozen
+from repro.records import Setting
+from repro.report import contents, tuning
+from repro.report.gather import Gathered, gather
+from repro.report.standing import NO_PLAN, standing
+from repro.stats import rule
+
+
+def asks(**more: object) -> Experiment:
+    """Two arms, a claim that the second is worse."""
+    claim = Claim.worse("new", "old", source=paper.section("4.2"), measured=paper.VALIDATION_2012)
+    arms = (Arm("old"), Arm("new", {"model.norm": None}))
+    values = {"claims": [claim], "presets": ["smoke"], **more}
+    return Experiment("made-up", "Is it worse?", "model.norm", "4.2", arms, **values)  # type: ignore[arg-type]
+
+
+def built(tmp_path: Path, one: Experiment, **options: object) -> tuple[Gathered, str]:
+    made_up.write_setting(
+        tmp_path / "results", one, "smoke", {"old": 30.0, "new": 33.0}, spread=0.05, images=100, **options  # type: ignore[arg-type]
+    )  # fmt: skip
+    report.build([one], None, tmp_path / "results", tmp_path / "reports")
+    return gather([one], tmp_path / "results"), (tmp_path / "reports" / "made-up.md").read_text()
+
+
+def test_without_a_frozen_plan_all_is_exploratory(tmp_path: Path) -> None:
+    found, page = built(tmp_path, asks())
+    assert found.parts[0].standing == NO_PLAN
+    assert "Exploratory: no frozen plan asked for it" in page
+    assert {score.standing for score in found.scores} == {"exploratory"}
+    index = (tmp_path / "reports" / "index.md").read_text()
+    assert "| verdict | standing |" in index and "| exploratory |" in index
+
+
+def plan_of(one: Experiment, setting: Setting) -> dict[str, object]:
+    """A frozen plan that asked for exactly this."""
+    endpoint = frozen.endpoints([one], "smoke", [f"{one.name}/{arm.name}" for arm in one.arms])
+    return {
+        "name": "asked", "experiments": [one.name], "preset": "smoke", "changes": dict(setting.changes),
+        "arms": [f"{one.name}/{arm.name}" for arm in one.arms], "seeds": setting.seeds,
+        "seeds_of": {f"{one.name}/{arm}": count for arm, count in setting.seeds_of.items()},
+        "first_seed": setting.first_seed, "searches": {}, "endpoints": endpoint, "rule": rule.VERSION,
+        "margins": rule.margins(), "design": "", "schema": frozen.SCHEMA,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "deviation"),
+    [
+        ({}, ""),
+        ({"seeds": 9}, "runs an arm: 9 in the plan"),
+        ({"first_seed": 30}, "first seed: 30 in the plan, 0 here"),
+        ({"rule": 1}, "version of the rule: 1 in the plan, 2 here"),
+        ({"experiments": ["other"]}, "the plan does not name the experiment"),
+        ({"arms": ["made-up/old"]}, "arm new: not in the plan"),
+        ({"margins": {**rule.margins(), "alpha": 0.1}}, "numbers of the rule"),
+    ],
+)
+def test_a_frozen_plan_makes_its_endpoints_confirmatory_and_what_differs_is_named(
+    tmp_path: Path, changes: dict[str, object], deviation: str
+) -> None:
+    one = asks()
+    setting = made_up.write_setting(tmp_path, one, "smoke", {"old": 30.0, "new": 33.0}, spread=0.05, images=100)
+    setting = replace(setting, frozen="asked")
+    store.write_setting(tmp_path, setting)
+    store.write_json(tmp_path / "plans" / "asked.json", {**plan_of(one, setting), **changes})
+    found = standing(one, setting, tmp_path)
+    assert any(deviation in line for line in found.deviations) if deviation else found.deviations == ()
+    gathered = gather([one], tmp_path)
+    word = "exploratory" if deviation else "confirmatory"
+    assert {score.standing for score in gathered.scores if score.primary} == {word}
+    assert contents.standing_line(gathered.parts[0]).lower().startswith(word)
+
+
+def test_a_plan_that_cannot_be_read_makes_nothing_confirmatory(tmp_path: Path) -> None:
+    one = asks()
+    setting = replace(
+        made_up.write_setting(tmp_path, one, "smoke", {"old": 30.0, "new": 33.0}, images=100), frozen="gone"
+    )
+    assert "the plan cannot be read" in standing(one, setting, tmp_path).deviations[0]
+
+
+def test_claims_are_counted_by_who_says_so() -> None:
+    known = list(registry.load().experiments.values())
+    scores = gather(known, Path("nowhere")).scores
+    origins = {score.claim.source: score.origin for score in scores}
+    assert origins[paper.section("3.3")] == "paper"
+    assert {origin for source, origin in origins.items() if source.startswith("2012 run notes")} == {"notes"}
+    assert origins[paper.CAFFENET128] == "others"
+
+
+def test_a_search_is_drawn_and_each_comparison_shown_twice(tmp_path: Path) -> None:
+    known = registry.load().get("relu-vs-tanh")
+    (part,) = gather([known], Path(__file__).parents[1] / "results").of("relu-vs-tanh")
+    (block,) = tuning.blocks(part, tmp_path)
+    twice, best = block.tables
+    assert twice.rows[0][0] == "tanh against relu" and twice.rows[0][-1] == "both took the same value"
+    scored = tuning.scored(part)
+    assert float(best.frame["k_1"][0]) == pytest.approx(
+        sum(sum(runs) / len(runs) for runs in scored["relu"].values()) / len(scored["relu"])
+    ), "the expected best of one is the mean"
+    assert all(row["k_2"] <= row["k_1"] for row in best.frame.to_dict("records"))
+    assert block.figures[0].png.startswith(b"\x89PNG")
+
+
+def test_a_page_without_a_search_has_no_section_of_it(tmp_path: Path) -> None:
+    _, page = built(tmp_path, asks())
+    assert "Fair tuning" not in page and "failed to train" not in page
+
+
+def test_runs_that_failed_to_train_are_counted_with_an_exact_interval(tmp_path: Path) -> None:
+    one = asks(search=Search())
+    setting = made_up.write_setting(
+        tmp_path / "results", one, "smoke", {"old": 30.0, "new": 33.0}, spread=0.05, images=100
+    )
+    run = store.run_directory(tmp_path / "results", setting.arms["new"], 0) / "run.json"
+    record = json.loads(run.read_text())
+    run.write_text(json.dumps({**record, "diverged": True, "files": {}}))
+    report.build([one], None, tmp_path / "results", tmp_path / "reports")
+    page = (tmp_path / "reports" / "made-up.md").read_text()
+    assert "### Runs that failed to train" in page
+    seeds = setting.seeds
+    assert f"| new | 1 of {seeds} | " in page and f"| old | 0 of {seeds} | 0% [0, " in page
+
+
+def test_the_numbers_that_the_network_decides_stand_on_the_index(tmp_path: Path) -> None:
+    built(tmp_path, asks())
+    index = (tmp_path / "reports" / "index.md").read_text()
+    assert "judged without a run: 3 of 12 do not hold" in index
+    assert "| 253,440 | 290,400 | does not hold |" in index
