@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+CHECKPOINT = "checkpoint.pt"  # of a run, in its folder
 BELONGS = ("predictions-*.npz", "kernels.npy", "metrics.jsonl")  # to a record, by hash; the rest stays on a machine
 
 
@@ -59,6 +60,11 @@ def is_finished(results: Path, digest: str, seed: int) -> bool:
     except ValueError:
         return False
     return True
+
+
+def has_checkpoint(results: Path, digest: str, seed: int) -> bool:
+    """Whether more can be read off a finished run here."""
+    return (run_directory(results, digest, seed) / CHECKPOINT).is_file()
 
 
 def failure(results: Path, digest: str, seed: int) -> str | None:

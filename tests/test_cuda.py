@@ -54,7 +54,7 @@ def test_children_get_their_devices_and_a_dead_ones_go_to_the_next(
         exitcode = -9
 
         def __init__(self, target: Any, args: tuple[Any, ...]) -> None:
-            self.its_end, machine, _ = args
+            self.its_end, machine = args
             started.append(machine.devices)
 
         def start(self) -> None:
@@ -65,7 +65,7 @@ def test_children_get_their_devices_and_a_dead_ones_go_to_the_next(
     context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Process)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
-    jobs: list[Any] = [SimpleNamespace(name=str(number)) for number in range(5)]
+    jobs: list[Any] = [SimpleNamespace(name=str(number), digest="0" * 12, seed=number) for number in range(5)]
     failed = launch(jobs, Machine(tmp_path, tmp_path, asked), at_once=3, emit=lambda event: None)
     assert [one.run for one in failed] == [job.name for job in jobs]
     assert started == [*expected, *expected[:2]]

@@ -129,6 +129,7 @@ def test_views_of_a_run_whose_checkpoint_is_gone_are_refused_by_name(machine: Ma
     (store.run_directory(machine.results, one.digest, 0) / checkpoint.FILE).unlink()
     with pytest.raises(ValueError, match=r"checkpoint\.pt: is needed for ten, and is not here"):
         execute(replace(one, views=("center", "ten")), machine, quiet)
+    assert store.failure(machine.results, one.digest, 0) is None, "a finished run has not failed"
 
 
 def test_two_devices_give_the_run_of_one_within_rounding_with_every_view_and_artifact(

@@ -78,6 +78,15 @@ def test_a_run_is_an_arm_and_a_seed(photos: Path, tmp_path: Path) -> None:
     assert manifest is not None and found.runs[0].digest == digest(base, manifest.digest)
 
 
+def test_a_view_that_no_checkpoint_can_give_is_said(photos: Path, tmp_path: Path) -> None:
+    first, *_ = made(question(), photos=photos, results=tmp_path).runs
+    finish(tmp_path, first)
+    (store.run_directory(tmp_path, first.digest, first.seed) / f"predictions-{first.views[0]}.npz").unlink()
+    again = {run.name: run for run in made(question(), photos=photos, results=tmp_path).runs}[first.name]
+    assert again.finished and again.missing == (first.views[0],)
+    assert again.damaged[-1] == f"{first.name}: {first.views[0]}: its checkpoint is not here; delete it to redo it"
+
+
 def test_arms_that_read_sets_prepared_in_two_ways_are_named_by_their_own(photos: Path, tmp_path: Path) -> None:
     directory = tmp_path / "data"
     whole = preset("smoke")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from repro.launch import launch
 from repro.machine.share import share
 from repro.plan.plan import Run
 from repro.training.claim import FILE, BusyError, Claim
-from repro.training.events import Elsewhere, Event, Failed
+from repro.training.events import Elsewhere, Event, Failed, Started
 from repro.training.execute import Machine, execute
 
 LEASE = 1.0
@@ -114,9 +115,9 @@ def test_leases_of_two_lengths_at_one_run_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def small(photos: Path, seed: int) -> Run:
+def small(photos: Path, seed: int, epochs: int = 1) -> Run:
     """A run of a second."""
-    changes = {"data.per_class": 6, "data.test_per_class": 3, "optim.batch_size": 16, "schedule.epochs": 1}
+    changes = {"data.per_class": 6, "data.test_per_class": 3, "optim.batch_size": 16, "schedule.epochs": epochs}
     config = override(preset("smoke"), changes)
     return Run(config, seed, digest(config, open_data(config.data, photos).manifest.digest), ("center",))
 
@@ -142,6 +143,45 @@ def test_runs_that_others_are_at_come_last_and_are_taken_over_when_they_are_left
         assert launch(runs, machine, at_once=at_once, emit=listen) == []
     assert all(store.is_finished(tmp_path, run.digest, run.seed) for run in runs)
     assert max(at for at, event in enumerate(events) if event.run == runs[0].name) == len(events) - 1
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+from repro.launch.here import attempt
+from repro.training.execute import Machine
+import test_workers
+photos, results = map(Path, sys.argv[1:])
+machine = Machine(results, photos, loader="torch", lease=test_workers.LEASE)
+print(attempt(test_workers.small(photos, 0, epochs=60), machine, lambda event: None), flush=True)
+"""
+
+
+def test_a_run_that_is_stopped_in_training_and_wakes_after_another_ended_it_changes_nothing(
+    photos: Path, tmp_path: Path
+) -> None:
+    run = small(photos, 0, epochs=60)
+    folder = store.run_directory(tmp_path, run.digest, 0)
+    words = [sys.executable, "-c", TRAINER, str(photos), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": f"{Path(store.__file__).parents[1]}:{Path(__file__).parent}"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout
+        until((folder / "checkpoint-before.pt").exists)
+        process.send_signal(signal.SIGSTOP)
+        before = len((folder / "metrics.jsonl").read_text().splitlines())
+        assert 1 <= before < 60, "it is in the middle of training"
+        events: list[Event] = []
+        assert (
+            launch([run], Machine(tmp_path, photos, loader="torch", lease=LEASE), at_once=1, emit=events.append) == []
+        )
+        (began,) = (event for event in events if isinstance(event, Started))
+        assert began.epoch >= 1, "it went on from the checkpoint"
+        left = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert {"run.json", "metrics.jsonl", "checkpoint.pt", "kernels.npy", "predictions-center.npz"} <= {*left}
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == "busy\n" and process.returncode == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == left
+    assert len(left["metrics.jsonl"].splitlines()) == 60
 
 
 def test_what_another_process_did_since_the_plan_is_not_done_again(photos: Path, tmp_path: Path) -> None:

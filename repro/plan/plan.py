@@ -442,6 +442,11 @@ def _run(
     unread = store.unread(results, named, seed, views, artifacts, record)
     wrong = [store.damaged_run(results, named, seed), *unread.values()]
     damaged = tuple(reason for reason in wrong if reason)
+    if unread and record and record.epochs and not store.has_checkpoint(results, named, seed):
+        damaged = (
+            *damaged,
+            f"{named}/seed-{seed}: {', '.join(unread)}: its checkpoint is not here; delete it to redo it",
+        )
     used_by = (f"{experiment.name}/{arm.name}",)
     failed = store.failure(results, named, seed)
     return Run(config, seed, named, views, artifacts, used_by, finished, tuple(unread), failed, search, common, damaged)

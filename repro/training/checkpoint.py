@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import torch
 
+from repro import store
 from repro.config.config import Config
 from repro.files import write_atomically
 from repro.network.model import Network
@@ -23,7 +24,7 @@ from repro.records import Epoch
 from repro.suggest import shortened
 from repro.training.optim import Optimizer, PlateauState
 
-FILE = "checkpoint.pt"
+FILE = store.CHECKPOINT
 HASH = hashlib.sha256().digest_size
 
 

@@ -125,7 +125,8 @@ def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            store.write_json(folder / "failed.json", {"reason": reason})
+            if not store.is_finished(machine.results, run.digest, run.seed):  # what is finished has not failed
+                store.write_json(folder / "failed.json", {"reason": reason})
             emit(Failed(run.name, reason))
             raise
 
@@ -168,9 +169,7 @@ def _execute(run: Run, machine: Machine, emit: Listener, claim: Claim) -> RunRec
     elif training.position.ended:
         record = recorded
     else:
-        unread = ", ".join(
-            store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts, recorded) or run.views
-        )
+        unread = ", ".join(store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts, recorded))
         raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
     record = replace(record, errors={**record.errors, **evaluate_views(opened, emit, recorded)})
     if record.train_error is None:

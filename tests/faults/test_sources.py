@@ -112,7 +112,7 @@ def test_row_3_a_tar_that_is_damaged_or_cut_where_tarfile_sees_its_end_is_named(
         ("cifar-10-python.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0", "fetch it again"),
         ("cifar-10-binary.tar", b"", "it is no whole tar, zip or Parquet table (empty file); fetch it again"),
         ("data_batch_1.bin", b"\0" * 1000, "cannot reshape array of size 1000 into shape (3073)"),
-        ("data_batch_1", b"", "Ran out of input; get cifar-10-binary.tar.gz from https"),
+        ("data_batch_1", b"", "pickle exhausted before seeing STOP; get cifar-10-binary.tar.gz from https"),
         ("data_batch_1.tar", b"x" * 3000, "get cifar-10-binary.tar.gz from https"),
     ],
 )
