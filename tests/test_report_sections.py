@@ -116,6 +116,19 @@ def test_a_search_is_drawn_and_each_comparison_shown_twice(tmp_path: Path) -> No
     assert block.figures[0].png.startswith(b"\x89PNG")
 
 
+def test_a_setting_whose_comparison_has_not_begun_shows_its_search(tmp_path: Path) -> None:
+    """As the searches of a frozen plan are published before any run that is judged."""
+    known = registry.load()
+    published = Path(__file__).parents[1] / "results"
+    paths = [store.read_setting(path) for path in published.glob("experiments/*/cifar10+229bc5.json")]
+    experiments = [known.get(setting.experiment) for setting in paths]
+    gathered = gather(experiments, published)
+    assert not [one for one in gathered.damaged if "229bc5" in str(one.path)]
+    parts = [part for part in gathered.parts if part.setting.name == "cifar10+229bc5"]
+    assert {part.experiment.name for part in parts} >= {"lrn-ablation", "dropout-ablation", "overlapping-pooling"}
+    assert all(part.standing.plan == "factors" for part in parts)
+
+
 def test_a_page_without_a_search_has_no_section_of_it(tmp_path: Path) -> None:
     _, page = built(tmp_path, asks())
     assert "Fair tuning" not in page and "failed to train" not in page

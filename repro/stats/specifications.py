@@ -34,6 +34,8 @@ def specifications(
         ways = [(own, arm)]
         if f"{claim.arm}@{claim.reference}" in setting.common:
             ways.append(("common", dataclasses.replace(arm, name=f"{claim.arm}@{claim.reference}")))
+        if not (runs.records(arm) and runs.records(reference)):
+            continue
         negligible = _negligible(experiment, claim)
         unfit = _unfit(runs, [arm, reference], claim, claim.primary)
         for rate, side in ways:
