@@ -176,7 +176,7 @@ def values_of_set(trials: int, seed_: int) -> Count:
 
 RUN = (
     "run", "baseline", "--preset", "smoke", "--seeds", "1", "--loader", "torch", "--untuned",
-    "--set", "schedule.epochs=6", "--set", "data.per_class=40",
+    "--set", "schedule.epochs=12", "--set", "data.per_class=40",
 )  # fmt: skip
 
 
@@ -213,10 +213,21 @@ def _whole(place: Path, line: tuple[str, ...]) -> None:
     assert process.returncode == 0, said.decode()
 
 
-def _killed(place: Path, line: tuple[str, ...], generator: np.random.Generator, begun: Callable[[], object]) -> bool:
-    """Start a line, and SIGKILL its processes within half a second after it has begun; False where it ended before."""
+def _written(place: Path, pattern: str) -> set[tuple[Path, int]]:
+    """The files of a pattern, with the times of their last change."""
+    found = set()
+    for path in place.glob(pattern):
+        with contextlib.suppress(OSError):  # moved since
+            found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
+def _killed(place: Path, line: tuple[str, ...], generator: np.random.Generator, pattern: str) -> bool:
+    """Start a line, and SIGKILL its processes within half a second after it has written a file of a pattern; False
+    where it ended before."""
+    before = _written(place, pattern)
     process = _begin(place, *line)
-    while not begun() and process.poll() is None:
+    while _written(place, pattern) <= before and process.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -239,7 +250,7 @@ def kills_of_a_run(trials: int, seed_: int) -> Count:
             if kills == trials:
                 break
             damaged.mkdir(exist_ok=True)
-            kills += _killed(damaged, RUN, generator, lambda: list(damaged.glob("results/runs/*/seed-*/checkpoint.pt")))
+            kills += _killed(damaged, RUN, generator, "results/runs/*/seed-*/checkpoint.pt")
             if list(damaged.glob("results/runs/*/seed-*/run.json")) or kills == trials:
                 process = _begin(damaged, *RUN)
                 _, said = process.communicate()
@@ -265,7 +276,7 @@ def kills_of_a_preparation(trials: int, seed_: int) -> Count:
         for _ in range(50 * trials):
             if kills == trials:
                 break
-            kills += _killed(killed, line, generator, lambda: list(killed.glob("data/**/*.beton*")))
+            kills += _killed(killed, line, generator, "data/**/*")
             if (killed / "data" / good.name / "manifest.json").is_file() or kills == trials:
                 process = _begin(killed, *line)
                 _, said = process.communicate()
