@@ -3,7 +3,7 @@
 repro run mean-subtraction --preset cifar10 --seeds 3
 """
 
-from repro import Arm, Experiment
+from repro import Arm, Claim, Experiment, Search, paper
 
 experiment = Experiment(
     name="mean-subtraction",
@@ -27,8 +27,15 @@ experiment = Experiment(
             note="mean and deviation of each pixel's neighborhood, times 58",
         ),
     ],
+    claims=[
+        Claim.effect("none", "pixel", top1=5.5, source=paper.DIGITS, measured=paper.DOGS_AND_CATS),
+        Claim.no_effect("channel", "pixel", top1=0.0, source=paper.DIGITS, measured=paper.DOGS_AND_CATS),
+    ],
     confounds=[
+        "published: errors of 6.35% and 6.00% by the same recipe twice, of 11.63% without a mean, of 6.20% with one "
+        "mean a channel; the net without a mean still learned when it ended",
         "contrast normalization makes inputs of unit spread, which the constants of 2012 do not fit; hence the 58",
     ],
+    search=Search(),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

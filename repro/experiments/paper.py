@@ -38,6 +38,8 @@ CIFAR_TRAIN = Measured("cifar10", "center", "CIFAR-10, training error; its four-
 CIFAR_TEST = Measured("cifar10", "center", "CIFAR-10 test, center view")
 CIFAR_TEST_VIEWS = Measured("cifar10", "ten", "CIFAR-10 test, several views")
 VALIDATION_2012_CENTER = Measured("imagenet", "center", "ILSVRC-2012 validation, center view")
+DOGS_AND_CATS = Measured("dogs-vs-cats", "center", "dogs against cats, 20,000 and 5,000 images, one run each")
+CIFAR_OTHERS = Measured("cifar10", "center", "CIFAR-10, nets of others, one run each")
 SMALL_2012 = Measured("imagenet-128", "center", "ILSVRC-2012 validation, short side 128, one run each")
 
 # Others' published numbers, for the questions that the paper's readers asked.
@@ -47,6 +49,8 @@ CUDA_CONVNET2 = "cuda-convnet2 wiki, TrainingExample.md"
 CAFFE_ALEXNET = "BVLC/caffe, models/bvlc_alexnet/readme.md"
 CAFFENET = "BVLC/caffe, models/bvlc_reference_caffenet/readme.md"
 CAFFENET128 = "Mishkin, Sergievskiy, Matas, arXiv:1606.02228 (github.com/ducha-aiki/caffenet-benchmark)"
+DIGITS = "NVIDIA/DIGITS#1089, one run each"
+CAFFE_3437 = "BVLC/caffe#3437, one run each"
 MATCONVNET = "vlfeat/matconvnet, doc/site/docs/pretrained.md"
 TORCHVISION = "torchvision documentation, AlexNet_Weights.IMAGENET1K_V1"
 
