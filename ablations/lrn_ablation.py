@@ -50,7 +50,6 @@ experiment = Experiment(
             measured=paper.VALIDATION_2012,
             runs=paper.runs("167", "170"),
         ),
-        Claim.no_effect("no-lrn", "with-lrn", top1=0.1, source=paper.DIGITS, measured=paper.DOGS_AND_CATS),
     ],
     confounds=[
         "at the paper's constants normalization divides by 2^0.75 = 1.7 or more in each of two layers, so without it "

@@ -28,6 +28,7 @@ experiment = Experiment(
             source=paper.MATCONVNET, measured=paper.VALIDATION_2012_CENTER,
         ),
         Claim.no_effect("none", "lrn", top1=-0.1, source=paper.CAFFENET128, measured=paper.SMALL_2012),
+        Claim.no_effect("none", "lrn", top1=0.1, source=paper.DIGITS, measured=paper.DOGS_AND_CATS),
         Claim.worse("batch-everywhere", "none", source=paper.CAFFE_3437, measured=paper.CIFAR_OTHERS),
         Claim.worse("none", "batch-everywhere", source=paper.CAFFE_3437, measured=paper.SMALL_2012),
     ],
