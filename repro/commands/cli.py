@@ -295,19 +295,10 @@ def _train(
     reports_dir: Path | None,
     report: bool = True,
 ) -> None:
-    import torch
-
     from repro.commands import terminal
-    from repro.commands.sweep import Round, sweep
     from repro.config.keys import parse_assignments
     from repro.extensions import named
-    from repro.launch import launch
-    from repro.machine import notice
-    from repro.machine.provenance import usable_cores
-    from repro.machine.share import free_memory, share
     from repro.plan import frozen, plan
-    from repro.training.events import Failed
-    from repro.training.execute import Machine, choose_devices, set_threads
 
     registry = _registry(include, names)
     if frozen_plan:
@@ -327,11 +318,25 @@ def _train(
         changes, wanted = parse_assignments(assignments or []), plan.choose_arms(chosen, preset, arms)
         tuned, first_seed, name_of_plan = not untuned, 0, ""
     most = _most_seeds(seeds, until_decided, max_seeds)
-    asked = tuple(devices.split(",")) if devices else ()
-    choose_devices(asked, 2)
     if launcher:
         named("repro.launchers", launcher)
     places = _places(data_dir, results_dir)
+    made = plan.make(chosen, preset, seeds, changes, tuned=tuned, first_seed=first_seed, arms=wanted, **places)
+    if made.unprepared:
+        raise ValueError("; ".join(made.unprepared))
+
+    import torch  # seconds: only now that nothing is left to refuse but a device
+
+    from repro.commands.sweep import Round, sweep
+    from repro.launch import launch
+    from repro.machine import notice
+    from repro.machine.provenance import usable_cores
+    from repro.machine.share import free_memory, share
+    from repro.training.events import Failed
+    from repro.training.execute import Machine, choose_devices, set_threads
+
+    asked = tuple(devices.split(",")) if devices else ()
+    choose_devices(asked, 2)
     machine = Machine(places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph)
 
     def do(todo: Round) -> Sequence[Failed]:
