@@ -8,7 +8,7 @@ from repro import Arm, Claim, Experiment, Search, paper
 experiment = Experiment(
     name="lrn-parameters",
     question="Do the constants of local response normalization matter, and is one of them redundant?",
-    factor="model.norm.size, model.norm.alpha, model.norm.beta, model.norm.k",
+    factor="model.norm.size, model.norm.alpha, model.norm.beta, model.norm.k, model.norm.learned",
     section="-",
     arms=[
         Arm("as-published", note="n = 5, alpha = 0.0001, beta = 0.75, k = 2"),
@@ -31,6 +31,13 @@ experiment = Experiment(
             "same-alpha-over-k", {"model.norm.alpha": 5e-5, "model.norm.k": 1.0},
             note="same alpha / k: exactly the baseline's function times 2^0.75",
         ),
+        Arm(
+            "root-mean-square", {"model.norm.alpha": 0.2, "model.norm.beta": 0.5},
+            at={"code-2012": {"model.norm.alpha": 1.0, "model.norm.beta": 0.5}},
+            note="alpha = 1/n, beta = 1/2: over the root of the mean square of n maps",
+        ),
+        Arm("learned-a-layer", {"model.norm.learned": "layer"}, note="alpha, beta and k learned, a set a layer"),
+        Arm("learned-a-map", {"model.norm.learned": "map"}, note="alpha, beta and k learned, a set a map"),
     ],
     claims=[
         Claim.no_effect(

@@ -18,6 +18,8 @@ experiment = Experiment(
         Arm("average-3-stride-2", {"model.pool.kind": "avg"}),
         Arm("average-2-stride-2", {"model.pool.kind": "avg", "model.pool.size": 2}),
         Arm("strided", {"model.pool.size": 1}, note="every second position: a strided convolution instead of a pool"),
+        Arm("mixed", {"model.pool.kind": "mixed"}, note="learns how much of the maximum and how much of the average"),
+        Arm("generalized-mean", {"model.pool.kind": "generalized"}, note="(mean of x^p)^(1/p), p learned, 3 at first"),
     ],
     claims=[
         Claim.effect(

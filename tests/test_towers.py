@@ -36,6 +36,11 @@ NETS: dict[str, tuple[str, dict[str, Any]]] = {
     "batch": ("smoke", {"model.norm.kind": "batch"}),
     "group": ("smoke", {"model.norm.kind": "group", "model.layers.conv2.maps": 64}),
     "layer": ("smoke", {"model.norm.kind": "layer"}),
+    "learned-a-layer": ("smoke", {"model.norm.learned": "layer"}),
+    "learned-a-map": ("smoke", {"model.norm.learned": "map", "model.norm.size": 9}),
+    "learned-a-tower": ("code-2012-smoke", {"model.norm.learned": "map", "model.spatial_norm.learned": "layer"}),
+    "mixed-pooling": ("smoke", {"model.pool.kind": "mixed"}),
+    "generalized-pooling": ("smoke", {"model.pool.kind": "generalized"}),
     "local": ("smoke", {"model.layers.conv4.kind": "local", "model.layers.conv5.kind": "local"}),
 }
 

@@ -27,7 +27,8 @@ class Group(BaseModel):
 class Pool(Group):
     """Pooling after a layer. `size` 1 with `stride` 2 keeps every second position: a strided convolution."""
 
-    kind: Literal["max", "avg"] = "max"
+    # "mixed" learns how much of the maximum and of the average, "generalized" the exponent of a mean
+    kind: Literal["max", "avg", "mixed", "generalized"] = "max"
     size: int = Field(3, ge=1)
     stride: int = Field(2, ge=1)
     ceil_mode: bool = True  # cuda-convnet covers the whole map (layer.py line 1164); torchvision floors
@@ -97,6 +98,7 @@ class Norm(Group):
     over_n: bool = False  # True: alpha / n, as layer.py line 1183 divides
     scope: Literal["tower", "all"] = "all"
     same_map: bool = False  # True: a size x size window in the same map (cuda-convnet's `rnorm`)
+    learned: Literal["no", "layer", "map"] = "no"  # alpha, beta and k learned: a set a layer of each tower, or a map
 
     _layers = field_validator("layers", mode="before")(lambda value: as_tuple(value))
 
@@ -106,6 +108,12 @@ class Norm(Group):
         if value % 2 == 0:
             raise ValueError("must be odd, so that the window has a center")
         return value
+
+    @model_validator(mode="after")
+    def _learns(self) -> Self:
+        if self.learned != "no" and self.kind != "lrn":
+            raise ValueError(f'learned: kind "{self.kind}" learns what it needs by itself; set kind to "lrn"')
+        return self
 
 
 class Dropout(Group):

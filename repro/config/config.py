@@ -297,6 +297,8 @@ YOUNG_KEYS: dict[str, Any] = {
     "weights": None,
     "optim.kind": "momentum",
     "schedule.endgame.slow_bias_learning_rate": None,
+    "model.norm.learned": "no",
+    "model.spatial_norm.learned": "no",
 }
 
 

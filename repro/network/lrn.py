@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repro.config.architecture import Norm
 from repro.network import lrn_loops
 
 NUMBERS_PER_TASK = 2**17  # below this a second thread costs more than it brings
@@ -70,6 +71,16 @@ def lrn_same_map(
     assert size % 2 == 1 and size >= 1, f"size {size} has no center"
     assert x.ndim == 4, f"{tuple(x.shape)} is not (N, C, H, W)"
     return _normalize(x, _Rule(size, alpha / size**2 if over_n else alpha, beta, k, 1, True, relu))
+
+
+def squares_around(x: Tensor, norm: Norm, groups: int) -> Tensor:
+    """The sum of squares over the window of each value, in plain torch operations: (N, C, H, W) -> the same shape.
+
+    Divided as `norm.over_n` says; autograd follows it, for a net that learns what stands around the sum.
+    """
+    rule = _Rule(norm.size, 1.0, norm.beta, norm.k, groups, norm.same_map, False)
+    terms = (norm.size**2 if norm.same_map else norm.size) if norm.over_n else 1
+    return _window_sum(x * x, rule) / terms
 
 
 def _normalize(x: Tensor, rule: _Rule) -> Tensor:

@@ -23,6 +23,7 @@ from repro.config.architecture import Conv, Dropout, Full, Norm, Pool
 from repro.config.config import Config
 from repro.config.geometry import LayerShape, pool_of
 from repro.extensions import load
+from repro.network.adaptive import LearnedPooling, LearnedResponseNorm, pooled
 from repro.network.lrn import lrn, lrn_same_map
 
 ALL = -1  # reads every map of the other column
@@ -130,7 +131,7 @@ class MapLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(self.weight.shape[: 2 if spec.kind == "local" else 1]))
         dropout = model.dropout if model.dropout and spec.name in model.dropout.layers else None
         self.drop = Drop(dropout, column, columns)
-        self.steps = nn.ModuleList([*_steps(config, spec, shape, columns), self.drop])
+        self.steps = nn.ModuleList([*_steps(config, spec, shape, column, columns), self.drop])
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.connect(x)
@@ -180,7 +181,7 @@ class MapLayer(nn.Module):
                 self.bias.fill_(self.spec.init_bias)
 
 
-def _steps(config: Config, spec: Conv | Full, shape: LayerShape, columns: int) -> list[nn.Module]:
+def _steps(config: Config, spec: Conv | Full, shape: LayerShape, column: int, columns: int) -> list[nn.Module]:
     model = config.model
     if isinstance(spec, Full):
         return [Activation(model.activation)] if spec.activation and model.activation != "none" else []
@@ -190,9 +191,10 @@ def _steps(config: Config, spec: Conv | Full, shape: LayerShape, columns: int) -
             steps.append(Activation(model.activation))
         elif step == "norm":
             chosen = [norm for norm in (model.norm, model.spatial_norm) if norm and spec.name in norm.layers]
-            steps += [_normalization(norm, shape.maps, model.towers, columns) for norm in chosen]
+            steps += [_normalization(norm, shape.maps, model.towers, column, columns) for norm in chosen]
         elif step == "pool" and (pool := pool_of(spec, model)):
-            steps.append(Pooling(pool))
+            learned = pool.kind in ("mixed", "generalized")
+            steps.append(LearnedPooling(pool, model.towers // columns) if learned else Pooling(pool))
     for before, after in itertools.pairwise(tuple(steps)):
         if isinstance(after, ResponseNorm) and isinstance(before, Activation) and before.name == "relu":
             steps.remove(before)  # the normalization does it on its own way through memory
@@ -225,8 +227,7 @@ class Pooling(nn.Module):
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
-        pool = F.max_pool2d if self.pool.kind == "max" else F.avg_pool2d
-        return pool(x, self.pool.size, self.pool.stride, ceil_mode=self.pool.ceil_mode)
+        return pooled(F.max_pool2d if self.pool.kind == "max" else F.avg_pool2d, self.pool, x)
 
     def extra_repr(self) -> str:
         return f"{self.pool.kind} {self.pool.size}x{self.pool.size}, stride {self.pool.stride}"
@@ -254,8 +255,10 @@ class ResponseNorm(nn.Module):
         return ("same map" if self.norm.same_map else f"across maps, groups={self.groups}") + of
 
 
-def _normalization(norm: Norm, maps: int, towers: int, columns: int) -> nn.Module:
+def _normalization(norm: Norm, maps: int, towers: int, column: int, columns: int) -> nn.Module:
     """`maps` are those of all towers. Statistics of the later kinds never cross towers, so that placements agree."""
+    if norm.kind == "lrn" and norm.learned != "no":
+        return LearnedResponseNorm(norm, maps, towers, column, columns)
     if norm.kind == "lrn":
         return ResponseNorm(norm, towers, columns)
     if norm.kind == "batch":

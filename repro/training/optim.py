@@ -121,7 +121,8 @@ def make_optimizer(model: Network | TwoTowers, config: Config) -> Optimizer:
         bias = parts[0].ndim == 1 or name == f"{layer}.bias"
         decay = config.model.layer(layer).weight_decay
         decay = config.optim.weight_decay if decay is None else decay
-        if bias and not config.optim.bias_weight_decay:
+        constant = name.split(".")[-1] not in ("weight", "bias")  # of adaptive.py: decay would pull it towards 1
+        if constant or (bias and not config.optim.bias_weight_decay):
             decay = 0.0
         slots[name] = Slot(layer, bias, decay, parts, tuple(torch.zeros_like(part) for part in parts))
     made: Optimizer = load("repro.optimizers", config.optim.kind)(slots, config.optim)
