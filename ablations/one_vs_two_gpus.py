@@ -52,6 +52,7 @@ experiment = Experiment(
             "one-gpu", "two-gpus", top1=1.7, top5=1.2,
             source=paper.section("3.2"), measured=paper.TEST_2010, runs=paper.runs("145-half", "145-2010"),
         ),
+        Claim.slower("one-gpu", "two-gpus", source=paper.section("3.2"), measured=paper.TWO_GTX_580),
         Claim.effect(
             "as-150", "two-gpus", top1=1.17, top5=1.12,
             source=paper.notes("150", "145"), measured=paper.VALIDATION_2012, runs=paper.runs("150", "145"),
@@ -63,6 +64,7 @@ experiment = Experiment(
         "which favors the two towers",
         "2012: runs 145-half and 145-2010 dropped their learning rates at other epochs (20, 48 against 23, 51, 78)",
         "2012: run 150 was also widened; no-communication changes nothing but the connections",
+        "a time is that of its own machine, with whatever else ran on it; run both arms with nothing beside them",
     ],
     search=Search(),
     discussion=(

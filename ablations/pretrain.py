@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from repro import Arm, Claim, Experiment, PerPreset, Search, paper
+from repro import Arm, Claim, Ensemble, Experiment, PerPreset, Search, paper
 
 if TYPE_CHECKING:
     from repro.config.config import Config
@@ -46,17 +46,26 @@ experiment = Experiment(
             "pretrained-six", at=PerPreset(FEW, lambda *at: few(*at) | sixth(*at) | first_others(*at)),
             note="'1 CNN*'",
         ),
+        Arm(
+            "seven", ensemble=Ensemble(of=("from-scratch", "pretrained-six"), seeds=(5, 2)),
+            note="'7 CNNs*': five nets and two that were trained on more images first, equal weights",
+        ),
     ],
     claims=[
         Claim.effect(
             "pretrained-six", "from-scratch", top1=-1.7, top5=-1.6,
             source=paper.table("2"), measured=paper.VALIDATION_2012, runs=paper.runs("146-2012-2011", "145"),
         ),
+        Claim.effect(
+            "seven", "from-scratch", top1=-4.0, top5=-2.8, source=paper.table("2"), measured=paper.VALIDATION_2012,
+        ),
+        Claim.value("six-convolutions", top1=67.4, top5=40.9, source=paper.section("6"), measured=paper.FALL_2009),
     ],
     confounds=[
         "the paper trained first on all of ImageNet Fall 2011, 15 million images of 22,000 classes that hold the "
         "1,000 tested; here the classes trained on first and those tested have nothing in common",
         "pretrained arms take twice the epochs",
+        "2012: the five nets of '7 CNNs*' are those of '5 CNNs', which are not named; here five seeds of one",
     ],
     search=Search(),
     presets=["smoke", "tiny", "cifar10"],

@@ -25,7 +25,7 @@ OURS: dict[str, dict[str, str]] = {
     },
     "repro.claims": {  # a ClaimKind
         kind: f"repro.stats.kinds:{kind.upper()}"
-        for kind in ("effect", "no_effect", "at_least", "ratio", "value", "overfits")
+        for kind in ("effect", "no_effect", "at_least", "ratio", "slower", "value", "overfits")
     },
     "repro.datasets": {  # a KnownSet
         name: f"repro.data.known:{name.upper()}" for name in ("photos", "cifar10", "tiny200", "imagenette", "imagenet")

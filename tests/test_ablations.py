@@ -257,6 +257,8 @@ def test_the_contract_catches(rule: Callable[[Experiment, str], None], experimen
         ({"claims": [CLAIM], "arms": (Arm("as-preset"), Arm("slower"))}, "no arm 'slow'; did you mean 'slower'"),
         ({"claims": [Claim.value("slow", source="a paper", measured=paper.NOT_SAID)]}, "no number and no metric"),
         ({"arms": (Arm("as-preset"), Arm("five", ensemble=Ensemble(of=("all",))))}, "cannot average arm 'all'"),
+        ({"arms": (SLOW, Arm("both", ensemble=Ensemble(of=("slow",), seeds=(1, 2))))}, "one number of seeds, or one"),
+        ({"arms": (SLOW, Arm("both", ensemble=Ensemble(of=("slow",), seeds=(0,))))}, "at least one seed of each"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(values: dict[str, object], reason: str) -> None:

@@ -718,6 +718,63 @@ def test_an_ensemble_averages_stored_predictions_in_disjoint_groups(tmp_path: Pa
     assert frame.loc["two", "top1_error_mean"] < frame.loc["one", "top1_error_mean"]
 
 
+def test_an_ensemble_may_take_more_runs_of_one_arm_than_of_another(tmp_path: Path) -> None:
+    arms = [Arm("a"), Arm("b"), Arm("three", ensemble=Ensemble(of=("a", "b"), seeds=(2, 1)))]
+    one = experiment(
+        Claim.effect("three", "a", top1=-4.0, source="Table 2", measured=HERE), arms=arms, presets=["figure-1"]
+    )
+    of_a, of_b = (write_members(tmp_path, name, 6) for name in ("a", "b"))
+    found = next(judgement for judgement in judge(one, setting(one, 6), tmp_path) if judgement.claim)
+    assert found.seeds == 3
+    label = np.arange(400) % 10
+    for group in range(3):  # two of a and the first of the group's two of b
+        three = [*of_a[2 * group : 2 * group + 2], of_b[2 * group]]
+        together = 100 * (sum(each.astype(np.float32) for each in three).argmax(axis=1) != label).mean()
+        assert found.effect is not None
+        assert found.effect.of_arm[group][1] == pytest.approx(together, abs=0.3)  # float16 ties
+
+
+def write_times(results: Path, arm: str, hours: Sequence[float], placement: str, towers: int, host: str = "a") -> None:
+    """Finished runs that took so long."""
+    settings = config.to_dict(presets.preset("figure-1"))
+    settings["model"]["towers"] = towers
+    for seed, time in enumerate(hours):
+        record = {
+            "digest": f"{arm:.<12.12}", "seed": seed, "config": settings, "data": {"name": "cifar10", "digest": "d"},
+            "epochs": 40, "epochs_to_target": None, "censored": False, "seconds": 3600 * time,
+            "images_per_second": 10.0, "diverged": False, "train_error": 20.0, "held_out": None,
+            "errors": {"center": {"top1_error": 30.0, "top5_error": 5.0}},
+            "provenance": {"hardware": {"cpu": host}}, "placement": placement,
+        }  # fmt: skip
+        write_record(results, record)
+
+
+@pytest.mark.parametrize(
+    ("placement", "host", "hours", "verdict", "reason"),
+    [
+        ("cuda:0,cuda:1", "a", [5.5, 5.6, 5.4], "same direction", "published: longer"),
+        ("cuda:0,cuda:1", "a", [4.0, 4.1, 3.9], "contradicted", "excludes 1 in the other direction"),
+        ("cuda:0,cuda:1", "a", [4.0, 6.2, 5.1], "inconclusive", "holds 1"),
+        ("cuda:0", "a", [5.5, 5.6, 5.4], "not evaluated", "both towers ran on cuda:0; the claim is of a GPU each"),
+        ("cpu,cpu", "a", [5.5, 5.6, 5.4], "not evaluated", "both towers ran on cpu,cpu"),
+        ("cuda:0,cuda:1", "b", [5.5, 5.6, 5.4], "not evaluated", "2 machines"),
+    ],
+)
+def test_a_claim_of_time_is_about_two_gpus_of_one_machine(
+    tmp_path: Path, placement: str, host: str, hours: list[float], verdict: str, reason: str
+) -> None:
+    arms = [Arm("two-gpus"), Arm("one-gpu", {"model.towers": 1})]
+    claim = Claim.slower("one-gpu", "two-gpus", source="section 3.2", measured=HERE)
+    one = experiment(claim, arms=arms, presets=["figure-1"])
+    write_times(tmp_path, "two-gpus", [5.0, 5.1, 4.9], placement, 2)
+    write_times(tmp_path, "one-gpu", hours, "cuda:0", 1, host)
+    found = next(judgement for judgement in judge(one, setting(one, 3), tmp_path) if judgement.claim)
+    assert (found.verdict, found.unit) == (verdict, "times")
+    assert reason in found.reason
+    assert found.estimate is not None
+    assert found.estimate.mean == pytest.approx(np.prod(np.array(hours) / [5.0, 5.1, 4.9]) ** (1 / 3), rel=1e-6)
+
+
 def test_tuned_weights_are_tested_on_the_other_half(tmp_path: Path) -> None:
     """One good member, one that is noise: tuning finds out on the even images, and both sides count on the odd ones."""
     arms = [

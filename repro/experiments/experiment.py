@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from repro.experiments.design import Design
 from repro.extensions import load, named
 from repro.suggest import did_you_mean
-from repro.terms import EPOCHS_TO_TARGET, ERRORS, GAP, HELD_OUT, METRICS, NAME, SEARCH_SEEDS, Artifact, View
+from repro.terms import (
+    EPOCHS_TO_TARGET,
+    ERRORS,
+    GAP,
+    HELD_OUT,
+    METRICS,
+    NAME,
+    SEARCH_SEEDS,
+    TRAINING_HOURS,
+    Artifact,
+    View,
+)
 
 if TYPE_CHECKING:
     from repro.stats.kinds import ClaimKind
@@ -127,6 +138,11 @@ class Claim:
         return cls("ratio", arm, reference, {metric: times}, source, measured)
 
     @classmethod
+    def slower(cls, arm: str, reference: str, *, source: str, measured: Measured) -> Claim:
+        """`arm` takes longer to train than `reference`, whose two towers have a GPU each; no number is given."""
+        return cls("slower", arm, reference, {TRAINING_HOURS: None}, source, measured)
+
+    @classmethod
     def value(
         cls,
         arm: str,
@@ -158,11 +174,23 @@ def _given(top1: float | None, top5: float | None, train: float | None) -> dict[
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Average the stored softmax outputs of `seeds` runs of each arm in `of` (section 6; F27)."""
+    """Average the stored softmax outputs of `seeds` runs of each arm in `of`, or of as many as it says for each of them
+    (section 6; F27)."""
 
     of: tuple[str, ...]
-    seeds: int = 1
+    seeds: int | tuple[int, ...] = 1
     weights: Literal["uniform", "tuned"] = "uniform"  # tuned: chosen on half of the test images, tested on the other
+
+    @property
+    def members(self) -> dict[str, int]:
+        """Arm -> how many of its runs take part."""
+        each = (self.seeds,) * len(self.of) if isinstance(self.seeds, int) else self.seeds
+        return dict(zip(self.of, each, strict=True))
+
+    @property
+    def group(self) -> int:
+        """Seeds that one ensemble takes up: the most runs of any arm."""
+        return max(self.members.values())
 
 
 @dataclass(frozen=True)
@@ -300,7 +328,10 @@ class Experiment:
         for arm in self.arms:
             if arm.view is not None and arm.view not in get_args(View):
                 raise ValueError(f"arm {arm.name!r}: no view {arm.view!r}{did_you_mean(arm.view, get_args(View))}")
-            if arm.ensemble and arm.ensemble.seeds < 1:
+            seeds = arm.ensemble.seeds if arm.ensemble else 1
+            if arm.ensemble and not isinstance(seeds, int) and len(seeds) != len(arm.ensemble.of):
+                raise ValueError(f"arm {arm.name!r}: give an ensemble one number of seeds, or one for each arm")
+            if arm.ensemble and min(arm.ensemble.members.values(), default=0) < 1:
                 raise ValueError(f"arm {arm.name!r}: an ensemble takes at least one seed of each arm")
             for name in arm.ensemble.of if arm.ensemble else ():
                 if name not in names or self.arm(name).ensemble:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Arm, Claim
-from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET
+from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, TRAINING_HOURS
 
 if TYPE_CHECKING:
     from repro.stats import Interval
@@ -25,6 +25,7 @@ METRICS = {
     "train_error": "training error",
     EPOCHS_TO_TARGET: "epochs to target",
     EPOCHS_TO_BEST: "epochs to the lowest test error",
+    TRAINING_HOURS: "hours of training",
     "gap": "test minus training error",
 }
 
@@ -105,9 +106,9 @@ def changes(values: Mapping[str, Any]) -> str:
 def arm(value: Arm, preset: str) -> str:
     """What an arm changes at `preset`, or how it reads the runs of another."""
     if value.ensemble:
-        of = " and ".join(value.ensemble.of)
+        of = " and ".join(f"{count(runs, 'run')} of {name}" for name, runs in value.ensemble.members.items())
         weights = ", weights tuned" if value.ensemble.weights == "tuned" else ""
-        return f"average of {count(value.ensemble.seeds, 'run')} of {of}{weights}"
+        return f"average of {of}{weights}"
     parts = [changes(value.changes_at(preset))]
     if value.view:
         parts.append(f"read with {view(value.view)}")

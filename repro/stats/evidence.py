@@ -17,7 +17,7 @@ from repro.experiments.experiment import Arm, Experiment
 from repro.records import RunRecord, Setting
 from repro.stats.intervals import Count
 from repro.stats.topk import errors_of_ranks, ranks, topk_errors
-from repro.terms import EARLY_ERROR, EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, View
+from repro.terms import EARLY_ERROR, EPOCHS_TO_BEST, EPOCHS_TO_TARGET, GAP, TRAINING_HOURS, View
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Records = Mapping[tuple[str, int], RunRecord]  # (digest, seed) -> a finished run's record
 
 PLACES = {"top1_error": 1, "top5_error": 5, GAP: 1}  # metrics that have an answer for each image: k
-COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST)
+COUNTS = (EPOCHS_TO_TARGET, EPOCHS_TO_BEST, TRAINING_HOURS)  # compared by their ratio
 IMAGE_REPLICATES = 3  # predictions of so many replicates are read: they tell the images' part well enough
 # The training error of an epoch is the mean over its batches as they were trained on: that of the net in the middle of
 # the epoch. The records read it at the end (as the 2012 program printed it), half an epoch late for every run.
@@ -128,7 +128,7 @@ class Runs:
 
     def counts(self, arm: Arm, metric: str) -> dict[int, Count]:
         """Seed -> epochs to the target, or to the lowest test error; censored where the run ended before. A run that
-        failed to train is censored: it would have taken longer, too."""
+        failed to train is censored: it would have taken longer, too. Or hours of training."""
         found = {}
         for seed in self.setting.seeds_for(arm.name):
             record = None if arm.ensemble else self.record(arm.name, seed)
@@ -147,7 +147,7 @@ class Runs:
             return None
         seeds, view = self._seeds(arm, replicate, group), _view(arm, metric, view)
         if arm.ensemble:
-            members = tuple((name, seed) for name in arm.ensemble.of for seed in seeds[: arm.ensemble.seeds])
+            members = tuple((name, seed) for name, runs in arm.ensemble.members.items() for seed in seeds[:runs])
             tuned = arm.ensemble.weights == "tuned"
             parts = [self._errors(members, view, tuned=tuned)]
         else:
@@ -286,6 +286,8 @@ def _at_chance(error: float, record: RunRecord) -> bool:
 
 def _count(record: RunRecord, metric: str, results: Path) -> Count | None:
     epochs = float(record.epochs)
+    if metric == TRAINING_HOURS:
+        return Count(record.seconds / 3600)
     if metric == EPOCHS_TO_TARGET:
         reached = record.epochs_to_target
         if reached is None and not record.censored:

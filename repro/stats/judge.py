@@ -16,7 +16,7 @@ from repro.stats.looks import most_looked_at
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
 from repro.stats.values import Effect, Interval, Judgement, Verdict
-from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, View
+from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET, FEWEST_SEEDS, GAP, TRAINING_HOURS, View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +199,7 @@ def _negligible(experiment: Experiment, claim: Claim) -> float:
 
 def _unfit(runs: Runs, arms: Sequence[Arm], claim: Claim, metric: str) -> str | None:
     """Why the runs that are there cannot answer the claim, or None where they can."""
-    if why := _untrained(runs, arms) or _scheduled(runs, arms, metric):
+    if why := _untrained(runs, arms) or _scheduled(runs, arms, metric) or _one_device(runs, arms, metric):
         return why
     counts = [runs.failures(arm) for arm in arms]
     if all(total for _, total in counts):
@@ -495,7 +495,7 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def _group(arm: Arm) -> int:
-    return arm.ensemble.seeds if arm.ensemble else 1
+    return arm.ensemble.group if arm.ensemble else 1
 
 
 def _tuned(arm: Arm) -> bool:
@@ -549,6 +549,18 @@ def _scheduled(runs: Runs, arms: Sequence[Arm], metric: str) -> str | None:
     if drop is None or any(count.epochs <= drop for arm in arms for count in runs.counts(arm, metric).values()):
         return None
     return f"both arms lower the rate after {drop} epochs, and every run is best after that: the schedule sets the time"
+
+
+def _one_device(runs: Runs, arms: Sequence[Arm], metric: str) -> str | None:
+    """Why times say nothing of two GPUs: a run of two towers had one device, or the runs were on several machines."""
+    if metric != TRAINING_HOURS:
+        return None
+    records = [record for arm in arms for record in runs.records(arm)]
+    for record in records:
+        if record.towers == 2 and len({name for name in record.placement.split(",") if name.startswith("cuda")}) < 2:
+            return f"both towers ran on {record.placement}; the claim is of a GPU each"
+    machines = {str(record.about("hardware")) for record in records}
+    return f"the runs are of {len(machines)} machines or states of one" if len(machines) > 1 else None
 
 
 def _missing(runs: Runs, arms: Sequence[Arm], metric: str, view: View) -> str:

@@ -49,7 +49,9 @@ def _at_least(interval: Interval, claim: Claim, metric: str, seeds: int, negligi
 
 
 def _ratio(interval: Interval, claim: Claim, metric: str, seeds: int, negligible: float) -> tuple[Verdict, str]:
-    return verdict.of_ratio(interval, claim.number(metric), seeds, rounding=claim.rounding(metric))
+    published = claim.published[metric]
+    rounding = 0.0 if published is None else claim.rounding(metric)
+    return verdict.of_ratio(interval, published, seeds, rounding=rounding)
 
 
 def _value(interval: Interval, claim: Claim, metric: str, seeds: int, negligible: float) -> tuple[Verdict, str]:
@@ -63,5 +65,6 @@ NO_EFFECT = ClaimKind(
 )  # fmt: skip
 AT_LEAST = ClaimKind("at_least", "points", _at_least, sized=True, bound=True, wording="over {}", sentence="at least {}")
 RATIO = ClaimKind("ratio", "times", _ratio)
+SLOWER = ClaimKind("slower", "times", _ratio, bare="longer")
 VALUE = ClaimKind("value", "percent", _value, paired=False, tested=False)
 OVERFITS = ClaimKind("overfits", "points", _effect, overfits=True, bare="larger")

@@ -71,12 +71,14 @@ def at_least(interval: Interval, bound: float, seeds: int) -> tuple[Verdict, str
     return "inconclusive", "the interval holds 0 and reaches the published bound"
 
 
-def of_ratio(interval: Interval, published: float, seeds: int, *, rounding: float = 0.0) -> tuple[Verdict, str]:
+def of_ratio(interval: Interval, published: float | None, seeds: int, *, rounding: float = 0.0) -> tuple[Verdict, str]:
     """A ratio against a published one, on the log scale, where 1 is no effect. The published number stands for any
-    within `rounding`: "six times" for 5.5 to 6.5."""
+    within `rounding`: "six times" for 5.5 to 6.5. None: the source says that it is above 1, and no more."""
     if few := too_few(seeds):
         return few
     low = math.log(interval.low) if interval.low > 0 else -math.inf
+    if published is None:
+        return _of_line(math.log(interval.mean), low, math.log(interval.high), None, None, 0.0, "1", math.inf)
     size = math.log(published)
     most = abs(size) + math.log(2)  # twice as many times; twice the log would be the square
     ends = abs(math.log(published - rounding)), abs(math.log(published + rounding))
