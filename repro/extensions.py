@@ -31,7 +31,7 @@ OURS: dict[str, dict[str, str]] = {
         name: f"repro.data.known:{name.upper()}" for name in ("photos", "cifar10", "tiny200", "imagenette", "imagenet")
     },
     "repro.sections": {  # (part of a report, folder of reports) -> the blocks of a section of its page, in this order
-        name: f"repro.report.{name}:blocks" for name in ("tuning", "failures", "designs", "curves")
+        name: f"repro.report.{name}:blocks" for name in ("tuning", "sensitivity", "failures", "designs", "curves")
     },
     "repro.launchers": {"here": "repro.launch.here:here"},  # (runs, machine, emit) -> the failures
 }

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from repro import report, store
@@ -13,9 +14,9 @@ from repro.bench import made_up
 from repro.experiments import paper, registry
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.plan import frozen
-from repro.records import Setting
-from repro.report import contents, tuning
-from repro.report.gather import Gathered, gather
+from repro.records import RunRecord, Setting
+from repro.report import contents, sensitivity, tuning, words
+from repro.report.gather import Gathered, Part, gather
 from repro.report.standing import NO_PLAN, standing
 from repro.stats import rule
 
@@ -154,3 +155,36 @@ def test_the_numbers_that_the_network_decides_stand_on_the_index(tmp_path: Path)
     index = (tmp_path / "reports" / "index.md").read_text()
     assert "judged without a run: 3 of 13 do not hold" in index
     assert "| 253,440 | 290,400 | does not hold |" in index
+
+
+def timed(part: Part, arm: str, epochs: list[float | None]) -> list[RunRecord]:
+    """Runs that reached their target after so many epochs as the program prints them; None: not within 40."""
+    like = part.records[0]
+    return [
+        msgspec.structs.replace(like, digest=arm, seed=seed, epochs=40, epochs_to_target=one, censored=one is None)
+        for seed, one in enumerate(epochs)
+    ]
+
+
+def test_a_ratio_of_epochs_is_shown_as_it_depends_on_the_reading_the_rates_and_the_variants(tmp_path: Path) -> None:
+    known = registry.load().get("relu-vs-tanh")
+    (part,) = gather([known], Path(__file__).parents[1] / "results").of("relu-vs-tanh")
+    runs = {
+        "relu": timed(part, "relu", [5.5, 5.5, 5.5]), "tanh": timed(part, "tanh", [30.5, 30.5, 30.5]),
+        "tanh-fan-in": timed(part, "tanh-fan-in", [10.5, 10.5, 10.5]),
+    }  # fmt: skip
+    searches = {
+        "relu": {"0.003": timed(part, "s", [5.5]), "0.01": timed(part, "s", [8.5])},
+        "tanh": {"0.003": timed(part, "s", [20.5]), "0.01": timed(part, "s", [None])},
+    }
+    part = replace(part, runs=runs, searches=searches, chosen={"relu": 0.003, "tanh": 0.003})
+    (block,) = sensitivity.blocks(part, tmp_path)
+    rows = {row[0]: row[1] for row in block.tables[0].rows}
+    assert rows["as judged: in the middle of an epoch"].startswith("6.00 times")  # 30 / 5
+    assert rows["at the end of an epoch, as the program of 2012 printed it"].startswith("5.55 times")  # 30.5 / 5.5
+    assert rows["search: tanh at 0.01, relu at 0.003"] == "over 8.00 times"  # 40 / 5
+    assert rows["search: relu at 0.01, tanh at 0.003"] == "2.50 times"  # 20 / 8
+    assert rows["tanh-fan-in against relu"].startswith("2.00 times")  # 10 / 5
+    assert not any("relu-fan-in" in how for how in rows)  # none of its runs is there
+    both = replace(part, runs={**runs, "relu": timed(part, "relu", [None, 5.5, 5.5]), "tanh": searches["tanh"]["0.01"]})
+    assert sensitivity.blocks(both, tmp_path)[0].tables[0].rows[0][1] == words.NOTHING  # a bound on either side is none

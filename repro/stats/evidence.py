@@ -132,7 +132,7 @@ class Runs:
         found = {}
         for seed in self.setting.seeds_for(arm.name):
             record = None if arm.ensemble else self.record(arm.name, seed)
-            count = None if record is None else _count(record, metric, self.results)
+            count = None if record is None else count_of(record, metric, self.results)
             if count is not None:
                 found[seed] = count
         return found
@@ -284,7 +284,8 @@ def _at_chance(error: float, record: RunRecord) -> bool:
     return error > 100 * (1 - 1 / record.classes) - NEAR_CHANCE
 
 
-def _count(record: RunRecord, metric: str, results: Path) -> Count | None:
+def count_of(record: RunRecord, metric: str, results: Path | None = None) -> Count | None:
+    """How long a run took, in `metric`; None where it has none. EPOCHS_TO_BEST is read off the metrics in `results`."""
     epochs = float(record.epochs)
     if metric == TRAINING_HOURS:
         return Count(record.seconds / 3600)
@@ -293,6 +294,7 @@ def _count(record: RunRecord, metric: str, results: Path) -> Count | None:
         if reached is None and not record.censored:
             return None  # it had no target
         return Count(epochs, censored=True) if reached is None or record.diverged else Count(reached - HALF_AN_EPOCH)
+    assert results is not None, "tests of a run's epochs are in its results"
     tested = {
         float(epoch.epoch): epoch.test_top1_error
         for epoch in store.read_metrics(results, *record.key, record)
