@@ -145,7 +145,7 @@ def test_a_section_of_another_package_stands_on_the_page(tmp_path: Path) -> None
     made_up.write_setting(tmp_path / "results", one, "smoke", {"old": 30.0, "new": 30.2}, spread=0.05, images=100)
     report.build([one], None, tmp_path / "results", tmp_path / "reports", formats=("csv",))
     page = (tmp_path / "reports" / "bounded.md").read_text()
-    assert "### How long it took" in page and "| arm | longest run (s) |" in page
+    assert "<summary>How long it took</summary>" in page and "| arm | longest run (s) |" in page
     (table,) = (tmp_path / "reports").rglob("*-seconds.csv")
     assert table.read_text().splitlines()[0] == "arm,seconds"
 

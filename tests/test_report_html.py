@@ -1,5 +1,5 @@
-"""The HTML report in a real browser: it loads from a file without a request or an error, sorts, filters, zooms, and
-passes an accessibility check. Skipped where Chromium is not installed."""
+"""The HTML pages in a real browser: they load from a file without a request or an error, filter, fit four widths, and
+pass an accessibility check. Skipped where Chromium is not installed."""
 
 from __future__ import annotations
 
@@ -35,16 +35,18 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_nothing_is_loaded_from_elsewhere(page_file: Path) -> None:
-    own = re.sub(r"<script>.*?</script>", "", page_file.read_text(), flags=re.DOTALL)
-    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)[^"']*""", own)
-    assert "default-src 'none'" in own
+    for path in page_file.parent.glob("*.html"):
+        own = re.sub(r"<script>.*?</script>", "", path.read_text(), flags=re.DOTALL)
+        linked = set(re.findall(r"""(?:src|href)=["'](?!#|data:)([^"']*)""", own))
+        assert all((page_file.parent / target).is_file() for target in linked), (path, linked)
+        assert "default-src 'none'" in own
 
 
 def test_every_figure_has_an_alternative(page_file: Path) -> None:
-    own = re.sub(r"<script>.*?</script>", "", page_file.read_text(), flags=re.DOTALL)
-    figures = re.findall(r"<img [^>]*>", own)
-    assert figures
-    assert all(re.search(r'alt="[^"]{20,}"', figure) for figure in figures)
+    for path in page_file.parent.glob("*.html"):
+        figures = re.findall(r'<img [^>]*>|<svg class="chart"[^>]*>', path.read_text())
+        assert figures or path.stem != "index"
+        assert all(re.search(r'(?:alt|aria-label)="[^"]{20,}"', figure) for figure in figures)
 
 
 @pytest.fixture(scope="module")
@@ -76,62 +78,99 @@ def page(request: pytest.FixtureRequest, browser: Any, page_file: Path) -> Itera
 
 
 def shown_rows(page: Any) -> list[list[str]]:
-    rows = page.locator("#board tbody tr:not([hidden])")
+    rows = page.locator(".board tbody tr:not([hidden])")
     return rows.evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent.trim()))")
 
 
-def test_filters_and_says_how_many(page: Any) -> None:
-    every = page.locator("#board tbody tr").count()
+def test_filters_by_words_and_verdicts_and_the_address_keeps_it(page: Any) -> None:
+    every = page.locator(".board tbody tr").count()
     assert page.locator("#shown").inner_text() == f"{every} of {every} rows shown"
-    page.select_option("#filter-setting", "smoke")
-    page.fill("#filter-text", "no-lrn top-1")
+    page.fill("#filter-text", "lrn-ablation no-lrn smoke")
     rows = shown_rows(page)
     assert len(rows) == 1
-    assert rows[0][1] == "lrn-ablation"
+    assert "lrn-ablation" in rows[0][1]
     assert page.locator("#shown").inner_text() == f"1 of {every} rows shown"
-    page.click("#filter-clear")
+    page.fill("#filter-text", "")
+    chip = page.locator('.chip[data-verdict="not tuned"]')
+    count = int(chip.inner_text().split()[-1])
+    chip.click()
+    assert len(shown_rows(page)) == count > 0
+    assert page.url.endswith("#verdict=not+tuned")
+    page.reload()
+    assert chip.get_attribute("aria-pressed") == "true"
+    assert len(shown_rows(page)) == count
+    chip.click()
     assert len(shown_rows(page)) == every
 
 
-@pytest.mark.parametrize(("column", "kind"), [(6, float), (8, str)])
-def test_sorts_by_keyboard_both_ways(page: Any, column: int, kind: type) -> None:
-    head = page.locator("#board thead th").nth(column)
-    head.locator("button").focus()
-    for order in ("ascending", "descending"):
-        page.keyboard.press("Enter")
-        assert head.get_attribute("aria-sort") == order
-        assert page.locator("#board thead th[aria-sort$=scending]").count() == 1
-        cells = page.locator("#board tbody tr").evaluate_all(
-            f"rows => rows.map(row => row.cells[{column}].dataset.key)"
-        )
-        keys = [kind(key) for key in cells if key]
-        assert len(keys) >= 4
-        assert keys == sorted(keys, reverse=order == "descending")
-        assert not any(cells[len(keys) :])  # rows without a number stand last, both ways
+def test_a_row_lights_its_mark_in_the_forest(page: Any) -> None:
+    row = page.locator('.board tbody tr[data-mark^="lrn-ablation-no-lrn"]').first
+    row.hover()
+    assert page.locator(".chart .lit").count() == 1
+    page.locator("h1").hover()
+    assert page.locator(".chart .lit").count() == 0
 
 
-def test_curves_are_drawn_and_zoom(page: Any) -> None:
-    plot = page.locator(".plot").first
-    plot.scroll_into_view_if_needed()
-    page.wait_for_selector(".plot[data-drawn]")
-    assert plot.locator(".scatterlayer .trace").count() >= 4
-    whole = plot.evaluate("plot => plot._fullLayout.xaxis.range.slice()")
-    buttons = page.locator("figure", has=plot).locator(".zoom button")
-    buttons.nth(0).click()
-    near = plot.evaluate("plot => plot._fullLayout.xaxis.range.slice()")
-    assert near[1] - near[0] == pytest.approx(0.6 * (whole[1] - whole[0]))
-    buttons.nth(2).click()
-    assert plot.evaluate("plot => plot._fullLayout.xaxis.range.slice()") == pytest.approx(whole)
+def test_every_verdict_is_a_word_that_the_style_knows(page_file: Path) -> None:
+    style = (Path(report.__file__).parent / "templates" / "page.css").read_text()
+    words = set(re.findall(r'class="word ([a-z-]+)"', page_file.read_text()))
+    assert words
+    assert all(f".word.{word}" in style for word in words)
 
 
-@pytest.mark.parametrize("page", [("light", 1200), ("dark", 390)], ids=["light-desk", "dark-phone"], indirect=True)
-def test_fits_its_width_and_is_accessible(page: Any) -> None:
+def test_tables_and_charts_can_be_taken_away(browser: Any, page_file: Path, tmp_path: Path) -> None:
+    opened = browser.new_page(accept_downloads=True)
+    opened.goto((page_file.parent / "lrn-ablation.html").as_uri(), timeout=120_000)
+    with opened.expect_download() as csv:
+        opened.locator('main > .scroll [data-save="csv"]').click()
+    csv.value.save_as(tmp_path / "arms.csv")
+    head, first, *_ = (tmp_path / "arms.csv").read_text().splitlines()
+    assert head.startswith("arm,runs,top-1 error (%)") and first.startswith("with-lrn,3 of 3,")
+    with opened.expect_download() as svg:
+        opened.locator('main > figure [data-save="svg"]').click()
+    svg.value.save_as(tmp_path / "effects.svg")
+    from xml.etree import ElementTree
+
+    assert ElementTree.parse(tmp_path / "effects.svg").getroot().tag.endswith("svg")
+    opened.close()
+
+
+SIZES = [("light", 1920), ("light", 1280), ("dark", 1440), ("dark", 390)]
+
+
+@pytest.mark.parametrize("name", ["index", "lrn-ablation"])
+@pytest.mark.parametrize("page", SIZES, ids=[f"{scheme}-{width}" for scheme, width in SIZES], indirect=True)
+def test_fits_its_width_and_is_accessible(page: Any, page_file: Path, name: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the extra dev")
-    page.locator(".plot").first.scroll_into_view_if_needed()
-    page.wait_for_selector(".plot[data-drawn]")
+    page.goto((page_file.parent / f"{name}.html").as_uri(), timeout=120_000)
+    tall, window = page.evaluate("[document.documentElement.scrollHeight, innerHeight]")
+    desk = page.viewport_size["width"] >= 1280
+    assert not desk or tall < 5 * window + 1, "a page under five screens, the rest folded"
     for details in page.locator("details").all():
         details.evaluate("element => { element.open = true; }")
     wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert wide <= window
+    if desk:
+        over = """[...document.querySelectorAll(".scroll")].filter(one => one.scrollWidth > one.clientWidth + 1)
+            .map(one => one.getAttribute("aria-label"))"""
+        assert page.evaluate(over) == [], "no column is hidden"
+    sizes = """[...document.querySelectorAll("svg.chart text")].map(text =>
+        parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))"""
+    found = page.evaluate(sizes)
+    assert found and min(found) >= 9, "labels of at least nine pixels"
     found = axe.Axe().run(page).response["violations"]
     assert not found, json.dumps([(one["id"], one["nodes"][0]["html"]) for one in found], indent=1)
+
+
+def test_charts_take_the_colors_of_the_page(browser: Any, page_file: Path) -> None:
+    colors = {}
+    for scheme in ("light", "dark"):
+        opened = browser.new_page(color_scheme=scheme)
+        opened.goto((page_file.parent / "lrn-ablation.html").as_uri(), timeout=120_000)
+        colors[scheme] = opened.evaluate("getComputedStyle(document.querySelector('svg.chart text')).fill")
+        opened.close()
+    assert colors["light"] != colors["dark"]
+
+
+def test_the_index_is_small(page_file: Path) -> None:
+    assert page_file.stat().st_size < 1_000_000

@@ -43,7 +43,7 @@ def test_without_a_frozen_plan_all_is_exploratory(tmp_path: Path) -> None:
     assert "Exploratory: no frozen plan asked for it" in page
     assert {score.standing for score in found.scores} == {"exploratory"}
     index = (tmp_path / "reports" / "index.md").read_text()
-    assert "| verdict | standing |" in index and "| exploratory |" in index
+    assert "| setting | standing |" in index and "| exploratory |" in index
 
 
 def plan_of(one: Experiment, setting: Setting) -> dict[str, object]:
@@ -145,7 +145,7 @@ def test_runs_that_failed_to_train_are_counted_with_an_exact_interval(tmp_path: 
     run.write_text(json.dumps({**record, "diverged": True, "files": {}}))
     report.build([one], None, tmp_path / "results", tmp_path / "reports")
     page = (tmp_path / "reports" / "made-up.md").read_text()
-    assert "### Runs that failed to train" in page
+    assert "<summary>Runs that failed to train</summary>" in page
     seeds = setting.seeds
     assert f"| new | 1 of {seeds} | " in page and f"| old | 0 of {seeds} | 0% [0, " in page
 

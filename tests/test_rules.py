@@ -44,7 +44,11 @@ def page() -> str:
         numbers = "-" if one.estimate is None else _numbers(one.estimate.mean, one.estimate.low, one.estimate.high)
         before = _numbers(*(float(row[name]) for name in ("estimate", "low", "high")))
         clauses = one.reason.split("; ")[2:] if one.estimate else [one.reason]
-        why = "; ".join(clause for clause in clauses if not clause.startswith(("this says", "setting:", "changed:")))
+        why = "; ".join(
+            clause
+            for clause in clauses
+            if not clause.startswith(("this says", "setting:")) and "values changed" not in clause
+        )
         between = f"{row['arm']} against {row['reference']}" if row["reference"] else row["arm"]
         cells = [
             row["experiment"], f"`{row['setting']}`", between, row["metric"], before, row["verdict"], numbers,

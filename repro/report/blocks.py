@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from repro.report import figures
-from repro.report.sections import Figure
+from repro.report.drawing import Figure
 from repro.report.tables import ReportTable
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 
 @dataclass(frozen=True)
@@ -49,15 +42,3 @@ def table(name: str, caption: str, columns: Sequence[Column], rows: Sequence[Seq
         frame,
         frozenset(place for place, column in enumerate(columns) if column.number),
     )
-
-
-def figure(path: str, reports: Path, alt: str, caption: str, draw: Callable[..., Drawing], *arguments: Any) -> Figure:
-    """The figure that `draw` makes of the arguments, drawn again only where they changed."""
-
-    def png(*given: Any, source: str) -> bytes:
-        with figures._style():
-            return figures._png(draw(*given))
-
-    png.__name__ = draw.__name__
-    source = hashlib.sha256(Path(inspect.getfile(draw)).read_bytes()).hexdigest()  # which says how it is drawn
-    return Figure(path, figures.drawn(reports / path, png, *arguments, source=source), alt, caption)

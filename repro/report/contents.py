@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from repro.stats import Interval, Judgement
 from repro.stats.looks import most_looked_at
 from repro.stats.rule import TOLERANCE
 from repro.stats.values import VERDICTS
+from repro.terms import ERRORS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,41 +103,81 @@ def verdict(judgement: Judgement | None) -> str:
     return f"{judgement.verdict}, depends on the learning rate" if judgement.depends_on_rate else judgement.verdict
 
 
-def _of_arm(part: Part, arm: str) -> Judgement | None:
-    """What the table of arms shows for an arm: of a claim before any other, top-1 error before the rest."""
-    mine = [one for one in part.judgements if one.arm == arm]
-    mine.sort(key=lambda one: (one.claim is None, one.metric != "top1_error"))
-    return mine[0] if mine else None
+def leading(parts: Sequence[Part]) -> Part | None:
+    """The setting that a page begins with: the largest that has a verdict, else the largest; None where none is."""
+    judged = (part for part in parts if any(one.claim and one.verdict != "not evaluated" for one in part.judgements))
+    return next(judged, parts[0] if parts else None)
+
+
+def headlines(part: Part) -> list[tuple[str, str]]:
+    """Verdict and sentence for the primary number of each claim that has one of ours."""
+    found = []
+    for one in part.judgements:
+        if one.claim is None or one.metric != one.claim.primary or one.estimate is None:
+            continue
+        runs = f"{one.seeds} runs" if one.effect is None or one.effect.paired else _runs(one)
+        sentence = (
+            f"{words.subject(one.arm, one.reference)}, {words.metric(one.metric)} "
+            f"{words.with_interval(one.estimate, one.unit)} ({runs}); published: "
+            f"{words.published(one.claim, one.metric)}, {one.claim.source}."
+        )
+        found.append((verdict(one), sentence))
+    return found
+
+
+def _runs(one: Judgement) -> str:
+    assert one.effect is not None
+    return f"{' and '.join(map(str, one.effect.runs))} runs"
 
 
 def arms_table(part: Part) -> ReportTable:
-    """A row an arm: its runs, its errors, its effect beside the paper's, the verdict."""
+    """A row an arm: its runs, its errors, beside each metric the effect on it, and the verdicts of its claims."""
+    first = str(part.summary["arm"].iloc[0]) if len(part.summary) else ""
+    effects: dict[tuple[str, str], list[Judgement]] = {}
+    for one in part.judgements:
+        if one.reference is not None and one.estimate is not None:
+            effects.setdefault((one.arm, one.metric), []).append(one)
+    measured = [metric for metric in ERRORS if part.summary[f"{metric}_mean"].notna().any()]
+    metrics = list(dict.fromkeys([*measured, *(metric for _, metric in effects)]))
+    columns = ["arm", "runs"]
+    for metric in metrics:
+        unit = next((of[0].unit for (_, each), of in effects.items() if each == metric), None)
+        columns += [f"{words.metric(metric)} (%)"] if metric in measured else []
+        columns += [f"{words.metric(metric).removesuffix(' error')}: effect ({unit})"] if unit else []
     rows = []
     for row in part.summary.to_dict("records"):
-        arm = part.experiment.arm(row["arm"])
-        one = _of_arm(part, arm.name)
-        rows.append(
-            [
-                arm.name,
-                words.arm(arm, part.setting.preset),
-                n_of(part, arm.name),
-                words.mean_and_spread(row.get("top1_error_mean"), row.get("top1_error_sd")),
-                words.mean_and_spread(row.get("top5_error_mean"), row.get("top5_error_sd")),
-                words.mean_and_spread(row.get("train_error_mean"), row.get("train_error_sd")),
-                words.NOTHING if one is None else words.with_interval(one.estimate, one.unit),
-                words.NOTHING if one is None or one.claim is None else words.published(one.claim, one.metric),
-                words.NOTHING if one is None or one.claim is None else verdict(one),
-            ]
-        )
-    effects = any(one.reference is not None for one in part.judgements)
-    columns = [
-        "arm", "what it changes", "runs", "top-1 error (%)", "top-5 error (%)", "training error (%)",
-        "effect [95% interval]" if effects else "error [95% interval]", "published", "verdict",
-    ]  # fmt: skip
+        arm, cells = row["arm"], [row["arm"], n_of(part, row["arm"])]
+        for metric in metrics:
+            if metric in measured:
+                cells.append(words.mean_and_spread(row.get(f"{metric}_mean"), row.get(f"{metric}_sd")))
+            if any(each == metric for _, each in effects):
+                cells.append("\n".join(_effect_cell(one, first) for one in effects.get((arm, metric), ())))
+        rows.append([*cells, _verdicts(part, arm)])
     caption = f"{part.experiment.question} Preset {part.setting.preset}; mean ± standard deviation over n runs."
     return ReportTable(
-        f"{part.setting.name}-arms", caption, columns, rows, _with_units(part.summary), frozenset({3, 4, 5, 6, 7})
+        f"{part.setting.name}-arms", caption, [*columns, "verdict"], rows, _with_units(part.summary),
+        frozenset(range(2, len(columns))),
+    )  # fmt: skip
+
+
+def _effect_cell(one: Judgement, first: str) -> str:
+    """`+1.40 [+0.90, +1.90]`, with the reference where that is not the first arm."""
+    assert one.estimate is not None
+    shown = words.with_interval(one.estimate, one.unit).replace(f" {one.unit}", "", 1)
+    return shown if one.reference == first else f"{shown} against {one.reference}"
+
+
+def _verdicts(part: Part, arm: str) -> str:
+    """The verdict of the primary number of each claim on an arm, a line each."""
+    mine = [one for one in part.judgements if one.claim and one.arm == arm and one.metric == one.claim.primary]
+    several = len({(one.metric, one.reference) for one in mine}) > 1
+    lines = dict.fromkeys(
+        f"{words.metric(one.metric).removesuffix(' error')}, against {one.reference}: {verdict(one)}"
+        if several
+        else verdict(one)
+        for one in mine
     )
+    return "\n".join(lines) or words.NOTHING
 
 
 def _with_units(summary: pd.DataFrame) -> pd.DataFrame:
@@ -559,11 +601,11 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
         assert score.setting and one and one.estimate
         if not claim.row.paired and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
-        label = f"{section(score)}{score.experiment.name}, {score.setting.name} (n = {one.seeds})"
-        label += f"\n{score_line(score)}, {words.metric(score.metric)}"
+        label = f"{section(score)}{score_line(score)}, {words.metric(score.metric)}"
+        label += f"\n{score.experiment.name}, {score.setting.name} (n = {one.seeds}): {verdict(one)}"
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.row.bound, one.same_setting,
-            _tolerance(claim, score.metric),
+            _tolerance(claim, score.metric), mark_key(score),
         )  # fmt: skip
         rows.setdefault(id(claim), mark)
     return [*rows.values(), *_unclaimed(scores)]
@@ -579,8 +621,8 @@ def _unclaimed(scores: Sequence[Score]) -> list[Mark]:
         for one in part.judgements:
             same = (one.arm, one.reference) == (claim.arm, claim.reference)
             if same and one.claim is None and one.metric == "top1_error" and one.estimate:
-                label = f"{section(score)}{part.experiment.name}, {part.setting.name} (n = {one.seeds})"
-                label += f"\n{words.subject(one.arm, one.reference)}, {words.metric(one.metric)}"
+                label = f"{section(score)}{words.subject(one.arm, one.reference)}, {words.metric(one.metric)}"
+                label += f"\n{part.experiment.name}, {part.setting.name} (n = {one.seeds}): no claim"
                 mark = Mark(label, one.unit, one.estimate, None, same_setting=None)
                 found.setdefault((part.experiment.name, one.arm, one.reference), mark)
     return list(found.values())
@@ -617,19 +659,39 @@ def _have(count: int) -> str:
     return {0: "none has", 1: "1 has"}.get(count, f"{count} have")
 
 
-def scoreboard(scores: Sequence[Score], name: str, caption: str) -> ReportTable:
-    """A row a claim and setting, or one row where a claim has none; all metrics of a claim in one row."""
+def mark_key(score: Score) -> str:
+    """What ties a row of the scoreboard to its mark in the forest; a name that HTML may have."""
+    claim, setting = score.claim, score.setting.name if score.setting else ""
+    of = f"{score.experiment.name}-{claim.arm}-{claim.reference or ''}-{score.metric}-{setting}"
+    return re.sub(r"[^a-z0-9-]+", "-", of.lower())
+
+
+def board_groups(scores: Sequence[Score]) -> list[list[Score]]:
+    """The scores of each claim at each setting, or of a claim that has none; evaluated ones first, then by section."""
     groups: dict[tuple[int, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((id(score.claim), score.setting.name if score.setting else ""), []).append(score)
+    return list(groups.values())
+
+
+def evaluated(group: Sequence[Score]) -> bool:
+    """Whether a number of a row of the scoreboard has a verdict."""
+    return any(score.verdict != "not evaluated" for score in group)
+
+
+def scoreboard(scores: Sequence[Score], name: str, caption: str, *, only: bool | None = None) -> ReportTable:
+    """A row a claim and setting, verdict first; all metrics of a claim in one row. `only`: those that were evaluated,
+    or those that were not."""
     rows = []
-    for group in groups.values():
+    for group in board_groups(scores):
+        if only is not None and evaluated(group) is not only:
+            continue
         first = group[0]
         link = f"[{first.experiment.name}]({first.experiment.name}.md)" if first.setting else first.experiment.name
-        verdicts = [verdict(score.judgement) for score in group]
         seeds = dict.fromkeys(str(score.judgement.seeds) for score in group if score.judgement)
         rows.append(
             [
+                board_verdict(group),
                 f"{section(first)}{link}",
                 score_line(first),
                 _lines(group, lambda score: words.published(score.claim, score.metric)),
@@ -637,14 +699,26 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str) -> ReportTable:
                 _lines(group, _estimate),
                 "\n".join(seeds) or words.NOTHING,
                 f"`{first.setting.name}`" if first.setting else words.NOTHING,
-                verdicts[0] if len(set(verdicts)) == 1 else _lines(group, lambda score: verdict(score.judgement)),
-                next((score.standing for score in group if score.primary and score.standing), words.NOTHING),
+                board_standing(group),
             ]
         )
-    columns = [
-        "experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "setting", "verdict", "standing",
-    ]  # fmt: skip
-    return ReportTable(name, caption, columns, rows, scores_frame(scores), frozenset({5}))
+    return ReportTable(name, caption, BOARD, rows, scores_frame(scores), frozenset({6}))
+
+
+BOARD = (
+    "verdict", "experiment", "claim", "published", "2012 runs", "ours [95% interval]", "n", "setting", "standing",
+)  # fmt: skip
+
+
+def board_verdict(group: Sequence[Score]) -> str:
+    """The verdict of a row, a line a metric where they differ."""
+    verdicts = [verdict(score.judgement) for score in group]
+    return verdicts[0] if len(set(verdicts)) == 1 else _lines(group, lambda score: verdict(score.judgement))
+
+
+def board_standing(group: Sequence[Score]) -> str:
+    """`confirmatory` or `exploratory`, of a row's primary number."""
+    return next((score.standing for score in group if score.primary and score.standing), words.NOTHING)
 
 
 def scores_frame(scores: Iterable[Score]) -> Any:

@@ -17,7 +17,8 @@ from repro.config import keys, presets
 from repro.config.config import Config
 from repro.plan.cost import images
 from repro.report import figures, words
-from repro.report.blocks import Block, Column, figure, table
+from repro.report.blocks import Block, Column, table
+from repro.report.drawing import figure
 from repro.report.gather import Part
 from repro.report.tables import ReportTable
 from repro.terms import FEWEST_SEEDS
@@ -320,7 +321,7 @@ def effect_curves(drawn: Sequence[Drawn], label: str, sizes: bool) -> Drawing:
     drawn = drawn[:MOST_CURVES]
     columns = min(2, len(drawn))
     rows = math.ceil(len(drawn) / columns)
-    made = figures._figure(0.6 + 2.5 * rows)
+    made = figures.canvas(0.6 + 2.5 * rows)
     panels = made.subplots(rows, columns, squeeze=False)
     for axes, one in zip(panels.flat, drawn, strict=False):
         at, curve = one.curve.sizes, one.curve
@@ -358,7 +359,7 @@ COLORS = {"reproduced": 2, "same direction": 7, "inconclusive": 6, "not seen": 1
 def specifications(curve: SpecificationCurve, unit: Unit) -> Drawing:
     """All ways to judge one claim, sorted by effect, and below the choices that each of them makes."""
     rows = [(name, value) for name, values in curve.choices.items() for value in values]
-    made = figures._figure(2.6 + 0.22 * len(rows))
+    made = figures.canvas(2.6 + 0.22 * len(rows))
     upper, lower = made.subplots(2, 1, sharex=True, height_ratios=[2.2, 0.22 * len(rows) + 0.1])
     upper.axhline(1 if unit == "times" else 0, color="0.25", linewidth=1.2)
     shown = set()

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.report import figures, words
-from repro.report.blocks import Block, Column, figure, table
+from repro.report.blocks import Block, Column, table
+from repro.report.drawing import Figure, figure
 from repro.report.gather import Part
-from repro.report.sections import Figure
 from repro.report.tables import ReportTable
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _figures(part: Part, found: DesignJudgement, reports: Path) -> list[Figure]:
 
 def effects(shown: Sequence[tuple[str, Any]]) -> Drawing:
     """Effects with intervals, points, a row each; those of a Screen's withheld factors are not among them."""
-    made = figures._figure(1.0 + 0.24 * len(shown))
+    made = figures.canvas(1.0 + 0.24 * len(shown))
     axes = made.subplots()
     axes.axvline(0, color="0.25", linewidth=1.2)
     for row, (_, interval) in enumerate(shown):
@@ -181,7 +181,7 @@ def effects(shown: Sequence[tuple[str, Any]]) -> Drawing:
 
 def half_normal(contrasts: Sequence[Contrast], margin: float) -> Drawing:
     """Sizes of contrasts against the half-normal quantiles where they would stand if nothing mattered."""
-    made = figures._figure(4.6)
+    made = figures.canvas(4.6)
     axes = made.subplots()
     quantiles = [one.quantile for one in contrasts]
     sizes = [abs(one.effect) for one in contrasts]

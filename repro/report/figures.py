@@ -1,20 +1,13 @@
-"""The figures of a report, as PNG bytes. The same numbers give the same bytes: no time, no version, no random draw.
+"""The figures of a report as drawings, which drawing.py makes files of. No time, no version, no random draw.
 
-All are nine inches wide at 150 dots an inch, so that their text reads well in a column of 900 pixels. Colors are
-seaborn's "colorblind" palette; shape or dash always says the same thing again.
+All are nine inches wide. Colors are seaborn's "colorblind" palette; shape or dash always says the same thing again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
-import struct
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from repro.report import words
@@ -29,7 +22,6 @@ if TYPE_CHECKING:
     from repro.stats.values import Unit
 
 WIDTH = 9.0  # inches
-DOTS = 150  # an inch
 PALETTE = (
     "#0173b2",
     "#de8f05",
@@ -42,7 +34,6 @@ PALETTE = (
 )  # seaborn "colorblind"
 OURS, PUBLISHED, NOTED = PALETTE[:3]
 UNCLAIMED = "0.45"  # gray
-KEYWORD = b"repro:made-of"
 MANY = 8  # arms that one panel can tell apart
 DASHES = ("-", "--", "-.", ":")
 HOLLOW: dict[str, Any] = {
@@ -52,69 +43,11 @@ NOTE: dict[str, Any] = {"linestyle": "", "marker": "x", "color": NOTED, "markers
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    import matplotlib
-    import seaborn
-
-    extra: dict[str, Any] = {
-        "font.family": "DejaVu Sans",  # ships with matplotlib: the same everywhere
-        "font.size": 11,
-        "axes.titlesize": 12,
-        "axes.labelsize": 11,
-        "legend.fontsize": 10,
-        "legend.frameon": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "svg.hashsalt": "repro",
-    }
-    with matplotlib.rc_context(cast("Any", {**seaborn.axes_style("whitegrid"), **extra})):
-        yield
-
-
-def _figure(height: float) -> Figure:
+def canvas(height: float) -> Figure:
+    """An empty drawing of the common width, and of so many inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(WIDTH, height), layout="constrained")
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def drawn(path: Path, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> bytes:
-    """The figure that `draw` makes of the arguments; the one at `path` where that was made of the same.
-
-    A figure carries a digest of what it was made of, so that rebuilding a report draws only what changed.
-    """
-    mark = _digest(draw.__name__, *arguments, *sorted(options.items())).encode()
-    if path.is_file() and mark in (found := path.read_bytes())[-200:]:
-        return found
-    chunk = b"tEXt" + KEYWORD + b"\0" + mark
-    stamp = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    png = draw(*arguments, **options)
-    return png[:-12] + stamp + png[-12:]  # before the last chunk, which is empty
-
-
-def _digest(*values: Any) -> str:
-    """SHA-256 over values and over this file, which says how they are drawn."""
-    import numpy as np
-    import pandas as pd
-
-    summed = hashlib.sha256(Path(__file__).read_bytes())
-    for value in values:
-        if isinstance(value, pd.DataFrame):
-            summed.update(repr(list(value.columns)).encode())
-            summed.update(pd.util.hash_pandas_object(value, index=False).to_numpy().tobytes())
-        elif isinstance(value, np.ndarray):
-            summed.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
-        elif isinstance(value, Mapping):
-            summed.update("".join(f"{key}{_digest(part)}" for key, part in value.items()).encode())
-        else:
-            summed.update(repr(value).encode())
-    return summed.hexdigest()
 
 
 def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
@@ -125,37 +58,43 @@ def labels_with_n(frame: pd.DataFrame) -> dict[str, str]:
 TRAINING = "training error of batches, as trained on"  # with augmentation and dropout
 
 
-def curves(frame: pd.DataFrame, *, stops: bool, ends: Mapping[str, float] | None = None) -> bytes:
+def curves(
+    frame: pd.DataFrame, *, stops: bool, ends: Mapping[str, float] | None = None, drops: Sequence[int] = ()
+) -> Figure:
     """Learning curves: training error and test error (center view) against epochs, percent.
 
     `frame` is Part.curves. Lines are means over seeds with a band from the lowest to the highest seed; where runs
     `stops` at a target and so end at different epochs, every seed is a line of its own. `ends`: arm -> mean training
-    error at the end in test mode, percent: without augmentation and dropout.
+    error at the end in test mode, percent: without augmentation and dropout. `drops`: epochs after which the rate fell.
     """
     arms = labels_with_n(frame)
     if len(arms) > MANY:
         return _small_curves(frame, arms)
     shown = [("train_error", TRAINING), ("test_top1_error", "test top-1 error, center view")]
     shown = [(column, title) for column, title in shown if frame[column].notna().any()]
-    with _style():
-        handles_rows = math.ceil(len(arms) / 4)
-        height = 3.5 + 0.22 * handles_rows
-        two = 0.24 if ends else 0.0  # the second line of a title
-        figure, panels = _panels(1, len(shown), height + two, top=0.6 + two + 0.22 * handles_rows, between=0.75)
-        for axes, (column, title) in zip(panels[0], shown, strict=True):
-            _lines(axes, frame, column, arms, stops=stops)
-            if column == "train_error" and ends:
-                title = f"{title}\n\N{WHITE DIAMOND}: of the images, in test mode, at the end"
-                _ends(axes, frame, ends, list(arms))
-            axes.set_title(title, loc="left", fontsize=11)
-            axes.set(xlabel="epochs", ylabel="error (%)")
-        handles, texts = panels[0][0].get_legend_handles_labels()
-        once = dict(zip(texts, handles, strict=True))
-        note = "a line a seed" if stops else "line: mean over n seeds; band: lowest to highest seed"
-        figure.legend(
-            once.values(), once.keys(), loc="upper center", ncols=min(len(arms), 4), title=note, title_fontsize=10
-        )
-        return _png(figure)
+    handles_rows = math.ceil(len(arms) / 4)
+    height = 3.5 + 0.22 * handles_rows
+    two = 0.24 if ends else 0.0  # the second line of a title
+    figure, panels = _panels(1, len(shown), height + two, top=0.6 + two + 0.22 * handles_rows, between=0.75)
+    for axes, (column, title) in zip(panels[0], shown, strict=True):
+        _lines(axes, frame, column, arms, stops=stops)
+        for drop in drops:
+            axes.axvline(drop, color="0.25", linewidth=0.8, linestyle=":", zorder=0)
+        if column == "train_error" and ends:
+            title = f"{title}\n\N{WHITE DIAMOND}: of the images, in test mode, at the end"
+            _ends(axes, frame, ends, list(arms))
+        axes.set_title(title, loc="left", fontsize=11)
+        axes.set(xlabel="epochs", ylabel="error (%)")
+    handles, texts = panels[0][0].get_legend_handles_labels()
+    once = dict(zip(texts, handles, strict=True))
+    one = frame.groupby("arm")["seed"].nunique().max() == 1
+    note = "a run an arm" if one else "a line a run" if stops else "line: mean over n runs; band: lowest to highest run"
+    if drops:
+        note += "; dotted: the learning rate falls"
+    figure.legend(
+        once.values(), once.keys(), loc="upper center", ncols=min(len(arms), 4), title=note, title_fontsize=10
+    )
+    return figure
 
 
 def _ends(axes: Axes, frame: pd.DataFrame, ends: Mapping[str, float], arms: Sequence[str]) -> None:
@@ -165,7 +104,8 @@ def _ends(axes: Axes, frame: pd.DataFrame, ends: Mapping[str, float], arms: Sequ
             length = frame[frame["arm"] == arm].groupby("seed")["epoch"].max().mean()
             style: dict[str, Any] = {"color": PALETTE[place], "markerfacecolor": "white", "markersize": 6}
             axes.plot(length, ends[arm], "D", clip_on=False, zorder=5, **style)
-    axes.set_ylim(0, max(axes.get_ylim()[1], 1.05 * max(ends.values())))
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.95 * min(ends.values())), max(high, 1.05 * max(ends.values())))
 
 
 def _panels(
@@ -208,8 +148,9 @@ def _lines(axes: Axes, frame: pd.DataFrame, column: str, arms: Mapping[str, str]
         else:
             _band(axes, over_seeds(mine, column), linewidth=2, **style)
     _whole_epochs(axes)
-    highest = axes.dataLim.y1
-    axes.set_ylim(0, 1.05 * highest if math.isfinite(highest) else None)  # room for a marker at the very top
+    low, high = axes.dataLim.y0, axes.dataLim.y1
+    if math.isfinite(low) and math.isfinite(high):
+        axes.set_ylim(max(0.0, low - 0.05 * (high - low)), high + 0.05 * (high - low) + 0.01)
 
 
 def _band(axes: Axes, band: pd.DataFrame, *, color: str, **style: Any) -> None:
@@ -223,7 +164,7 @@ def _whole_epochs(axes: Axes, most: int = 8) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
 
 
-def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
+def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> Figure:
     """A small panel an arm, with the first arm in gray behind each."""
     first, *others = arms
     columns = 3
@@ -231,29 +172,28 @@ def _small_curves(frame: pd.DataFrame, arms: Mapping[str, str]) -> bytes:
     column = "test_top1_error"
     seeds = sorted({group["seed"].nunique() for _, group in frame.groupby("arm")})
     n = f"n = {seeds[0]}" if len(seeds) == 1 else f"n = {seeds[0]} to {seeds[-1]}"
-    with _style():
-        height = 1.15 + 1.75 * rows
-        figure, grid = _panels(rows, columns, height, top=0.7, between=0.3, sharex=True, sharey=True)
-        for axes, arm in zip(grid.flat, others, strict=False):
-            for name, color, dash in ((first, "0.55", "--"), (arm, OURS, "-")):
-                mine = frame[frame["arm"] == name]
-                point = "o" if marked(mine, column) else ""
-                band = over_seeds(mine, column)
-                _band(axes, band, color=color, linestyle=dash, linewidth=1.6, marker=point, markersize=3)
-            axes.set_title(arm, fontsize=10)
-            axes.set(xlabel="", ylabel="")
-            _whole_epochs(axes, 4)
-            axes.tick_params(labelsize=9)
-        for axes in list(grid.flat)[len(others) :]:
-            axes.set_visible(False)
-        figure.supxlabel("epochs", y=0.12 / height, fontsize=11)
-        figure.supylabel("test top-1 error (%), center view", x=0.01, fontsize=11)
-        figure.suptitle(
-            y=1 - 0.15 / height,
-            t=f"blue: the arm named; gray, dashed: {first}; band: lowest to highest seed ({n} an arm)",
-            fontsize=11,
-        )
-        return _png(figure)
+    height = 1.15 + 1.75 * rows
+    figure, grid = _panels(rows, columns, height, top=0.7, between=0.3, sharex=True, sharey=True)
+    for axes, arm in zip(grid.flat, others, strict=False):
+        for name, color, dash in ((first, "0.55", "--"), (arm, OURS, "-")):
+            mine = frame[frame["arm"] == name]
+            point = "o" if marked(mine, column) else ""
+            band = over_seeds(mine, column)
+            _band(axes, band, color=color, linestyle=dash, linewidth=1.6, marker=point, markersize=3)
+        axes.set_title(arm, fontsize=10)
+        axes.set(xlabel="", ylabel="")
+        _whole_epochs(axes, 4)
+        axes.tick_params(labelsize=9)
+    for axes in list(grid.flat)[len(others) :]:
+        axes.set_visible(False)
+    figure.supxlabel("epochs", y=0.12 / height, fontsize=11)
+    figure.supylabel("test top-1 error (%), center view", x=0.01, fontsize=11)
+    figure.suptitle(
+        y=1 - 0.15 / height,
+        t=f"blue: the arm named; gray, dashed: {first}; band: lowest to highest seed ({n} an arm)",
+        fontsize=11,
+    )
+    return figure
 
 
 @dataclass(frozen=True)
@@ -268,6 +208,7 @@ class Mark:
     at_least: bool = False
     same_setting: bool | None = True  # False: ours was measured at another setting or on other data; None: no claim
     tolerance: float | None = None  # points about the published number within which ours counts as reproduced
+    key: str = ""  # names its estimate in an SVG
 
 
 def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
@@ -290,7 +231,7 @@ def _marks(axes: Axes, marks: Sequence[Mark], unit: Unit) -> None:
         if mark.published is not None:
             axes.plot(mark.published, row + 0.2, ">" if mark.at_least else "D", **HOLLOW, zorder=3)
         place = row if mark.published is None and mark.noted is None else row - 0.17
-        _interval(axes, mark.estimate, place, edges, mark.same_setting)
+        _interval(axes, mark.estimate, place, edges, mark.same_setting, mark.key)
 
 
 def _log_axis(axes: Axes) -> None:
@@ -320,14 +261,16 @@ def _edges(marks: Sequence[Mark], unit: Unit) -> tuple[float, float]:
 
 
 def _interval(
-    axes: Axes, estimate: Interval, place: float, edges: tuple[float, float], same_setting: bool | None
+    axes: Axes, estimate: Interval, place: float, edges: tuple[float, float], same_setting: bool | None, key: str
 ) -> None:
     """The estimate and its bar, dotted where it is of images only; an end outside the panel (no end, or a ratio of 0)
     is an arrow at its edge."""
     low, high = max(estimate.low, edges[0]), min(estimate.high, edges[1])
     dash = ":" if estimate.images_only else "-"
     color = UNCLAIMED if same_setting is None else OURS
-    axes.plot([low, high], [place, place], dash, color=color, linewidth=2.4, zorder=4)
+    (bar,) = axes.plot([low, high], [place, place], dash, color=color, linewidth=2.4, zorder=4)
+    if key:
+        bar.set_gid(f"mark-{key}")
     for within, edge, arrow in ((estimate.low >= low, edges[0], "<"), (estimate.high <= high, edges[1], ">")):
         if not within:
             axes.plot(edge, place, arrow, color=color, markersize=9, clip_on=False, zorder=5)
@@ -344,83 +287,80 @@ def _ours(same_setting: bool | None) -> dict[str, Any]:
 
 
 TITLES: dict[Unit, str] = {
-    "points": "difference in error (points; right of 0: the first arm is worse)",
-    "times": "ratio of epochs (log scale; right of 1: the first is slower)",
+    "points": "points (right of 0: the first arm is worse)",
+    "times": "times (log scale; right of 1: the first is slower)",
     "percent": "error (%)",
 }
 
 
-def effects(marks: Sequence[Mark]) -> bytes:
+def effects(marks: Sequence[Mark]) -> Figure:
     """Our numbers with their 95% intervals beside the paper's, a row a mark; a panel for each unit."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     groups = {unit: [mark for mark in marks if mark.unit == unit] for unit in TITLES}
     groups = {unit: group for unit, group in groups.items() if group}
-    with _style():
-        figure = _figure(0.9 + 0.40 * len(marks) + 0.75 * len(groups))
-        ratios = [len(group) + 0.6 for group in groups.values()]
-        panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)[:, 0]
-        for axes, (unit, group) in zip(panels, groups.items(), strict=True):
-            _marks(axes, group, unit)
-            axes.set_yticks(range(len(group)), [mark.label for mark in group], fontsize=10)
-            axes.set_xlabel(TITLES[unit])
-        legend: list[Any] = [
-            Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
-            for same, where in ((True, "the claim's setting"), (False, "another setting or data"), (None, "no claim"))
-            if any(mark.same_setting is same for mark in marks)
-        ]
-        if any(mark.published is not None and not mark.at_least for mark in marks):
-            legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
-        if any(mark.tolerance is not None for mark in marks):
-            legend.append(Patch(color=PUBLISHED, alpha=0.2, label="an interval in it: reproduced"))
-        if any(mark.at_least for mark in marks):
-            legend.append(Line2D([], [], linestyle="", marker=">", label="published: at least", **HOLLOW))
-        if any(mark.noted is not None for mark in marks):
-            legend.append(Line2D([], [], label="2012 run notes", **NOTE))
-        note = "bars: 95% intervals"
-        if any(mark.estimate.images_only for mark in marks):
-            note += "; dotted: one or two runs, of images only"
-        figure.legend(
-            handles=legend, loc="outside upper center", ncols=min(4, len(legend)), title=note, title_fontsize=10
-        )
-        return _png(figure)
+    figure = canvas(0.9 + 0.40 * len(marks) + 0.75 * len(groups))
+    ratios = [len(group) + 0.6 for group in groups.values()]
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=ratios)[:, 0]
+    for axes, (unit, group) in zip(panels, groups.items(), strict=True):
+        _marks(axes, group, unit)
+        axes.set_yticks(range(len(group)), [mark.label for mark in group], fontsize=10)
+        axes.set_xlabel(TITLES[unit])
+    legend: list[Any] = [
+        Line2D([], [], linewidth=2.4, label=f"ours, {where}", **_ours(same))
+        for same, where in ((True, "the claim's setting"), (False, "another setting or data"), (None, "no claim"))
+        if any(mark.same_setting is same for mark in marks)
+    ]
+    if any(mark.published is not None and not mark.at_least for mark in marks):
+        legend.append(Line2D([], [], linestyle="", marker="D", label="published", **HOLLOW))
+    if any(mark.tolerance is not None for mark in marks):
+        legend.append(Patch(color=PUBLISHED, alpha=0.2, label="an interval in it: reproduced"))
+    if any(mark.at_least for mark in marks):
+        legend.append(Line2D([], [], linestyle="", marker=">", label="published: at least", **HOLLOW))
+    if any(mark.noted is not None for mark in marks):
+        legend.append(Line2D([], [], label="2012 run notes", **NOTE))
+    note = "bars: 95% intervals"
+    if any(mark.estimate.images_only for mark in marks):
+        note += "; dotted: one or two runs, of images only"
+    figure.legend(handles=legend, loc="outside upper center", ncols=min(4, len(legend)), title=note, title_fontsize=10)
+    return figure
 
 
-def figure_1(frame: pd.DataFrame, fast: str, slow: str, target: float) -> bytes:
-    """The paper's Figure 1 from our runs: training error rate against epochs, `fast` solid, `slow` dashed.
+def figure_1(frame: pd.DataFrame, fast: str, slow: str, target: float, said: str = "") -> Figure:
+    """The paper's Figure 1 from our runs: training error rate against epochs, `fast` solid, `slow` dashed; the ratio
+    of their epochs as `said`.
 
     A thin line a seed; the thick line is the seed that reaches the target in the median number of epochs.
     """
-    with _style():
-        figure = _figure(4.6)
-        axes = figure.subplots()
-        some = frame.dropna(subset=["train_error"])
-        for arm, dash, color in ((fast, "-", OURS), (slow, "--", PUBLISHED)):
-            mine = some[some["arm"] == arm]
-            n = mine["seed"].nunique()
-            if not n:
-                continue
-            lengths = mine.groupby("seed")["epoch"].max().sort_values(kind="stable")
-            middle = lengths.index[(n - 1) // 2]
-            for seed, run in mine.groupby("seed"):
-                thick = seed == middle
-                label = f"{arm} (n = {n}; thick: the median seed)" if thick else None
-                axes.plot(
-                    run["epoch"], run["train_error"], dash, color=color, linewidth=2.6 if thick else 0.9,
-                    alpha=1.0 if thick else 0.6, label=label,
-                )  # fmt: skip
-        axes.axhline(target, color="0.25", linewidth=1.2, linestyle=":")
-        axes.annotate(
-            f"{words.number(target, 0)}%", (0.0, target), xycoords=("axes fraction", "data"), xytext=(5, 4),
-            textcoords="offset points",
-        )  # fmt: skip
-        axes.set(xlabel="epochs", ylabel="training error rate (%)", xlim=(0, None), ylim=(0, None))
-        axes.legend(loc="upper right")
-        return _png(figure)
+    figure = canvas(4.6)
+    axes = figure.subplots()
+    some = frame.dropna(subset=["train_error"])
+    for arm, dash, color in ((fast, "-", OURS), (slow, "--", PUBLISHED)):
+        mine = some[some["arm"] == arm]
+        n = mine["seed"].nunique()
+        if not n:
+            continue
+        lengths = mine.groupby("seed")["epoch"].max().sort_values(kind="stable")
+        middle = lengths.index[(n - 1) // 2]
+        for seed, run in mine.groupby("seed"):
+            thick = seed == middle
+            label = f"{arm} (n = {n}; thick: the median seed)" if thick else None
+            axes.plot(
+                run["epoch"], run["train_error"], dash, color=color, linewidth=2.6 if thick else 0.9,
+                alpha=1.0 if thick else 0.6, label=label,
+            )  # fmt: skip
+    axes.axhline(target, color="0.25", linewidth=1.2, linestyle=":")
+    axes.annotate(
+        f"{words.number(target, 0)}%", (0.0, target), xycoords=("axes fraction", "data"), xytext=(5, 4),
+        textcoords="offset points",
+    )  # fmt: skip
+    axes.set(xlabel="epochs", ylabel="training error rate (%)", xlim=(0, None), ylim=(0, None))
+    axes.legend(loc="upper right", title=said, title_fontsize=10)
+    return figure
 
 
-def figure_3(kernels: np.ndarray, towers: int = 2) -> bytes:
+def figure_3(kernels: np.ndarray, towers: int = 2) -> Figure:
     """The paper's Figure 3: first-layer kernels (maps, 3, k, k), tower 1 above tower 2, 16 a row at 96 kernels.
 
     Each kernel is stretched on its own to the full range.
@@ -433,17 +373,16 @@ def figure_3(kernels: np.ndarray, towers: int = 2) -> bytes:
     highest = kernels.max(axis=(1, 2, 3), keepdims=True)
     scaled = ((kernels - lowest) / np.maximum(highest - lowest, 1e-12)).transpose(0, 2, 3, 1)
     enlarged = scaled.repeat(max(1, 72 // side), axis=1).repeat(max(1, 72 // side), axis=2)
-    with _style():
-        rows = math.ceil(maps / towers / columns)
-        figure = _figure(WIDTH * towers * rows / columns + 0.45 * towers)
-        panels = figure.subplots(towers, 1, squeeze=False)[:, 0]
-        for tower, axes in enumerate(panels):
-            axes.imshow(_mosaic(enlarged[tower * maps // towers : (tower + 1) * maps // towers], columns))
-            of = f"tower {tower + 1}: " if towers > 1 else ""
-            count = maps // towers
-            axes.set_title(f"{of}{count} kernels of {side}{words.TIMES}{side}{words.TIMES}3", loc="left", fontsize=11)
-            axes.set_axis_off()
-        return _png(figure)
+    rows = math.ceil(maps / towers / columns)
+    figure = canvas(WIDTH * towers * rows / columns + 0.45 * towers)
+    panels = figure.subplots(towers, 1, squeeze=False)[:, 0]
+    for tower, axes in enumerate(panels):
+        axes.imshow(_mosaic(enlarged[tower * maps // towers : (tower + 1) * maps // towers], columns))
+        of = f"tower {tower + 1}: " if towers > 1 else ""
+        count = maps // towers
+        axes.set_title(f"{of}{count} kernels of {side}{words.TIMES}{side}{words.TIMES}3", loc="left", fontsize=11)
+        axes.set_axis_off()
+    return figure
 
 
 def _mosaic(tiles: np.ndarray, columns: int, gap: int = 6) -> np.ndarray:
@@ -460,7 +399,7 @@ def _mosaic(tiles: np.ndarray, columns: int, gap: int = 6) -> np.ndarray:
     return board
 
 
-def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
+def figure_4(found: Mapping[str, np.ndarray]) -> Figure:
     """The paper's Figure 4, its halves one above the other: test images with their likeliest classes, and test
     images each followed by the training images with the nearest features.
 
@@ -471,29 +410,26 @@ def figure_4(found: Mapping[str, np.ndarray]) -> bytes:
     columns = min(4, guesses)
     rows = math.ceil(guesses / columns)
     heights = [rows * 3.2, queries * 1.28 + 0.5]
-    with _style():
-        figure = _figure(sum(heights))
-        upper, lower = cast("Sequence[Figure]", figure.subfigures(2, 1, height_ratios=heights))
-        grid = upper.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.0, 1.0] * rows)
-        for axes in grid.flat:
+    figure = canvas(sum(heights))
+    upper, lower = cast("Sequence[Figure]", figure.subfigures(2, 1, height_ratios=heights))
+    grid = upper.subplots(2 * rows, columns, squeeze=False, height_ratios=[2.0, 1.0] * rows)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place in range(guesses):
+        row, column = divmod(place, columns)
+        right = int(found["guess_label"][place])
+        grid[2 * row, column].imshow(found["guess_picture"][place])
+        grid[2 * row, column].set_title(_shortened(names[right]), fontsize=11, fontweight="bold")
+        classes = [int(number) for number in found["guess_class"][place]]
+        guessed = [(_shortened(names[number]), number == right) for number in classes]
+        _bars(grid[2 * row + 1, column], guessed, found["guess_probability"][place])
+    panels = lower.subplots(queries, 1 + found["near_picture"].shape[1], squeeze=False)
+    for line, query, near in zip(panels, found["query_picture"], found["near_picture"], strict=True):
+        for axes, image in zip(line, [query, *near], strict=True):
+            axes.imshow(image)
             axes.set_axis_off()
-        for place in range(guesses):
-            row, column = divmod(place, columns)
-            right = int(found["guess_label"][place])
-            grid[2 * row, column].imshow(found["guess_picture"][place])
-            grid[2 * row, column].set_title(_shortened(names[right]), fontsize=11, fontweight="bold")
-            classes = [int(number) for number in found["guess_class"][place]]
-            guessed = [(_shortened(names[number]), number == right) for number in classes]
-            _bars(grid[2 * row + 1, column], guessed, found["guess_probability"][place])
-        panels = lower.subplots(queries, 1 + found["near_picture"].shape[1], squeeze=False)
-        for line, query, near in zip(panels, found["query_picture"], found["near_picture"], strict=True):
-            for axes, image in zip(line, [query, *near], strict=True):
-                axes.imshow(image)
-                axes.set_axis_off()
-        lower.suptitle(
-            "left: test images; the rest of a row: the training images with the nearest features", fontsize=11
-        )
-        return _png(figure)
+    lower.suptitle("left: test images; the rest of a row: the training images with the nearest features", fontsize=11)
+    return figure
 
 
 def _shortened(name: str, most: int = 22) -> str:

@@ -1,213 +1,131 @@
-"""The one-page report: everything inline, so that it opens from a file and asks the network for nothing.
+"""A report as a small site of HTML pages, which works from a file: the index and a page an experiment.
 
-Curves are drawn by plotly.js from plain dicts; what they show also stands in a table below each, for those who do not
-see them. A content security policy in the page forbids every request.
+Each page holds all that it shows: nothing is loaded. Charts are SVG in the colors of the page, light or dark. All texts
+pass through Jinja's escaping; Markdown of a declaration is rendered with raw HTML shown, not used.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from repro.report import contents, figures, words
-from repro.report.gather import Gathered, Score
+from markupsafe import Markup
 
-if TYPE_CHECKING:
-    import pandas as pd
+from repro.report import contents, words
+from repro.report.drawing import Figure
+from repro.report.gather import Score, counted_scores
+from repro.report.sections import Board, ExperimentPage, IndexPage, environment
+from repro.stats.values import VERDICTS
 
-    from repro.report.blocks import Block
-    from repro.report.sections import Section
-    from repro.report.tables import ReportTable
+WIDTH, HEIGHT = 150, 26  # of an interval within a row, pixels
 
-PLOTTED = {"train_error": "training error", "test_top1_error": "test top-1 error, center view"}
-SEEDS_DRAWN = 20  # lines of their own in one plot; more are drawn as mean and band
-PLOTLY_DASHES = ("solid", "dash", "dashdot", "dot")
+
+def site(index: IndexPage, pages: Sequence[ExperimentPage]) -> dict[str, bytes]:
+    """Path below reports/ -> bytes."""
+    linked = {page.experiment.name for page in pages}
+    files = {f"{page.experiment.name}.html": _page("experiment.html.jinja", page=page) for page in pages}
+    boards = [(board, rows(board, linked)) for board in index.boards]
+    counts = Counter(row.word for _, of in boards for row in of)
+    chips = [(word, counts[word]) for word in VERDICTS if counts[word]]
+    files["index.html"] = _page("index.html.jinja", index=index, boards=boards, chips=chips)
+    return files
+
+
+def _page(template: str, **values: object) -> bytes:
+    made = environment("html").get_template(template)
+    return made.render(picture=picture, rich=rich, plain=plain, **values).encode()
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell of the scoreboard: its text, what it sorts by (None: after all others), and where it leads."""
+class Row:
+    """A claim at a setting on the scoreboard."""
 
-    text: str
-    key: float | str | None
-    link: str = ""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A zoomable figure: plotly's traces and layout, and the numbers behind it at a few epochs."""
-
-    name: str
-    title: str
-    alt: str
-    figure: Mapping[str, Any]
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    word: str  # verdict of its primary number
+    told: str  # the same, with what it depends on
+    others: Sequence[str]  # verdicts of its other numbers, where they differ
+    cells: Sequence[str | Markup]  # as contents.BOARD names them
+    link: str  # page of its experiment, or nothing
+    key: str  # of its mark in the forest
+    bar: Markup
+    evaluated: bool
 
 
-def html_page(
-    gathered: Gathered,
-    sections: Mapping[str, Sequence[Section]],
-    forest: bytes | None,
-    own: Mapping[str, Sequence[ReportTable]],
-    over: Mapping[str, Sequence[Block]],
-) -> bytes:
-    """The page. `sections` holds the settings of each experiment, `own` further tables of an experiment, `over` what
-    its settings say together."""
-    from plotly.offline import get_plotlyjs
-
-    from repro.report.sections import environment
-
-    experiments = [one for one in gathered.experiments if sections.get(one.name)]
-    board = [_row(score) for score in gathered.scores]
-    return (
-        environment("html")
-        .get_template("page.html.jinja")
-        .render(
-            gathered=gathered,
-            experiments=experiments,
-            sections=sections,
-            own=own,
-            over=over,
-            board=board,
-            columns=COLUMNS,
-            verdicts=sorted({str(row[-1].key) for row in board}),
-            settings=sorted({row[-2].text for row in board} - {words.NOTHING}),
-            forest=None if forest is None else data_uri(forest),
-            plots={name: [plots(one) for one in several] for name, several in sections.items()},
-            data_uri=data_uri,
-            rich=_markdown,
-            plotly=get_plotlyjs(),
+def rows(board: Board, linked: set[str]) -> list[Row]:
+    """The rows of a board, those with a verdict first."""
+    groups = contents.board_groups(board.scores)
+    reach = _reach(board.scores)
+    found = []
+    for group, cells in zip(groups, board.whole.rows, strict=True):
+        first = next((score for score in group if score.primary), group[0])
+        name = first.experiment.name
+        found.append(
+            Row(
+                first.verdict,
+                contents.verdict(first.judgement),
+                cells[0].split("\n")[1:],
+                [cells[0], f"{contents.section(first)}{name}", *(plain(cell) for cell in cells[2:])],
+                f"{name}.html" if name in linked else "",
+                contents.mark_key(first),
+                bar(first, reach),
+                contents.evaluated(group),
+            )
         )
-        .encode()
+    return sorted(found, key=lambda row: not row.evaluated)  # stable
+
+
+def _reach(scores: Sequence[Score]) -> float:
+    """Points from 0 to either end of the bars of a board: the widest finite number."""
+    ends = [0.0]
+    for score in counted_scores(scores):
+        if score.claim.row.unit == "points" and score.judgement and (one := score.judgement.estimate):
+            ends += [one.low, one.mean, one.high, score.published or 0.0]
+    return max(abs(end) for end in ends if math.isfinite(end)) or 1.0
+
+
+def bar(score: Score, reach: float) -> Markup:
+    """Our interval on a line from -reach to reach points, the published number a diamond; nothing in other units."""
+    one = score.judgement.estimate if score.judgement else None
+    if one is None or score.claim.row.unit != "points" or not math.isfinite(one.mean):
+        return Markup("")
+
+    def x(value: float) -> float:
+        return round(WIDTH / 2 + max(-1.0, min(1.0, value / reach)) * (WIDTH / 2 - 6), 1)
+
+    middle, drawn = HEIGHT / 2, []
+    drawn.append(f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="2" y2="{HEIGHT - 2}"/>')
+    drawn.append(f'<line class="ours" x1="{x(one.low)}" x2="{x(one.high)}" y1="{middle}" y2="{middle}"/>')
+    drawn.append(f'<circle class="ours" cx="{x(one.mean)}" cy="{middle}" r="4"/>')
+    if score.published is not None:
+        at = x(score.published)
+        corners = f"{at},{middle - 6} {at + 6},{middle} {at},{middle + 6} {at - 6},{middle}"
+        drawn.append(f'<polygon class="published" points="{corners}"/>')
+    alt = f"{words.with_interval(one, 'points')}; published {words.published(score.claim, score.metric)}"
+    inside = Markup("".join(drawn))  # numbers only
+    return Markup('<svg class="bar" role="img" width="{}" height="{}" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, alt, inside
     )
 
 
-COLUMNS = (
-    "§",
-    "experiment",
-    "claim",
-    "metric",
-    "published",
-    "2012 runs",
-    "ours [95% interval]",
-    "n",
-    "setting",
-    "verdict",
-)
+def picture(figure: Figure) -> Markup:
+    """A figure: SVG where it has one, else its PNG as a URI."""
+    if figure.svg is None:
+        uri = f"data:image/png;base64,{base64.b64encode(figure.png).decode()}"
+        return Markup('<img src="{}" alt="{}" width="900" loading="lazy">').format(uri, figure.alt)
+    drawing = figure.svg()
+    opened = Markup('<svg class="chart" role="img" aria-label="{}" ').format(figure.alt)
+    return opened + Markup(drawing.removeprefix("<svg "))  # matplotlib escapes the text in it
 
 
-def _row(score: Score) -> list[Cell]:
-    one, unit = score.judgement, score.claim.row.unit
-    estimate = one.estimate if one else None
-    name = score.experiment.name
-    return [
-        Cell(score.experiment.section, score.experiment.section),
-        Cell(name, name, f"#{name}" if score.setting else ""),
-        Cell(contents.score_line(score), contents.score_line(score)),
-        Cell(words.metric(score.metric), score.metric),
-        Cell(words.published(score.claim, score.metric), score.published),
-        Cell(words.quantity(score.noted, unit), score.noted),
-        Cell(words.with_interval(estimate, unit), _key(estimate.mean) if estimate else None),
-        Cell(str(one.seeds) if one else words.NOTHING, one.seeds if one else None),
-        Cell(score.setting.name, score.setting.name) if score.setting else Cell(words.NOTHING, None),
-        Cell(contents.verdict(one), score.verdict),
-    ]
+def plain(text: str) -> str:
+    """A text of Markdown without its marks."""
+    return text.replace("`", "")
 
 
-def _key(value: float) -> float | str:
-    """A number as JavaScript reads it."""
-    return f"{'-' if value < 0 else ''}Infinity" if math.isinf(value) else value
-
-
-def data_uri(png: bytes) -> str:
-    """A PNG as a URI that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _markdown(text: str) -> str:
+def rich(text: str) -> Markup:
     """An experiment's discussion as HTML; raw HTML in it is shown, not used."""
     from markdown_it import MarkdownIt
 
-    return str(MarkdownIt("commonmark", {"html": False}).render(text))
-
-
-def plots(section: Section) -> list[Plot]:
-    """The learning curves of one setting, one plot a metric."""
-    found: list[Plot] = []
-    if section.part.setting.design:
-        return found
-    for column, title in PLOTTED.items():
-        some = section.part.curves.dropna(subset=[column])
-        if len(some):
-            found.append(_plot(section, some, column, title))
-    return found
-
-
-def _plot(section: Section, frame: pd.DataFrame, column: str, title: str) -> Plot:
-    arms = figures.labels_with_n(frame)
-    stops = section.part.config.schedule.stop_train_error is not None
-    single = stops and len(frame[["arm", "seed"]].drop_duplicates()) <= SEEDS_DRAWN
-    traces: list[dict[str, Any]] = []
-    for place, (arm, label) in enumerate(arms.items()):
-        mine = frame[frame["arm"] == arm]
-        style = {"color": figures.PALETTE[place % len(figures.PALETTE)], "dash": PLOTLY_DASHES[place % 4]}
-        whole = section.part.curves[section.part.curves["arm"] == arm]
-        mode = "lines+markers" if figures.marked(whole, column) else "lines"
-        draw = _by_seed if single else _band
-        traces += draw(mine, column, arm, label, style, mode)
-    part = section.part
-    name = f"{part.experiment.name}--{part.setting.name.replace('+', '-')}--{column}"
-    last = frame[frame["epoch"] == frame.groupby(["arm", "seed"])["epoch"].transform("max")]
-    rows = [
-        [label, str(int(mine["epoch"].max())), words.mean_and_spread(mine[column].mean(), mine[column].std())]
-        for arm, label in arms.items()
-        for mine in [last[last["arm"] == arm]]
-    ]
-    layout = {
-        "xaxis": {"title": {"text": "epochs"}},
-        "yaxis": {"title": {"text": f"{title} (%)"}, "rangemode": "tozero"},
-    }
-    alt = (
-        f"{title} in percent against epochs for {', '.join(arms.values())}; its last numbers stand in the table below."
-    )
-    return Plot(name, title, alt, {"data": traces, "layout": layout}, ["arm", "epochs", "error at the end (%)"], rows)
-
-
-def _by_seed(
-    frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any], mode: str
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "type": "scatter", "mode": mode, "x": run["epoch"].tolist(), "y": _rounded(run[column]), "name": label,
-            "legendgroup": arm, "showlegend": first, "line": {**style, "width": 1.5},
-            "hovertemplate": f"{arm}, seed {seed}: %{{y:.2f}}% at epoch %{{x}}<extra></extra>",
-        }
-        for first, (seed, run) in zip([True] + [False] * frame["seed"].nunique(), frame.groupby("seed"), strict=False)
-    ]  # fmt: skip
-
-
-def _band(
-    frame: pd.DataFrame, column: str, arm: str, label: str, style: Mapping[str, Any], mode: str
-) -> list[dict[str, Any]]:
-    over = figures.over_seeds(frame, column)
-    mean, low, high = over["mean"], over["min"], over["max"]
-    epochs = over.index.tolist()
-    band = {
-        "type": "scatter", "mode": "lines", "x": epochs + epochs[::-1], "y": _rounded(high) + _rounded(low)[::-1],
-        "fill": "toself", "fillcolor": f"{style['color']}33", "line": {"width": 0}, "hoverinfo": "skip",
-        "showlegend": False, "legendgroup": arm, "name": label,
-    }  # fmt: skip
-    line = {
-        "type": "scatter", "mode": mode, "x": epochs, "y": _rounded(mean),
-        "name": label, "legendgroup": arm, "line": {**style, "width": 2.5},
-        "hovertemplate": f"{arm}: %{{y:.2f}}% at epoch %{{x}}<extra></extra>",
-    }  # fmt: skip
-    return [band, line]
-
-
-def _rounded(values: pd.Series[float]) -> list[float]:
-    return [round(float(value), 3) for value in values]
+    return Markup(MarkdownIt("commonmark", {"html": False}).render(text))

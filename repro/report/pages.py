@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from repro import extensions, store
 from repro.records import RunRecord
-from repro.report import contents, curves, figures, tables
-from repro.report.blocks import Block
+from repro.report import contents, curves, figures, tables, words
+from repro.report.drawing import LOCAL, Figure, figure
 from repro.report.gather import Gathered, Part
-from repro.report.sections import LOCAL, OWN_IMAGES, Figure, Section, environment
-from repro.report.weights import PAGE, page
+from repro.report.sections import OWN_IMAGES, Board, ExperimentPage, IndexPage, Section, environment
+from repro.report.weights import PAGE
+from repro.report.weights import page as weights_page
 
 if TYPE_CHECKING:
     from repro.experiments.experiment import Experiment
@@ -32,66 +33,68 @@ def files_of(
     `weights`, what report/weights.py found."""
     shown = [one for one in gathered.experiments if gathered.of(one.name)]
     asked = shown if names is None else [one for one in gathered.experiments if one.name in names]
-    drawn = {one.name for one in [*asked, *(shown if html else [])]}
-    sections = {name: [section(part, results, reports) for part in gathered.of(name)] for name in sorted(drawn)}
-    over = {name: curves.blocks_over(gathered.of(name), reports) for name in sorted(drawn)}
-    own = {"baseline": [contents.paper_table(gathered)]} if "baseline" in drawn else {}
+    pages = [experiment_page(experiment, gathered, results, reports) for experiment in asked]
+    index = index_page(gathered, reports, weights=weights is not None)
     files: dict[str, bytes] = {}
-    for experiment in asked:
-        name = experiment.name
-        files |= _experiment(experiment, sections[name], own.get(name, []), over[name], formats)
-    files |= _index(gathered, reports, formats, linked=weights is not None)
+    for page in pages:
+        files |= _experiment(page, formats)
+    files |= _index(index, formats)
     if weights:
-        files[f"{PAGE}.md"] = page(weights).encode()
+        files[f"{PAGE}.md"] = weights_page(weights).encode()
         files |= _formatted(weights.name, weights, formats)
     if html:
-        from repro.report.html import html_page
+        from repro.report.html import site
 
-        files["index.html"] = html_page(gathered, sections, files.get("forest.png"), own, over)
+        files |= site(index, pages)
     if any(name.startswith(f"{LOCAL}/") for name in files):
         files[f"{LOCAL}/.gitignore"] = b"*\n"
     return files
 
 
-def _experiment(
-    experiment: Experiment,
-    sections: Sequence[Section],
-    own: Sequence[tables.ReportTable],
-    over: Sequence[Block],
-    formats: Sequence[str],
-) -> dict[str, bytes]:
-    files = {figure.path: figure.png for one in sections for figure in one.figures}
-    blocks = [*over, *(block for one in sections for block in one.blocks)]
-    files |= {figure.path: figure.png for block in blocks for figure in block.figures}
-    text = _text("experiment.md.jinja", experiment=experiment, sections=sections, tables=own, over=over)
-    files[f"{experiment.name}.md"] = text
-    of_blocks = (table for block in over for table in block.tables)
-    for table in [*own, *of_blocks, *(table for one in sections for table in one.tables)]:
-        files |= _formatted(f"{experiment.name}/{table.name}", table, formats)
+def experiment_page(experiment: Experiment, gathered: Gathered, results: Path, reports: Path) -> ExperimentPage:
+    """All that the page of an experiment shows."""
+    parts = gathered.of(experiment.name)
+    first = contents.leading(parts)
+    sections = [section(part, results, reports) for part in parts]
+    sections.sort(key=lambda one: one.part is not first)  # stable: the others keep their order
+    own = [contents.paper_table(gathered)] if experiment.name == "baseline" else []
+    return ExperimentPage(experiment, sections, own, curves.blocks_over(parts, reports))
+
+
+def _experiment(page: ExperimentPage, formats: Sequence[str]) -> dict[str, bytes]:
+    name = page.experiment.name
+    files = {figure.path: figure.png for figure in page.figures}
+    files[f"{name}.md"] = _text("experiment.md.jinja", page=page)
+    for table in page.tables:
+        files |= _formatted(f"{name}/{table.name}", table, formats)
     return files
 
 
-def _index(gathered: Gathered, reports: Path, formats: Sequence[str], *, linked: bool) -> dict[str, bytes]:
+def _index(index: IndexPage, formats: Sequence[str]) -> dict[str, bytes]:
+    files = {index.forest.path: index.forest.png} if index.forest else {}
+    files["index.md"] = _text("index.md.jinja", index=index)
+    for board in index.boards:
+        files |= _formatted(board.name, board.whole, formats)
+    return files | _formatted("arithmetic", index.arithmetic, formats)
+
+
+def index_page(gathered: Gathered, reports: Path, *, weights: bool) -> IndexPage:
+    """The scoreboard, in parts by who says so."""
     claims = [score for score in gathered.scores if not score.claim.control]
     by = {origin: [score for score in claims if score.origin == origin] for origin in ("paper", "notes", "others")}
     controls = [score for score in gathered.scores if score.claim.control]
     boards = [
-        contents.scoreboard(by["paper"], "scoreboard", f"The paper's claims{contents.tally(by['paper'])}."),
-        contents.scoreboard(
-            by["notes"], "scoreboard-notes", f"What its authors' run notes say{contents.tally(by['notes'])}."
-        ),
-        contents.scoreboard(
-            by["others"], "scoreboard-others", f"What others say of the same net{contents.tally(by['others'])}."
-        ),
-        contents.scoreboard(controls, "scoreboard-controls", f"Controls of the bench{contents.controlled(controls)}."),
+        Board("scoreboard", f"The paper's claims{contents.tally(by['paper'])}", by["paper"]),
+        Board("scoreboard-notes", f"What its authors' run notes say{contents.tally(by['notes'])}", by["notes"]),
+        Board("scoreboard-others", f"What others say of the same net{contents.tally(by['others'])}", by["others"]),
+        Board("scoreboard-controls", f"Controls of the bench{contents.controlled(controls)}", controls),
     ]
-    boards.append(contents.arithmetic_table())
     marks = contents.forest_marks(claims)
-    files = {"forest.png": figures.drawn(reports / "forest.png", figures.effects, marks)} if marks else {}
-    files["index.md"] = _text("index.md.jinja", gathered=gathered, boards=boards, forest=bool(marks), weights=linked)
-    for board in boards:
-        files |= _formatted(board.name, board, formats)
-    return files
+    alt = "All effects with their 95% intervals, the published numbers and the 2012 run notes beside them."
+    forest = figure("forest.png", reports, alt, "", figures.effects, marks) if marks else None
+    return IndexPage(
+        gathered, [board for board in boards if board.scores], contents.arithmetic_table(), forest, weights
+    )
 
 
 def _formatted(path: str, table: tables.ReportTable, formats: Sequence[str]) -> dict[str, bytes]:
@@ -135,9 +138,8 @@ def _figures(part: Part, results: Path, reports: Path) -> list[Figure]:
     stops = part.config.schedule.stop_train_error
     found = []
 
-    def add(kind: str, alt: str, caption: str, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> None:
-        path = f"{name}/{setting}-{kind}.png"
-        found.append(Figure(path, figures.drawn(reports / path, draw, *arguments, **options), alt, caption))
+    def add(kind: str, alt: str, caption: str, draw: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        found.append(figure(f"{name}/{setting}-{kind}.png", reports, alt, caption, draw, *arguments, **options))
 
     ratios = [
         one for one in part.judgements if one.claim and one.claim.row.unit == "times" and one.reference in part.runs
@@ -146,8 +148,19 @@ def _figures(part: Part, results: Path, reports: Path) -> list[Figure]:
         slow, fast = ratios[0].arm, str(ratios[0].reference)
         alt = f"Training error rate against epochs: {fast} solid, {slow} dashed, with a line at {stops:g}%."
         caption = "The paper's Figure 1 from our runs."
-        add("figure1", alt, caption, figures.figure_1, frame, fast, slow, stops)
-    if len(frame):
+        said = (
+            f"to {stops:g}%: {words.with_interval(ratios[0].estimate, 'times')}; "
+            f"the paper: {words.quantity(ratios[0].published, 'times', 0)}"
+        )
+        add("figure1", alt, caption, figures.figure_1, frame, fast, slow, stops, said)
+    if marks := contents.effect_marks(part):
+        alt = "Our numbers with their 95% intervals beside the published ones; the tables have them all."
+        caption = "Our numbers with 95% intervals, the published ones beside them."
+        add("effects", alt, caption, figures.effects, marks)
+    arms_here = part.experiment.arms_at(part.setting.preset)
+    trained = [arm for arm in arms_here if not (arm.view or arm.ensemble)]
+    drawn = len(trained) > 1 or len(arms_here) == 1  # arms that read the runs of one have one curve, which is its own
+    if len(frame) and drawn and not part.experiment.artifacts:
         arms = ", ".join(figures.labels_with_n(frame).values())
         alt = f"Learning curves of {arms}: training error and test error in percent against epochs."
         caption = "Training error (of the batches as they were trained on) and test error (center view)."
@@ -156,11 +169,9 @@ def _figures(part: Part, results: Path, reports: Path) -> list[Figure]:
             for arm, runs in part.runs.items()
             if (known := [run.train_error for run in runs if run.train_error is not None])
         }
-        add("curves", alt, caption, figures.curves, frame, stops=stops is not None, ends=ends)
-    if marks := contents.effect_marks(part):
-        alt = "Our numbers with their 95% intervals beside the published ones; the tables have them all."
-        caption = "Our numbers with 95% intervals, the published ones beside them."
-        add("effects", alt, caption, figures.effects, marks)
+        schedule = part.config.schedule
+        drops = schedule.steps if schedule.kind == "steps" else ()
+        add("curves", alt, caption, figures.curves, frame, stops=stops is not None, ends=ends, drops=drops)
     if "kernels" in part.experiment.artifacts:
         found += _kernels(part, results, reports)
     if "neighbors" in part.experiment.artifacts:
@@ -181,8 +192,7 @@ def _kernels(part: Part, results: Path, reports: Path) -> list[Figure]:
                 f"The paper's Figure 3 from {arm}, seed {run.seed}: first-layer kernels, each stretched on its own."
             )
             name = f"{part.experiment.name}/{part.setting.name}-{arm}-figure3.png"
-            png = figures.drawn(reports / name, figures.figure_3, kernels, towers)
-            drawn.append(Figure(name, png, text, caption))
+            drawn.append(figure(name, reports, text, caption, figures.figure_3, kernels, towers, pixels=True))
     return drawn
 
 
@@ -207,8 +217,7 @@ def _neighbors(part: Part, results: Path, reports: Path) -> list[Figure]:
             place = name if run.source in OWN_IMAGES else f"{LOCAL}/{name}"
             text = f"Test images with the five likeliest classes of {arm}, and their nearest training images."
             caption = f"The paper's Figure 4 from {arm}, seed {run.seed}."
-            png = figures.drawn(reports / place, figures.figure_4, arrays)
-            drawn.append(Figure(place, png, text, caption))
+            drawn.append(figure(place, reports, text, caption, figures.figure_4, arrays, pixels=True))
     return drawn
 
 

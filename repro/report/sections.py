@@ -11,30 +11,17 @@ from markupsafe import Markup
 
 from repro.experiments import paper
 from repro.report import contents, markdown, tables, words
-from repro.report.gather import Part
+from repro.report.drawing import Figure
+from repro.report.explained import explained
+from repro.report.gather import Gathered, Part, Score
 
 if TYPE_CHECKING:
     import jinja2
 
+    from repro.experiments.experiment import Experiment
     from repro.report.blocks import Block
 
 OWN_IMAGES = ("photos",)  # data whose images may be published: those that ship with scikit-image and scikit-learn
-LOCAL = "local"  # below reports/: figures that show images of other data
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A PNG with its place below reports/, what it shows (for those who cannot see it), and its caption."""
-
-    path: str
-    png: bytes
-    alt: str
-    caption: str
-
-    @property
-    def published(self) -> bool:
-        """Whether the figure may leave this machine."""
-        return not self.path.startswith(f"{LOCAL}/")
 
 
 @dataclass(frozen=True)
@@ -61,6 +48,64 @@ class Section:
         return (self.arms, self.claims, *own, *of_blocks, self.setting, self.cost)
 
 
+@dataclass(frozen=True)
+class ExperimentPage:
+    """The page of one experiment; its first section is the one that the page begins with."""
+
+    experiment: Experiment
+    sections: Sequence[Section]
+    own: Sequence[tables.ReportTable] = ()  # beside the paper's tables
+    over: Sequence[Block] = ()  # of all settings together
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All of its figures."""
+        blocks = [*self.over, *(block for one in self.sections for block in one.blocks)]
+        shown = [figure for one in self.sections for figure in one.figures]
+        return [*shown, *(figure for block in blocks for figure in block.figures)]
+
+    @property
+    def tables(self) -> list[tables.ReportTable]:
+        """All of its tables that have numbers."""
+        over = [table for block in self.over for table in block.tables]
+        return [*self.own, *over, *(table for one in self.sections for table in one.tables)]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A part of the scoreboard: the claims of one origin."""
+
+    name: str
+    title: str
+    scores: Sequence[Score]
+
+    @property
+    def whole(self) -> tables.ReportTable:
+        """All of its rows."""
+        return contents.scoreboard(self.scores, self.name, f"{self.title}.")
+
+    @property
+    def evaluated(self) -> tables.ReportTable:
+        """The rows that have a verdict."""
+        return contents.scoreboard(self.scores, self.name, f"{self.title}.", only=True)
+
+    @property
+    def open(self) -> tables.ReportTable:
+        """The rows that have none."""
+        return contents.scoreboard(self.scores, self.name, f"{self.title}: not evaluated.", only=False)
+
+
+@dataclass(frozen=True)
+class IndexPage:
+    """The first page."""
+
+    gathered: Gathered
+    boards: Sequence[Board]
+    arithmetic: tables.ReportTable
+    forest: Figure | None
+    weights: bool  # whether there is a page of weights that were not trained here
+
+
 @cache
 def environment(kind: Literal["html", "md"]) -> jinja2.Environment:
     """Templates beside this file, of HTML or Markdown. Both escape what they print."""
@@ -77,5 +122,5 @@ def environment(kind: Literal["html", "md"]) -> jinja2.Environment:
     )
     made.filters |= {"markdown_table": tables.markdown, "cell": markdown.cell, "code": markdown.code}
     made.filters |= {"paragraph": markdown.paragraph, "as_it_is": Markup}
-    made.globals.update(words=words, contents=contents, title=paper.TITLE)
+    made.globals.update(words=words, contents=contents, title=paper.TITLE, explained=explained)
     return made

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from repro.plan.search import criterion, mean_criterion
 from repro.report import words
-from repro.report.blocks import Block, Column, figure, table
-from repro.report.figures import DASHES, MANY, MARKERS, PALETTE, WIDTH
+from repro.report.blocks import Block, Column, table
+from repro.report.drawing import figure
+from repro.report.figures import DASHES, MANY, MARKERS, PALETTE, canvas
 from repro.report.gather import Part
 from repro.report.tables import ReportTable
 from repro.terms import EPOCHS_TO_BEST, EPOCHS_TO_TARGET
@@ -115,11 +116,10 @@ def best_table(part: Part, tried: Tried) -> ReportTable:
 def rates(tried: Tried, chosen: Mapping[str, float], key: str, metric: str) -> Drawing:
     """The criterion against the value tried, logarithmic: a line an arm through the means, runs as points, the value
     taken ringed."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, NullLocator
 
-    figure_ = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-    axes = figure_.subplots()
+    made = canvas(4.2)
+    axes = made.subplots()
     axes.set_xscale("log")
     for place, (arm, of) in enumerate(tried.items()):
         color, marker = PALETTE[place % MANY], MARKERS[place % MANY]
@@ -136,5 +136,5 @@ def rates(tried: Tried, chosen: Mapping[str, float], key: str, metric: str) -> D
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=key, ylabel=metric)
-    figure_.legend(loc="outside upper center", ncols=min(4, len(tried)))
-    return figure_
+    made.legend(loc="outside upper center", ncols=min(4, len(tried)))
+    return made

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 REDUCED = ("smoke", "cifar10", "tiny")  # presets that end so are smaller networks than any that was published
 NOT_SAID = "not said"  # in the words of a Measured: the source does not say what a number was measured on
+CHANGED = "changed: "  # begins the words for a value of the preset that a setting changed
 CONFIDENCE = 1 - ALPHA  # of a single look
 MANY_RUNS = 8  # from here on the interquartile mean leaves out something: two runs at each end
 
@@ -526,7 +527,7 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
     if runs.setting.preset.endswith(REDUCED):
         found.append(f"setting: preset {runs.setting.preset}")
     found += [
-        f"changed: {key} = {value}"
+        f"{CHANGED}{key} = {value}"
         for key, value in runs.setting.changes.items()
         if key != "eval.views" and (key, value) != ("data.source", measured.data)
     ]
@@ -591,8 +592,11 @@ def _reason(blank: Judgement, rule: str, confidence: float) -> str:
     else:
         against = f"published: {claim.row.sentence.format(f'{blank.published:{sign}g}{unit}')}"
     where = ""
-    if blank.differences and claim.row.paired:
-        where = f"; this says nothing of {claim.measured.text}: {'; '.join(blank.differences)}"
-    elif blank.differences:
-        where = f": {'; '.join(blank.differences)}"
+    changed = [one for one in blank.differences if one.startswith(CHANGED)]  # a page names them once
+    told = [one for one in blank.differences if one not in changed]
+    told += [f"{len(changed)} of the preset's values changed"] if changed else []
+    if told and claim.row.paired:
+        where = f"; this says nothing of {claim.measured.text}: {'; '.join(told)}"
+    elif told:
+        where = f": {'; '.join(told)}"
     return f"{numbers}; {against}; {rule}{where}"

@@ -1,96 +1,67 @@
 "use strict";
 (() => {
-  const board = document.getElementById("board");
-  const body = board.tBodies[0];
-  const rows = [...body.rows];
-  const status = document.getElementById("shown");
-  const text = document.getElementById("filter-text");
-  const verdict = document.getElementById("filter-verdict");
-  const setting = document.getElementById("filter-setting");
+  function save(name, type, content) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([content], { type }));
+    link.download = name;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  for (const button of document.querySelectorAll("button.save")) {
+    button.addEventListener("click", () => {
+      const { save: kind, name } = button.dataset;
+      if (kind === "csv") {
+        const rows = [...button.closest("table").rows].map((row) => [...row.cells].map((cell) => quoted(cell.innerText.trim())).join(","));
+        save(`${name}.csv`, "text/csv", `${rows.join("\n")}\n`);
+      } else {
+        const drawing = button.closest("figure").querySelector("svg").cloneNode(true);
+        drawing.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+        drawing.style.color = "#262626";
+        save(`${name}.svg`, "image/svg+xml", drawing.outerHTML);
+      }
+    });
+  }
 
+  const text = document.getElementById("filter-text");
+  if (!text) return;
+  const rows = [...document.querySelectorAll(".board tbody tr")];
+  const chips = [...document.querySelectorAll(".chip")];
+  const status = document.getElementById("shown");
+  const chosen = () => chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.verdict);
   function filter() {
     const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const verdicts = chosen();
     let shown = 0;
     for (const row of rows) {
       const content = row.textContent.toLowerCase();
-      const match = words.every((word) => content.includes(word))
-        && (!verdict.value || row.dataset.verdict === verdict.value)
-        && (!setting.value || row.dataset.setting === setting.value);
+      const match = words.every((word) => content.includes(word)) && (!verdicts.length || verdicts.includes(row.dataset.verdict));
       row.hidden = !match;
       shown += match;
     }
     status.textContent = `${shown} of ${rows.length} rows shown`;
+    if (words.length || verdicts.length) for (const details of document.querySelectorAll("details:has(.board)")) details.open = !!details.querySelector(".board tbody tr:not([hidden])");
+    const state = new URLSearchParams();
+    if (text.value) state.set("contains", text.value);
+    for (const verdict of verdicts) state.append("verdict", verdict);
+    history.replaceState(null, "", state.size ? `#${state}` : location.pathname);
   }
-  for (const control of [text, verdict, setting]) control.addEventListener("input", filter);
-  document.getElementById("filter-clear").addEventListener("click", () => {
-    text.value = verdict.value = setting.value = "";
+  text.addEventListener("input", filter);
+  for (const chip of chips) chip.addEventListener("click", () => {
+    chip.setAttribute("aria-pressed", String(chip.getAttribute("aria-pressed") !== "true"));
     filter();
-    text.focus();
   });
+  const state = new URLSearchParams(location.hash.slice(1));
+  if (state.has("contains") || state.has("verdict")) {
+    text.value = state.get("contains") ?? "";
+    for (const chip of chips) chip.setAttribute("aria-pressed", String(state.getAll("verdict").includes(chip.dataset.verdict)));
+    filter();
+  } else status.textContent = `${rows.length} of ${rows.length} rows shown`;
 
-  const heads = [...board.tHead.rows[0].cells];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const rising = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of heads) other.setAttribute("aria-sort", "none");
-    head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const numeric = head.dataset.kind === "number";
-    const key = (row) => row.cells[column].dataset.key;
-    const order = numeric
-      ? (a, b) => Number(key(a)) - Number(key(b)) || 0
-      : (a, b) => key(a).localeCompare(key(b), "en", { numeric: true });
-    const empty = rows.filter((row) => !key(row));
-    const filled = rows.filter((row) => key(row)).sort((a, b) => (rising ? 1 : -1) * order(a, b));
-    body.append(...filled, ...empty);
-  }));
-  filter();
-
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const theme = () => {
-    const axis = { gridcolor: color("--line"), linecolor: color("--line"), zerolinecolor: color("--line") };
-    return {
-      paper_bgcolor: color("--back"), plot_bgcolor: color("--back"),
-      font: { color: color("--text"), family: getComputedStyle(document.body).fontFamily, size: 13 },
-      axis,
-    };
-  };
-  function layout(given) {
-    const { axis, ...colors } = theme();
-    return {
-      ...colors, margin: { l: 55, r: 10, t: 10, b: 45 }, hovermode: "closest",
-      legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
-      xaxis: { ...axis, ...given.xaxis }, yaxis: { ...axis, ...given.yaxis },
-    };
+  for (const row of rows) {
+    const mark = document.getElementById(`mark-${row.dataset.mark}`);
+    const light = (on) => mark && mark.classList.toggle("lit", on);
+    row.addEventListener("mouseenter", () => light(true));
+    row.addEventListener("mouseleave", () => light(false));
   }
-  function zoom(plot, factor) {
-    const change = {};
-    for (const name of ["xaxis", "yaxis"]) {
-      if (!factor) { change[`${name}.autorange`] = true; continue; }
-      const [low, high] = plot._fullLayout[name].range;
-      const middle = (low + high) / 2, half = (high - low) / 2 * factor;
-      change[`${name}.range`] = [middle - half, middle + half];
-    }
-    Plotly.relayout(plot, change);
-  }
-  const plots = [...document.querySelectorAll(".plot")];
-  function draw(plot) {
-    const figure = JSON.parse(document.getElementById(`${plot.id}--data`).textContent);
-    Plotly.newPlot(plot, figure.data, layout(figure.layout), { responsive: true, displaylogo: false, displayModeBar: false });
-    plot.dataset.drawn = "yes";
-  }
-  const near = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); draw(entry.target); }
-  }, { rootMargin: "400px" });
-  for (const plot of plots) {
-    near.observe(plot);
-    for (const button of plot.parentElement.querySelectorAll(".zoom button")) {
-      button.addEventListener("click", () => plot.dataset.drawn && zoom(plot, Number(button.dataset.factor)));
-    }
-  }
-  dark.addEventListener("change", () => {
-    const { axis, ...colors } = theme();
-    const change = { ...colors };
-    for (const name of ["xaxis", "yaxis"]) for (const [key, value] of Object.entries(axis)) change[`${name}.${key}`] = value;
-    for (const plot of plots) if (plot.dataset.drawn) Plotly.relayout(plot, change);
-  });
 })();
