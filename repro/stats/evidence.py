@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,28 @@ IMAGE_REPLICATES = 3  # predictions of so many replicates are read: they tell th
 # the epoch. The records read it at the end (as the 2012 program printed it), half an epoch late for every run.
 HALF_AN_EPOCH = 0.5
 NEAR_CHANCE = 1.0  # points: a net this close to guessing has not learned; classes of unequal size move chance by less
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How runs are read: the view of arms that name none, how many seeds make a replicate, and whether only the odd
+    half of the test images counts, on which tuned ensembles are tested."""
+
+    view: View
+    group: int = 1
+    half: bool = False
+
+    @classmethod
+    def of(cls, view: View, *arms: Arm) -> Protocol:
+        """The protocol that suits all of the arms."""
+        ensembles = [arm.ensemble for arm in arms if arm.ensemble]
+        return cls(
+            view, max((one.group for one in ensembles), default=1), any(one.weights == "tuned" for one in ensembles)
+        )
+
+    def view_of(self, arm: Arm, metric: str) -> View:
+        """The view that an arm's number and its images are read from; the gap's is center, as its training error's."""
+        return "center" if metric == GAP else arm.view or self.view
 
 
 class Runs:
@@ -108,20 +131,16 @@ class Runs:
         """Whether every finished run of the arms was tested with `view`."""
         return all(view in record.errors for arm in arms for record in self.records(arm))
 
-    def numbers(self, arm: Arm, metric: str, view: View, *, group: int = 1, half: bool = False) -> dict[int, float]:
-        """Replicate -> percent (points for the gap), of the replicates that are there in full.
-
-        `view` is for arms that name none. `half` is the odd half of the test images, on which tuned ensembles are
-        tested.
-        """
+    def numbers(self, arm: Arm, metric: str, protocol: Protocol) -> dict[int, float]:
+        """Replicate -> percent (points for the gap), of the replicates that are there in full."""
         found = {}
-        for replicate in range(self.replicates(arm, group)):
-            if arm.ensemble or half:
-                tested = self.wrong(arm, metric, view, replicate, group=group, half=half) if metric != GAP else None
+        for replicate in range(self.replicates(arm, protocol.group)):
+            if arm.ensemble or protocol.half:
+                tested = self.wrong(arm, metric, protocol, replicate) if metric != GAP else None
                 number = None if tested is None else 100 * float(tested[1].mean())
             else:
-                seeds = self._seeds(arm, replicate, group)
-                number = _mean(self._number(arm.name, seed, metric, _view(arm, metric, view)) for seed in seeds)
+                view, seeds = protocol.view_of(arm, metric), self._seeds(arm, replicate, protocol.group)
+                number = _mean(self._number(arm.name, seed, metric, view) for seed in seeds)
             if number is not None:
                 found[replicate] = number
         return found
@@ -137,15 +156,13 @@ class Runs:
                 found[seed] = count
         return found
 
-    def wrong(
-        self, arm: Arm, metric: str, view: View, replicate: int, *, group: int = 1, half: bool = False
-    ) -> tuple[np.ndarray, np.ndarray] | None:
+    def wrong(self, arm: Arm, metric: str, protocol: Protocol, replicate: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Image index (P,) and how wrong each is (P,) in [0, 1], mean over a group's runs; None where not stored."""
         import numpy as np
 
         if metric not in PLACES:
             return None
-        seeds, view = self._seeds(arm, replicate, group), _view(arm, metric, view)
+        seeds, view = self._seeds(arm, replicate, protocol.group), protocol.view_of(arm, metric)
         if arm.ensemble:
             members = tuple((name, seed) for name, runs in arm.ensemble.members.items() for seed in seeds[:runs])
             tuned = arm.ensemble.weights == "tuned"
@@ -159,7 +176,7 @@ class Runs:
         if any(len(index) != len(part[0]) or (index != part[0]).any() for part in whole):
             return None
         wrong = np.mean([part[1][PLACES[metric]] for part in whole], axis=0)
-        if half:
+        if protocol.half:
             index, wrong = index[index % 2 == 1], wrong[index % 2 == 1]
         return index, wrong
 
@@ -262,11 +279,6 @@ def tuned_weights(probabilities: list[np.ndarray], label: np.ndarray) -> list[fl
         if weights == before:
             break
     return weights
-
-
-def _view(arm: Arm, metric: str, view: View) -> View:
-    """The view that an arm's number and its images are read from; the gap's is center, as its training error's is."""
-    return "center" if metric == GAP else arm.view or view
 
 
 def _finite(value: float | None) -> float | None:

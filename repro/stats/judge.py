@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.records import Setting
-from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Records, Runs
+from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Protocol, Records, Runs
 from repro.stats.looks import most_looked_at
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
@@ -88,7 +88,7 @@ def arm_summary(
     for arm in experiment.arms_at(setting.preset):
         view = _view(runs, [arm], _measured_view(experiment, setting))
         columns = {
-            metric: list(runs.numbers(arm, metric, view, group=_group(arm), half=_tuned(arm)).values())
+            metric: list(runs.numbers(arm, metric, Protocol.of(view, arm)).values())
             for metric in ("top1_error", "top5_error", "train_error", GAP)
         }
         counts = list(runs.counts(arm, EPOCHS_TO_TARGET).values())
@@ -214,7 +214,7 @@ def _unfit(runs: Runs, arms: Sequence[Arm], claim: Claim, metric: str) -> str | 
         if classes and MOST_GUESSES * min(classes) < 5:
             return f"five guesses among {min(classes)} classes are more than a tenth of them"
     if claim.row.overfits:
-        gaps = [list(runs.numbers(arm, GAP, "center").values()) for arm in arms]
+        gaps = [list(runs.numbers(arm, GAP, Protocol("center")).values()) for arm in arms]
         widest = max(math.fsum(of_arm) / len(of_arm) for of_arm in gaps if of_arm)
         if widest < OVERFITS:
             return (
@@ -272,16 +272,16 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
     evaluated."""
     from repro.stats.intervals import RUNS_IN_WORDS, images_only, over_seeds
 
-    group, half = _group(arm), _tuned(arm)
+    protocol = Protocol.of(view, arm)
     assert blank.claim is not None
-    values = list(runs.numbers(arm, blank.metric, view, group=group, half=half).values())
+    values = list(runs.numbers(arm, blank.metric, protocol).values())
     if not values:
         reason = _untrained(runs, [arm]) or _missing(runs, [arm], blank.metric, view)
         return dataclasses.replace(blank, reason=reason)
     if len(values) >= FEWEST_SEEDS:
         estimate = over_seeds(values, confidence=confidence)
     else:
-        tested = [runs.wrong(arm, blank.metric, view, at, group=group, half=half) for at in range(len(values))]
+        tested = [runs.wrong(arm, blank.metric, protocol, at) for at in range(len(values))]
         images = _images([None if one is None else (one[0], 100 * one[1]) for one in tested], whole=True)
         if images:
             estimate = images_only(values, images, confidence=confidence)
@@ -330,7 +330,7 @@ def _effect(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
         return _paired(runs, arm, reference, metric, view, confidence)
     from repro.stats import independent, intervals
 
-    ours, theirs = (runs.numbers(side, metric, view) for side in (arm, reference))
+    ours, theirs = (runs.numbers(side, metric, Protocol(view)) for side in (arm, reference))
     plain = _plain(arm, reference, metric, ours, theirs, paired=False)
     if not (ours and theirs):
         return plain
@@ -383,7 +383,7 @@ def _wrong(runs: Runs, arm: Arm, metric: str, view: View, replicates: Iterable[i
     has no stored predictions or was tested on other images."""
     import numpy as np
 
-    found = [runs.wrong(arm, metric, view, replicate) for replicate in list(replicates)[:IMAGE_REPLICATES]]
+    found = [runs.wrong(arm, metric, Protocol(view), replicate) for replicate in list(replicates)[:IMAGE_REPLICATES]]
     whole = [one for one in found if one is not None]
     if not whole or len(whole) < len(found) or any(not _same_images(one[0], whole[0][0]) for one in whole):
         return None
@@ -398,9 +398,8 @@ def _paired(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
     """The effect of another way to read the same runs."""
     from repro.stats import intervals
 
-    group, half = max(_group(arm), _group(reference)), _tuned(arm) or _tuned(reference)
-    ours = runs.numbers(arm, metric, view, group=group, half=half)
-    theirs = runs.numbers(reference, metric, view, group=group, half=half)
+    protocol = Protocol.of(view, arm, reference)
+    ours, theirs = (runs.numbers(side, metric, protocol) for side in (arm, reference))
     paired = sorted(ours.keys() & theirs.keys())
     ours, theirs = ({seed: side[seed] for seed in paired} for side in (ours, theirs))
     points = [ours[seed] - theirs[seed] for seed in paired]
@@ -409,7 +408,7 @@ def _paired(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
         return plain
     both = []
     for seed in paired[:IMAGE_REPLICATES]:
-        one, two = (runs.wrong(side, metric, view, seed, group=group, half=half) for side in (arm, reference))
+        one, two = (runs.wrong(side, metric, protocol, seed) for side in (arm, reference))
         if one is not None and two is not None and _same_images(one[0], two[0]):
             both.append((one, two))
     many = len(paired) >= FEWEST_SEEDS
@@ -422,7 +421,7 @@ def _paired(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View, confi
     else:
         interval = _open(points, intervals.RUNS_IN_WORDS[len(points)])
     effect = dataclasses.replace(plain, interval=interval, p=_for_looks(p, confidence))
-    if both and metric != GAP and group == 1:  # McNemar is of two networks
+    if both and metric != GAP and protocol.group == 1:  # McNemar is of two networks
         effect = dataclasses.replace(effect, mcnemar_p=intervals.mcnemar([(one[1], two[1]) for one, two in both]))
     if len(paired) < 2:
         return effect
@@ -493,14 +492,6 @@ def _open(values: Sequence[float], runs: str) -> Interval:
 
 def _spread(values: Sequence[float]) -> float:
     return stdev(values)
-
-
-def _group(arm: Arm) -> int:
-    return arm.ensemble.group if arm.ensemble else 1
-
-
-def _tuned(arm: Arm) -> bool:
-    return arm.ensemble is not None and arm.ensemble.weights == "tuned"
 
 
 def _measured_view(experiment: Experiment, setting: Setting) -> View:
