@@ -42,15 +42,5 @@ experiment = Experiment(
         "layers, with other initial weights, one run each",
     ],
     search=Search(),
-    discussion=(
-        "Of the arms only tanh units are run. On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, they "
-        "err more than ReLUs by nine to twelve points in each of five pairs: the direction that CaffeNet128 found, by "
-        "more than its seven. The likeliest reason is the rate. The search goes by four epochs, in which tanh units "
-        "at 0.03 keep up with ReLUs; the curves show that they then stall until the rate falls, as they did in Figure "
-        "1 at the rate that a short search took. A longer search would take a lower rate and leave a smaller effect. "
-        "Speed is another: the training error is higher by as much. In the first round, of 12 epochs at one rate, the "
-        "verdict hung on the rate, too: at 0.01, then the largest that was tried, the effect of three pairs was 9 "
-        "points, beside the published 7; at 0.03 it was 5.6, within an interval that held none."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

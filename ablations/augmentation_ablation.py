@@ -49,16 +49,5 @@ experiment = Experiment(
         "without random crops the net sees only the center of each image, so ten views show it places it never saw",
     ],
     search=Search(),
-    discussion=(
-        "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, five pairs of runs agree with the paper "
-        "where it says why augmentation is needed: without crops and mirrors the gap between test and training error "
-        "is larger, by more than eleven points. The error itself is lower without them, by 2.0 to 3.5 points of "
-        "ten-view error in the five pairs: the net that sees crops and mirrors still underfits after so few epochs, "
-        "while the other has learned its images and not yet paid for it. The paper trains until that turns. Color "
-        "noise takes no point off the error here, and an effect of that size is excluded: the likeliest reason is "
-        "that the text's reading of the noise is weak, and these nets do not overfit. Ten views, by which the errors "
-        "are measured, also show the net without crops places that it never saw, and it gains more by them. The first "
-        "round, of 12 epochs at one rate, had the gap at four points."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

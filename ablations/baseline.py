@@ -66,14 +66,5 @@ experiment = Experiment(
         "error",
         "2012: images were stored as JPEG files again after the resize; ours are stored raw",
     ],
-    discussion=(
-        "Trust before claims: cuda-convnet's 26% and 18% nets, trained at their full schedules, come within a "
-        "point of their recorded errors. That is what one would see if convolutions, pools, same-map "
-        "normalization, the update rule with its rates for each layer, and the step schedule do what the 2011 "
-        "program did. These nets have no crops, mirrors, color noise, normalization across maps, dropout or "
-        "towers, so they say nothing of those. The rule calls neither reproduced yet: three seeds of the first "
-        "spread too widely to say so to within a point, and the second has one seed. The other nets are not "
-        "trained yet."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper", *PEERS],
 )  # fmt: skip

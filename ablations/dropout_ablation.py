@@ -30,15 +30,5 @@ experiment = Experiment(
         "may suit one arm and kill the other: each has its own, the best of four on training images after 4 epochs",
     ],
     search=Search(),
-    discussion=(
-        "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, five pairs of runs cannot tell whether "
-        "the net overfits without dropout: in both arms the test error (of the center view) lies three to four points "
-        "above the training error. What they do tell is not what the paper is about: without dropout the error is "
-        "lower, by six to ten points, each arm at a rate of its own. The likeliest reason for both is the setting. "
-        "Crops, mirrors and the small net keep either arm from overfitting, so dropout has nothing to win, and at "
-        "half of 256 hidden units it costs what the paper's 4096 can spare. The doubled time cannot be seen: the "
-        "drops of the rate, at the same epochs for both, set when a run is best. In the first round, of 12 epochs at "
-        "one rate, the error was lower without dropout in all three pairs, too."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

@@ -78,7 +78,7 @@ PRESETS = [
 
 experiment = Experiment(
     name="fidelity",
-    question="Where the released 2012 code differs from the printed text, does the error?",
+    question="Do the differences between the released code and the printed text change the error?",
     factor="each row of the comparison of text and code",
     section="-",
     arms=[

@@ -74,9 +74,5 @@ experiment = Experiment(
         "full size",
     ],
     search=Search(),
-    discussion=(
-        "Caffe's readme says that biases of 1 gave a flat loss, and the same project's CaffeNet trains with biases "
-        "of 1 and the same full layers; the original also started conv3 to conv5 from 0.03."
-    ),
     presets=PRESETS,
 )

@@ -20,14 +20,5 @@ experiment = Experiment(
     ],
     confounds=["unrestricted: conv2, conv4 and conv5 have twice the weights"],
     artifacts=["kernels"],
-    discussion=(
-        "The paper says that the specialization occurs during every run, independent of the initial weights, up "
-        "to which GPU is which. It gives no number. Ours is how color-selective the kernels of each tower are, "
-        "and the difference between the towers, for each seed. The first round has one run, on ten ImageNet "
-        "classes at 64x64: edges, blobs of color and color edges are there, and one tower is more colorful than "
-        "the other (a share of 0.55 of the energy against 0.37), by far less than the paper's image shows. One "
-        "seed says nothing of every run, and without the unrestricted arm nothing of the reason; with 3,793 "
-        "images and kernels of 7x7 the specialization may also not be finished."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

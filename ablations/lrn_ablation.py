@@ -59,18 +59,5 @@ experiment = Experiment(
         "2012: runs 148 and 145 dropped their learning rates at other epochs (22, 44, 86 against 25, 51, 79)",
     ],
     search=Search(),
-    discussion=(
-        "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, the net without normalization errs more "
-        "in four of five pairs of runs and no less in the fifth. That agrees with the paper in direction; the "
-        "interval of the top-1 error just holds no effect, so the word is inconclusive. In top-5 error no effect is "
-        "excluded, and ours is smaller than the paper's: with ten classes few labels are not among five guesses. "
-        "Adjusted for the claims that were tested, neither is beyond chance. The training error is higher by as much, "
-        "and the gap to the test error is not: at this setting normalization helps to fit, while section 3.3 says that "
-        "it aids generalization. The curves show another likely reason: the net without it learns sooner, then stalls "
-        "at the common rate until that is lowered; its inputs are larger, and a rate of its own might take a part of "
-        "the effect. With the first layer alone normalized, the net does as well as with both, as the 2012 notes have "
-        "it. The first round, of 12 epochs at one rate, spread so widely that it could tell nothing. The report says "
-        "how many seeds would."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012-smoke", "code-2012-cifar10", "code-2012", "paper"],
 )

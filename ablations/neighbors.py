@@ -15,13 +15,5 @@ experiment = Experiment(
         "the paper chose the images that it shows by hand; ours are the first test images of as many classes",
     ],
     artifacts=["neighbors"],
-    discussion=(
-        "Figure 4 shows eight test images with the five labels that the net finds most likely, and six nearest "
-        "training images (Euclidean distance between the outputs of the last hidden layer) for each of five. "
-        "The paper gives no number. The first round, on ten ImageNet classes at 64x64, looks as the paper's "
-        "figure does: most of the nearest training images are of the test image's kind, and unlike it pixel "
-        "by pixel. Where the net is wrong (a French horn taken for a chain saw) its neighbors are of the wrong "
-        "kind too. The image shows photographs of others and is therefore not published; the command draws it."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )

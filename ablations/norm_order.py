@@ -46,9 +46,5 @@ experiment = Experiment(
         "2012: runs 131 and 120-2012 are of a net with a low-resolution path beside conv1 and k = 1, one run each",
     ],
     search=Search(),
-    discussion=(
-        "Max pooling and ReLU commute, so the six orders make four different functions: ReLU, pool, norm is pool, "
-        "ReLU, norm; and norm, pool, ReLU is norm, ReLU, pool."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

@@ -67,14 +67,5 @@ experiment = Experiment(
         "a time is that of its own machine, with whatever else ran on it; run both arms with nothing beside them",
     ],
     search=Search(),
-    discussion=(
-        "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, the one-GPU net errs more in all of five "
-        "pairs of runs: it agrees with the paper in direction, by more than the paper's 1.7 points. The likeliest "
-        "reason is its size: it has a fifth fewer parameters here, 2% at full size, its training error is higher by "
-        "as much as its test error, and nets as narrow as these can spare little. The top-5 effect is of the paper's "
-        "size, on ten classes, where it means little. The paper adds that the two-GPU net took slightly less time to "
-        "train than the one-GPU net. Times stand beside each arm; where the machine has one device, both towers run "
-        "on it. The first round, of 12 epochs at one rate, could not tell."
-    ),
     presets=PRESETS,
 )  # fmt: skip

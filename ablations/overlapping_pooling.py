@@ -41,13 +41,5 @@ experiment = Experiment(
         "differ in size",
     ],
     search=Search(),
-    discussion=(
-        "On a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, five pairs of runs cannot tell overlap of "
-        "the size that the paper reports from none, and exclude that the gap between test and training error is "
-        "larger without it by half a point or more. The likeliest reason is that these nets underfit: their training "
-        "error in test mode is within four points of the test error, and the paper's reason for overlap is that it is "
-        "harder to overfit. CaffeNet128, the largest public bench of such changes, found 2x2 pools better, at larger "
-        "maps. The first round, of 12 epochs at one rate, could tell nothing."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

@@ -52,14 +52,5 @@ experiment = Experiment(
         "a run that never gets to 25% counts as longer than its last epoch (censored), not as missing",
     ],
     search=Search(values=(0.001, 0.003, 0.01, 0.03), metric=EPOCHS_TO_TARGET, epochs=30, seeds=(1000,), extensions=0),
-    discussion=(
-        "Tanh units are slower by about as much as the paper says, and by a little more: five pairs of runs agree so "
-        "well that their interval leaves out six times. The paper's six is a whole number (6.49 would round to it, "
-        "and lies in the interval), and which net, which rates and how many runs stand behind it is not known, so a "
-        "difference of one in six or seven says little against it. The ReLUs took a rate inside the range that was "
-        "tried, and reach the target within seven epochs at it. For the tanh units no rate reached it in the 30 "
-        "epochs of the search; 0.01 came nearest, with 0.003 and 0.03 on either side of it. A finer search could "
-        "bring both down a little."
-    ),
     presets=PRESETS,
 )  # fmt: skip

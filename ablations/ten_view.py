@@ -24,13 +24,5 @@ experiment = Experiment(
     ],
     confounds=["the margin between crop and image sets how far the views differ: 32 pixels of 256 in the paper"],
     search=Search(),  # so that the shared runs are those of the tuned net
-    discussion=(
-        "On nets trained on a fifth of CIFAR-10 for 20 epochs, with the rate lowered twice, averaging over ten views "
-        "takes off as much as the paper says, in top-1 and in top-5 error, and in each of five runs. The crops of 24 "
-        "out of 32 pixels differ by a quarter of the image, the paper's by an eighth, so more could be expected. "
-        "The mean over a dense grid of fifty views is lower still, by less than half a point, and a mirror image "
-        "alone brings more than a third of it. Of the first round, whose nets ended after 12 epochs at the full rate, "
-        "ten views took about a quarter as much: nets that are far from done do not disagree for good reasons."
-    ),
     presets=["smoke", "tiny", "cifar10", "code-2012", "paper"],
 )  # fmt: skip

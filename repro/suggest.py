@@ -1,4 +1,4 @@
-"""Parts of an error line: the known name that was probably meant, and a text that may be anything, cut short."""
+"""Parts of an error line: the known name that was probably meant, a text cut short, an error in words."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -17,3 +17,9 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int = 12) -> str:
     if close := get_close_matches(name, names, n=1, cutoff=0.6):
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= most else ""
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, without line breaks; the type is named unless it is our own ValueError."""
+    text = " ".join(str(error).split())
+    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from repro import store
 from repro.commands.describe import compare_presets, fidelity_table, markdown, model_table
+from repro.config import presets
 from repro.config.keys import diff, flatten, override
 from repro.config.presets import PRESETS, preset
 from repro.experiments.readings import READINGS, Reading, reading_of
@@ -190,3 +192,18 @@ def test_a_misspelled_preset_gets_a_suggestion() -> None:
     with pytest.raises(ValueError, match="did you mean 'cifar10'"):
         preset("cifar1O")
     assert len(PRESETS) == len({id(make) for make in PRESETS.values()})
+
+
+@pytest.mark.parametrize("name", presets.RAN)
+def test_what_a_run_of_a_preset_costs_and_reaches_is_what_published_runs_did(name: str) -> None:
+    results, said = Path(__file__).parent.parent / "results", presets.RAN[name]
+    setting = store.read_setting(results / "experiments" / said.experiment / f"{said.setting}.json")
+    assert setting.preset == name
+    seeds = setting.seeds_for(said.arm)
+    records = [store.read_run(results, setting.arms[said.arm], seed) for seed in seeds]
+    assert len(records) == said.runs
+    hours = sum(record.seconds * int(record.about("hardware")["threads"]) for record in records) / 3600 / len(records)
+    assert said.core_hours == round(hours, 2)
+    if said.top1_error is not None:
+        errors = [record.errors["center"].top1_error for record in records]
+        assert said.top1_error == round(sum(errors) / len(errors), 1)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from repro.experiments import paper, registry
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.plan import frozen
 from repro.records import RunRecord, Setting
-from repro.report import contents, sensitivity, tuning, words
+from repro.report import contents, discussion, sensitivity, tuning, words
 from repro.report.gather import Gathered, Part, gather
 from repro.report.standing import NO_PLAN, standing
 from repro.stats import rule
+from repro.terms import METRICS
 
 
 def asks(**more: object) -> Experiment:
@@ -127,7 +129,7 @@ def test_a_setting_whose_comparison_has_not_begun_shows_its_search(tmp_path: Pat
     assert not [one for one in gathered.damaged if "229bc5" in str(one.path)]
     parts = [part for part in gathered.parts if part.setting.name == "cifar10+229bc5"]
     assert {part.experiment.name for part in parts} >= {"lrn-ablation", "dropout-ablation", "overlapping-pooling"}
-    assert all(part.standing.plan == "factors" for part in parts)
+    assert {part.standing.plan for part in parts} == {"factors", "depth"}
 
 
 def test_a_page_without_a_search_has_no_section_of_it(tmp_path: Path) -> None:
@@ -188,3 +190,50 @@ def test_a_ratio_of_epochs_is_shown_as_it_depends_on_the_reading_the_rates_and_t
     assert not any("relu-fan-in" in how for how in rows)  # none of its runs is there
     both = replace(part, runs={**runs, "relu": timed(part, "relu", [None, 5.5, 5.5]), "tanh": searches["tanh"]["0.01"]})
     assert sensitivity.blocks(both, tmp_path)[0].tables[0].rows[0][1] == words.NOTHING  # a bound on either side is none
+
+
+RESULTS = Path(__file__).parents[1] / "results"
+WRITTEN = sorted(path.stem for path in registry.shipped().glob("*.md"))
+
+
+@pytest.mark.parametrize("stem", WRITTEN)
+def test_every_number_of_a_discussion_names_an_arm_a_metric_and_a_setting_that_there_are(stem: str) -> None:
+    """And no other digit of an effect, an interval or an error stands in it: those come from results."""
+    one = registry.load().get(stem.replace("_", "-"))
+    assert one.discussion is not None
+    text = one.discussion.read_text()
+    settings = {path.stem for path in (RESULTS / "experiments" / one.name).glob("*.json")}
+    for asked in discussion.PLACEHOLDER.findall(text):
+        kind, arm, *rest = asked.split()
+        assert len(rest) + 1 == discussion.KINDS[kind], asked
+        one.arm(arm)
+        assert rest[-1] in settings, asked
+        assert kind == "rate" or rest[0] in METRICS, asked
+    own = discussion.PLACEHOLDER.sub("", text)
+    assert not re.search(r"[{}\[\]]|[+-]\d+\.\d|\d+\.\d+%", own), "a brace left over, or a number written by hand"
+
+
+def test_a_discussion_is_filled_from_the_results_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "made_up.py").write_text(
+        "from repro import Arm, Claim, Experiment, paper\n"
+        "claim = Claim.worse('new', 'old', source=paper.section('4.2'), measured=paper.VALIDATION_2012)\n"
+        "experiment = Experiment('made-up', 'Is it worse?', 'model.norm', '4.2',\n"
+        "    [Arm('old'), Arm('new', {'model.norm': None})], ['smoke'], [claim])\n"
+    )
+    (folder / "made_up.md").write_text(
+        "Old {error old top1_error smoke}, effect {effect new\ntop1_error smoke}, {verdict new top1_error smoke}; "
+        "{effect new top1_error gone}, {rate new smoke}.\n"
+    )
+    one = registry.load([folder]).get("made-up")
+    found, page = built(tmp_path, one)
+    judged = found.parts[0].judgements[0]
+    assert judged.estimate is not None
+    assert f"effect {words.with_interval(judged.estimate, 'points')} (3 and 3 runs)" in page
+    assert f"*{contents.verdict(judged)}*; not known yet, not known yet." in page
+    assert (
+        f"Old {words.mean_and_spread(*found.parts[0].summary[['top1_error_mean', 'top1_error_sd']].iloc[0])}%" in page
+    )
+    with pytest.raises(ValueError, match="known are effect, common, verdict, error, rate"):
+        discussion.filled(["size", "new", "smoke"], found.parts)

@@ -619,8 +619,8 @@ def data_verify(
 
 
 def _registry(include: list[Path] | None, names: list[str] | None = None) -> Any:
-    """All declarations. Those that were refused are told of on standard error, once every one of `names` is known to be
-    there: for one that is not, the error itself tells of them."""
+    """All declarations. Print refused ones to standard error once every requested name has been found; if one is
+    missing, the lookup error lists them."""
     from repro.experiments.registry import load
 
     registry = load(include or ())

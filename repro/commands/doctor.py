@@ -22,6 +22,7 @@ from typing import Literal
 
 from repro.machine.compiled import cache_folders, temporary_folder, writable
 from repro.machine.provenance import processor_features, usable_cores
+from repro.suggest import one_line
 
 Status = Literal["ok", "missing", "limited"]
 
@@ -269,7 +270,3 @@ def ffcv_line() -> str:
 def apt_line(packages: list[str]) -> str:
     sudo = "" if os.geteuid() == 0 else "sudo "
     return f"{sudo}apt-get install -y --no-install-recommends {' '.join(packages)}"
-
-
-def one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

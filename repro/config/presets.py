@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from repro.config.architecture import Conv, Dropout, Full, Model, Norm, Pool, Step
 from repro.config.config import Augment, Color, Config, Data, Eval, Optim, Schedule
@@ -393,6 +394,28 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "cifar-13-lrn": cifar_13_lrn,
     "cifar-11": cifar_11,
     "figure-1": figure_1,
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What published runs of a preset, or of a setting near it, took and reached; a test reads it off results."""
+
+    experiment: str
+    setting: str
+    arm: str
+    runs: int
+    core_hours: float  # a run, on one thread
+    top1_error: float | None  # percent, center view, mean over runs; None where a run stops at a training error
+    what: str  # how it differs from the preset
+
+
+RAN = {
+    "cifar-26": Ran("baseline", "cifar-26", "cifar-26", 3, 0.45, 25.3, "the preset itself"),
+    "cifar-18": Ran("baseline", "cifar-18", "cifar-18", 1, 2.26, 18.0, "the preset itself"),
+    "figure-1": Ran("relu-vs-tanh", "figure-1", "relu", 5, 0.12, None, "at the learning rate that a search took"),
+    "cifar10": Ran("lrn-ablation", "cifar10+3c6ba0", "with-lrn", 5, 0.07, 41.5, "10,000 images for 20 epochs"),
+    "tiny": Ran("kernels", "tiny+53d0d1", "restricted", 1, 0.23, 33.4, "ten classes, 3,793 images, 48 epochs"),
 }
 
 

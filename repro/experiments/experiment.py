@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from repro.experiments.design import Design
@@ -275,7 +276,7 @@ class Experiment:
     search: Search | None = None
     design: Design | None = None
     artifacts: Sequence[Artifact] = ()  # drawn from finished runs: Figure 3, Figure 4
-    discussion: str = ""  # what is known, and what our results mean; Markdown
+    discussion: Path | None = None  # Markdown beside the declaration; the registry finds it
 
     def __post_init__(self) -> None:
         lists: dict[str, Sequence[str] | None] = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Experiment, Search
-from repro.suggest import did_you_mean
+from repro.suggest import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from repro.config.config import Config
@@ -73,6 +73,8 @@ def load(include: Sequence[Path] = ()) -> Registry:
             reason = f"the name {found.name!r} is taken by {locations[found.name]}; choose another"
             refused.append(Refused(f"{path}:{line_of(path, found.name)}", reason))
         else:
+            text = path.with_suffix(".md")
+            found = replace(found, discussion=text) if text.is_file() else found
             experiments[found.name], locations[found.name] = found, str(path)
 
     for path in sorted(shipped().glob("[!_]*.py")):
@@ -182,12 +184,6 @@ def line_of(path: Path, word: str) -> int:
             if written in line:
                 return number
     return 1
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, without line breaks; the type is named unless it is our own ValueError."""
-    text = " ".join(str(error).split())
-    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
 
 
 def select(registry: Registry, names: Iterable[str], *, everything: bool = False) -> list[Experiment]:

@@ -104,7 +104,7 @@ class Busy:
 
 
 def _work(parent: Connection, machine: Machine) -> None:
-    """A child: does the jobs that its parent sends, tells of each as it goes on, and None when it is done."""
+    """Child process: run each job received, send its events to the parent, then None to ask for the next."""
     notice.die_with_parent()
     set_threads(1)
     with suppress(notice.Stopped, EOFError, OSError), notice.heard(ignored=(signal.SIGINT, signal.SIGHUP)):

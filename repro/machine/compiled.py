@@ -11,8 +11,8 @@ from pathlib import Path
 
 
 def keep_compiled() -> None:
-    """Give numba a folder of this user's in the system's temporary directory where it could write to none of its own:
-    it would refuse to define a function that is to be kept. To be called before the first of them is defined."""
+    """If numba cannot write to any of its cache directories, use a per-user temporary one; otherwise
+    `@njit(cache=True)` raises. Call it before the first such function is defined."""
     if any(map(writable, cache_folders())):
         return
     place = temporary_folder()

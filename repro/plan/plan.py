@@ -56,8 +56,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """Distinct runs, shared ones once, those that a claim needs first and all arms of a seed before the next seed, so
-    that a sweep cut short has its verdicts; `waiting` arms learn their Config from a search that goes on."""
+    """The distinct runs in execution order: runs that a claim needs come first, then seed by seed over all arms, so an
+    interrupted sweep can still be judged. `waiting` arms learn their Config from a search that goes on."""
 
     settings: tuple[Setting, ...]
     runs: tuple[Run, ...]

@@ -104,9 +104,14 @@ def verdict(judgement: Judgement | None) -> str:
 
 
 def leading(parts: Sequence[Part]) -> Part | None:
-    """The setting that a page begins with: the largest that has a verdict, else the largest; None where none is."""
-    judged = (part for part in parts if any(one.claim and one.verdict != "not evaluated" for one in part.judgements))
-    return next(judged, parts[0] if parts else None)
+    """The setting that a page begins with: the largest with a verdict on arms that were tuned, else with any verdict,
+    else the largest; None where there is none."""
+
+    def rank(part: Part) -> int:
+        verdicts = {one.verdict for one in part.judgements if one.claim} - {"not evaluated"}
+        return 0 if verdicts - {"not tuned"} else 1 if verdicts else 2
+
+    return min(parts, key=rank, default=None)
 
 
 def headlines(part: Part) -> list[tuple[str, str]]:
@@ -115,18 +120,20 @@ def headlines(part: Part) -> list[tuple[str, str]]:
     for one in part.judgements:
         if one.claim is None or one.metric != one.claim.primary or one.estimate is None:
             continue
-        runs = f"{one.seeds} runs" if one.effect is None or one.effect.paired else _runs(one)
         sentence = (
             f"{words.subject(one.arm, one.reference)}, {words.metric(one.metric)} "
-            f"{words.with_interval(one.estimate, one.unit)} ({runs}); published: "
+            f"{words.with_interval(one.estimate, one.unit)} ({runs_of(one)}); published: "
             f"{words.published(one.claim, one.metric)}, {one.claim.source}."
         )
-        found.append((verdict(one), sentence))
+        waits = " The verdict waits for the runs that are not there yet." if one.waits else ""
+        found.append((verdict(one), sentence + waits))
     return found
 
 
-def _runs(one: Judgement) -> str:
-    assert one.effect is not None
+def runs_of(one: Judgement) -> str:
+    """`5 and 15 runs`: of the arm and of its reference."""
+    if one.effect is None or one.effect.paired:
+        return words.count(one.seeds, "run")
     return f"{' and '.join(map(str, one.effect.runs))} runs"
 
 

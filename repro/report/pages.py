@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from repro import extensions, store
 from repro.records import RunRecord
 from repro.report import contents, curves, figures, tables, words
+from repro.report.discussion import discussion
 from repro.report.drawing import LOCAL, Figure, figure
 from repro.report.gather import Gathered, Part
 from repro.report.sections import OWN_IMAGES, Board, ExperimentPage, IndexPage, Section, environment
@@ -58,7 +59,7 @@ def experiment_page(experiment: Experiment, gathered: Gathered, results: Path, r
     sections = [section(part, results, reports) for part in parts]
     sections.sort(key=lambda one: one.part is not first)  # stable: the others keep their order
     own = [contents.paper_table(gathered)] if experiment.name == "baseline" else []
-    return ExperimentPage(experiment, sections, own, curves.blocks_over(parts, reports))
+    return ExperimentPage(experiment, sections, discussion(experiment, parts), own, curves.blocks_over(parts, reports))
 
 
 def _experiment(page: ExperimentPage, formats: Sequence[str]) -> dict[str, bytes]:

@@ -54,6 +54,7 @@ class ExperimentPage:
 
     experiment: Experiment
     sections: Sequence[Section]
+    discussion: str = ""  # Markdown, its numbers filled in
     own: Sequence[tables.ReportTable] = ()  # beside the paper's tables
     over: Sequence[Block] = ()  # of all settings together
 

@@ -528,7 +528,8 @@ def _differences(runs: Runs, arms: Sequence[Arm], measured: Measured, view: View
 
 
 def _untrained(runs: Runs, arms: Sequence[Arm]) -> str | None:
-    """Why a side says nothing of its recipe: none of its runs learned. Our number is shown all the same."""
+    """A network that failed to train is no evidence about its configuration: why a side is none, where none of its runs
+    learned. Our number is shown all the same."""
     return next((why for arm in arms if (why := runs.untrained(arm))), None)
 
 

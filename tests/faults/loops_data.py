@@ -361,7 +361,7 @@ def damaged_images(trials: int, seed: int) -> Count:
             if found.pixels.shape != (32, 32, 3):
                 wrong.append(f"trial {trial}: {found.pixels.shape}")
         except Exception as error:  # as `write_split` does: it is listed with this line
-            if not files.one_line(error) or "\n" in files.one_line(error):
+            if not files.error_in_words(error) or "\n" in files.error_in_words(error):
                 wrong.append(f"trial {trial}: {error!r}")
     return counted("damaged_images", trials, wrong)
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from repro.data.prepare.files import one_line
+from repro.data.prepare.files import error_in_words
 
 VERSION = 2
 HEADER = np.dtype(
@@ -181,7 +181,7 @@ class Beton:
         """The error of image `index`, which cannot be decoded, for people."""
         label = int(self.labels[index])
         of = f"class {self.classes[label]}" if label < len(self.classes) else f"label {label}"
-        what = f"stored image {index}, of {of}, is damaged ({one_line(error)})"
+        what = f"stored image {index}, of {of}, is damaged ({error_in_words(error)})"
         return ValueError(f"{self.path}: {what}; delete its folder and prepare the set again")
 
 

@@ -68,10 +68,10 @@ def reading(what: object, mend: str = "fetch it again") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK:
             raise
-        raise SourceError(f"{shown(str(what))} cannot be read: {one_line(error)}; {mend}") from None
+        raise SourceError(f"{shown(str(what))} cannot be read: {error_in_words(error)}; {mend}") from None
 
 
-def one_line(error: BaseException) -> str:
+def error_in_words(error: BaseException) -> str:
     """The error in words, without addresses of objects in memory."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -16,7 +16,7 @@ import numpy as np
 from repro.data.load.augment import epoch_order
 from repro.data.load.beton import Writer
 from repro.data.prepare.convert import Form, StoredImage, convert_image
-from repro.data.prepare.files import one_line, shown
+from repro.data.prepare.files import error_in_words, shown
 from repro.data.prepare.progress import OnProgress, Progress
 from repro.data.prepare.sources import SourceSplit
 from repro.machine.provenance import usable_cores
@@ -143,7 +143,7 @@ def write_split(
             except Exception as error:  # a reader of foreign files may raise anything
                 out.unread += 1
                 if len(out.bad) < max(limit, NAMED):  # a million empty files need not all be remembered
-                    out.bad.append({"file": shown(split.names[number]), "reason": one_line(error)})
+                    out.bad.append({"file": shown(split.names[number]), "reason": error_in_words(error)})
             else:
                 out.add(image, split.labels[number], shown(split.names[number]))
             out.next += 1
