@@ -179,6 +179,15 @@ def test_latex_escapes_what_latex_would_read() -> None:
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
 
 
+def test_no_latex_table_holds_markdown_and_no_csv_the_tail_of_a_binary_fraction(
+    built: tuple[Path, Path, list[Path]],
+) -> None:
+    for path in built[2]:
+        text = path.read_text() if path.suffix in (".tex", ".csv") else ""
+        assert "](" not in text and "`" not in text, path
+        assert not re.search(r"\d\.\d*(?:0000000|9999999)\d*", text), path
+
+
 def test_errors_are_said_to_be_of_the_view_that_each_arm_reads(experiments: list[Experiment], tmp_path: Path) -> None:
     experiment = named(experiments, "ten-view")
     write_setting(tmp_path, experiment, "smoke", {"center": 30.0}, seeds=1)

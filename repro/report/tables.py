@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ LATEX = {
     "\N{MINUS SIGN}": "$-$", "\N{MULTIPLICATION SIGN}": r"$\times$", "±": r"$\pm$", "\N{EN DASH}": "--",
     "\N{INFINITY}": r"$\infty$", "\N{RIGHTWARDS ARROW}": r"$\to$", "<": "$<$", ">": "$>$",
 }  # fmt: skip
+
+
+LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")  # of Markdown
+DIGITS = "%.12g"  # more than any number here is known to, and without the tail that binary fractions have
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def latex(table: ReportTable, label: str) -> str:
     """A `table` of booktabs rules (`\\usepackage{booktabs}`), with caption and `tab:<label>`."""
 
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(escape(cell.replace("\n", "; ").replace("`", "")) for cell in cells) + r" \\"
+        return " & ".join(escape(LINK.sub(r"\1", cell.replace("\n", "; ").replace("`", ""))) for cell in cells) + r" \\"
 
     layout = "".join("r" if place in table.numeric else "l" for place in range(len(table.columns)))
     return "\n".join(
@@ -75,5 +80,5 @@ def escape(text: str) -> str:
 
 
 def csv(table: ReportTable) -> str:
-    """The raw numbers, in full precision."""
-    return str(table.frame.to_csv(index=False, lineterminator="\n"))
+    """The raw numbers, to twelve digits."""
+    return str(table.frame.to_csv(index=False, lineterminator="\n", float_format=DIGITS))
