@@ -13,7 +13,7 @@ import pytest
 
 from repro import stats, store
 from repro.bench.made_up import write_run
-from repro.commands import cli
+from repro.commands import options
 from repro.experiments.registry import load
 from tests.conftest import QUICK, Repro
 
@@ -292,8 +292,8 @@ def test_doctor_says_what_is_there(repro: Repro) -> None:
 
 
 def test_completion_completes_experiment_names() -> None:
-    assert "lrn-ablation" in cli._complete("lrn") and not cli._complete("zzz")
-    assert "code-2012" in cli._complete_preset("code")
+    assert "lrn-ablation" in options.complete_experiment("lrn") and not options.complete_experiment("zzz")
+    assert "code-2012" in options.complete_preset("code")
 
 
 def test_until_decided_adds_seeds_up_to_the_most(repro: Repro, tmp_path: Path) -> None:
