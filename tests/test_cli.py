@@ -50,7 +50,7 @@ from tests.conftest import QUICK, Repro
             ["run", "baseline", "--seeds", "5", "--until-decided", "--max-seeds", "3"],
             "--max-seeds 3: is fewer than --seeds 5",
         ),
-        (["show", "baseline", "--config", "--model"], "leave out one of them"),
+        (["show", "baseline", "--config", "--model"], "leave out the others"),
         (["compare", "lrn-ablation/with-lrn"], "takes two names"),
         (["compare", "--presets", "paper", "code-2021"], "did you mean 'code-2012'"),
         (["compare", "--presets", "paper", "tiny", "--set", "optim.momentum=0.5"], "leave out --preset and --set"),

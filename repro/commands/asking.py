@@ -1,9 +1,13 @@
 """Commands that change nothing: list, show, plan, compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from repro.commands.terminal import TitledRows
 
 from repro.commands.options import (
     All,
@@ -16,6 +20,7 @@ from repro.commands.options import (
     Name,
     Names,
     Preset,
+    ReportsDir,
     ResultsDir,
     Seeds,
     Untuned,
@@ -28,28 +33,32 @@ from repro.commands.options import (
 
 
 @app.command("list")
-def list_(json: AsJson = False, include: Include = None) -> None:
-    """Every registered experiment: name, question, paper section, presets, number of runs."""
-    from repro.commands import terminal
+def list_(json: AsJson = False, include: Include = None, reports_dir: ReportsDir = None) -> None:
+    """Every registered experiment: name, paper section, question, and the verdict of the last report."""
+    from repro.commands import terminal, verdicts
+    from repro.folders import reports_directory
 
-    registry = registry_of(include)
-    rows = [
-        {
-            "name": one.name,
-            "question": one.question,
-            "section": one.section,
-            "presets": list(one.presets),
-            "runs_a_seed": sum(not arm.ensemble and arm.view is None for arm in one.arms_at(one.presets[0]))
-            or (one.design.rows if one.design else 1),
-        }
-        for one in sorted(registry.experiments.values(), key=lambda one: (one.section == "-", one.section))
-    ]
+    registry, verdict_of = registry_of(include), verdicts.read(reports_directory(reports_dir))
+    experiments = sorted(registry.experiments.values(), key=lambda one: (one.section == "-", one.section))
     if json:
-        terminal.print_json(rows)
-    else:
-        cells = [[", ".join(cell) if isinstance(cell, list) else cell for cell in row.values()] for row in rows]
-        columns = ("name", "question", "section", "presets", "runs a seed")
-        terminal.console.print(terminal.table("Experiments", columns, cells, right=("runs a seed",)))
+        terminal.print_json(
+            [
+                {
+                    "name": one.name,
+                    "question": one.question,
+                    "section": one.section,
+                    "presets": list(one.presets),
+                    "runs_a_seed": sum(not arm.ensemble and arm.view is None for arm in one.arms_at(one.presets[0]))
+                    or (one.design.rows if one.design else 1),
+                    "verdict": verdict_of.get(one.name),
+                }
+                for one in experiments
+            ]
+        )
+        return
+    columns = ("name", "section", "question", "verdict so far")
+    rows = [(one.name, one.section, one.question, verdict_of.get(one.name, "")) for one in experiments]
+    terminal.print_table("Experiments", columns, rows, cut="question")
 
 
 @app.command()
@@ -59,33 +68,42 @@ def show(
     config: Annotated[bool, typer.Option("--config", help="The full Config of the first arm, as JSON.")] = False,
     model: Annotated[bool, typer.Option("--model", help="The first arm's network, layer by layer.")] = False,
     assignments: Assignments = None,
+    json: AsJson = False,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
 ) -> None:
     """What an experiment asks, its arms, the paper's claim, its cost."""
+    from dataclasses import asdict
+
     from repro.commands import terminal
     from repro.config.config import to_dict
     from repro.config.keys import parse_assignments
     from repro.plan import cost, plan
 
-    if config and model:
-        raise ValueError("--config and --model: show prints one at a time; leave out one of them")
+    if config + model + json > 1:
+        raise ValueError("--config, --model, --json: show prints one at a time; leave out the others")
     (experiment,) = plan.laid_out([registry_of(include, [name]).get(name)], preset, None)
     at = preset or experiment.presets[0]
     changes = parse_assignments(assignments or [])
     first = next(iter(plan.configs(experiment, at, changes).values()))
     if config:
         terminal.print_json(to_dict(first))
-    elif model:
+        return
+    if model:
         from repro.commands.describe import model_table
 
         columns, rows = model_table(first)
-        terminal.console.print(terminal.table(f"{name} at {at}", columns, rows, right=columns[1:]))
-    else:
-        made = plan.make([experiment], at, 1, changes, **places_of(data_dir, results_dir))
-        bill = cost.cost(made, **places_of(data_dir, results_dir))
-        terminal.print_card(experiment, at, f"one seed: {terminal.cost_text(bill)}", assignments or (), include or ())
+        terminal.print_table(f"{name} at {at}", columns, rows, right=columns[1:])
+        return
+    places = places_of(data_dir, results_dir)
+    bill = cost.cost(plan.make([experiment], at, 1, changes, **places), **places)
+    if json:
+        from repro.commands.describe import card
+
+        terminal.print_json({**card(experiment, at), "cost_of_a_seed": asdict(bill)})
+        return
+    terminal.print_card(experiment, at, f"one seed: {terminal.cost_text(bill)}", assignments or (), include or ())
 
 
 @app.command("plan")
@@ -101,6 +119,7 @@ def plan_(
     freeze: Annotated[
         Path | None, typer.Option(help="Write what will be judged to results/plans/NAME.json, before any run of it.")
     ] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="A line a run, also for several experiments.")] = False,
     power: Annotated[bool, typer.Option(help="Seeds needed to tell the claimed effect from zero.")] = False,
     json: AsJson = False,
     include: Include = None,
@@ -127,10 +146,11 @@ def plan_(
         asked = frozen.freeze(freeze, chosen, made, wanted or plan.every_arm(chosen, preset))
         print(f"wrote {freeze}: {len(asked.endpoints)} primary endpoints; commit it, then: repro run --plan {freeze}")
         return
-    bill = cost.cost(made, **places)
+    rates = cost.measured_rates(places["results"])
+    bill = cost.cost(made, **places, rates=rates)
     needed = plan.power(chosen, made, places["results"]) if power else []
     if json:
-        runs = [
+        of_runs = [
             {
                 "digest": run.digest,
                 "seed": run.seed,
@@ -142,13 +162,15 @@ def plan_(
             for run in made.runs
         ]
         notes = {"waiting": list(made.waiting), "unprepared": list(made.unprepared)}
-        terminal.print_json({"runs": runs, "cost": asdict(bill), **notes, "power": needed})
+        terminal.print_json({"runs": of_runs, "cost": asdict(bill), **notes, "power": needed})
         return
-    terminal.print_plan(made, bill)
+    parts = {one.name: plan.part(made, one.name) for one in chosen}
+    bills = {name: (part, cost.cost(part, **places, rates=rates)) for name, part in parts.items()}
+    terminal.print_plan(made, bill, bills, runs=runs or len(chosen) == 1)
     if power:
         columns = ("experiment", "claim", "metric", "seeds so far", "seeds for 80% power", "as --max-seeds")
         rows = [["-" if cell is None else cell for cell in row.values()] for row in needed]
-        terminal.console.print(terminal.table("Power", columns, rows, right=columns[3:]))
+        terminal.print_table("Power", columns, rows, right=columns[3:])
 
 
 @app.command()
@@ -157,6 +179,7 @@ def compare(
     presets: Annotated[bool, typer.Option("--presets", help="A and B are presets.")] = False,
     preset: Preset = None,
     assignments: Assignments = None,
+    json: AsJson = False,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
@@ -169,13 +192,19 @@ def compare(
     if presets:
         if preset or assignments:
             raise ValueError("--presets compares two presets as they are; leave out --preset and --set")
-        table = describe.compare_presets(*sides)
-        terminal.console.print(terminal.table(f"{sides[0]} and {sides[1]}", *table))
-        return
-    from repro.commands.compare import compare_runs
-    from repro.config.keys import parse_assignments
+        tables: Sequence[TitledRows] = [(f"{sides[0]} and {sides[1]}", *describe.compare_presets(*sides))]
+    else:
+        from repro.commands.compare import compare_runs
+        from repro.config.keys import parse_assignments
 
-    changes = parse_assignments(assignments or [])
-    found = compare_runs(registry_of(include), sides[0], sides[1], preset, changes, **places_of(data_dir, results_dir))
-    for title, columns, rows in found:
-        terminal.console.print(terminal.table(title, columns, rows))
+        changes, places = parse_assignments(assignments or []), places_of(data_dir, results_dir)
+        tables = compare_runs(registry_of(include), sides[0], sides[1], preset, changes, **places)
+    if json:
+        terminal.print_json(
+            [
+                {"title": title, "rows": [dict(zip(columns, row, strict=True)) for row in rows]}
+                for title, columns, rows in tables
+            ]
+        )
+    else:
+        terminal.print_tables(tables)

@@ -37,7 +37,7 @@ def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
         (one.name, one.size, len(one.classes), one.train_count, one.test_count, terminal.size(one.bytes), len(one.bad))
         for one in found
     ]
-    terminal.console.print(terminal.table(f"Prepared in {directory}", columns, cells, right=columns[1:]))
+    terminal.print_table(f"Prepared in {directory}", columns, cells, right=columns[1:])
 
 
 @data_app.command("prepare")

@@ -26,6 +26,23 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 
+def print_version(asked: bool) -> None:
+    if asked:
+        from repro import __version__
+
+        print(f"repro {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Does a claim of the AlexNet paper hold here, at this setting, and how sure can we be?"""
+
+
 def complete_experiment(incomplete: str) -> list[str]:
     from repro.experiments.registry import load
 

@@ -1,12 +1,14 @@
 """Commands about finished runs: report, verify, evaluate."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from repro.commands.options import (
+    AsJson,
     Assignments,
     DataDir,
     Include,
@@ -25,6 +27,7 @@ def report(
     names: Names = None,
     html: Annotated[bool, typer.Option("--html", help="Also one self-contained page.")] = False,
     formats: Annotated[list[str] | None, typer.Option("--format", help="Every table also as latex or csv.")] = None,
+    json: AsJson = False,
     include: Include = None,
     results_dir: ResultsDir = None,
     reports_dir: ReportsDir = None,
@@ -33,7 +36,7 @@ def report(
     from repro.folders import results_directory
 
     registry, results = registry_of(include, names), results_directory(results_dir)
-    print_report(registry, names, results, reports_dir, html=html, formats=tuple(formats or ()))
+    print_report(registry, names, results, reports_dir, html=html, formats=tuple(formats or ()), json=json)
 
 
 @app.command()
@@ -102,7 +105,7 @@ def evaluate(
         emit=say,
     )
     rows = [cells(row) for row in rows_of(record, read_weights(machine.results)[record.digest])]
-    terminal.console.print(terminal.table(f"Run {record.digest}", COLUMNS, rows, right=COLUMNS[3:]))
+    terminal.print_table(f"Run {record.digest}", COLUMNS, rows, right=COLUMNS[3:])
     experiments = list(registry_of(None).experiments.values())
     for path in report.build(experiments, [], machine.results, reports_directory(reports_dir)).files:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)
@@ -116,9 +119,12 @@ def print_report(
     *,
     html: bool = False,
     formats: tuple[str, ...] = (),
+    json: bool = False,
+    failed: Sequence[Any] = (),
 ) -> None:
+    """Build the report of `names` and print its verdicts, as tables or as JSON. `failed`: runs of a sweep before it."""
     from repro import report
-    from repro.commands import terminal
+    from repro.commands import terminal, verdicts
     from repro.folders import reports_directory
     from repro.report.words import count
 
@@ -126,14 +132,33 @@ def print_report(
     experiments = list(registry.experiments.values())
 
     made = report.build(experiments, names or None, results, reports, html=html, formats=formats)
-    for setting, judgements in made.judged:
-        if rows := report.verdict_table(judgements):
-            cells = [list(row.values()) for row in rows]
-            terminal.console.print(terminal.table(f"{setting.experiment} at {setting.name}", list(rows[0]), cells))
+    noted = verdicts.write(reports, made.judged)
+    written = [*made.files, *([noted] if noted else [])]
     if made.left_out:
         places = count(len(made.left_out), "place")
         print(f"left out {places} in {results}; {reports / 'index.md'} says why", file=sys.stderr)
+    if json:
+        settings = [
+            {
+                "experiment": setting.experiment,
+                "setting": setting.name,
+                "judgements": [verdicts.as_json(one) for one in found],
+            }
+            for setting, found in made.judged
+        ]
+        runs = [{"run": one.run, "reason": one.reason} for one in failed]
+        left_out = [{"path": str(one.path), "reason": one.reason} for one in made.left_out]
+        files = list(map(str, written))
+        terminal.print_json({"settings": settings, "failed": runs, "left_out": left_out, "files": files})
+        return
+    tables = [(setting, rows) for setting, found in made.judged if (rows := report.verdict_table(found))]
+    terminal.print_tables(
+        [
+            (f"{setting.experiment} at {setting.name}", list(rows[0]), [list(row.values()) for row in rows])
+            for setting, rows in tables
+        ]
+    )
     if not made.files:
         print(f"there are no results in {results} yet; `repro run NAME` makes some")
-    for path in made.files:
+    for path in written:
         terminal.console.print(f"wrote {path}", highlight=False, soft_wrap=True)

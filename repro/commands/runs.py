@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ import typer
 from repro.commands.options import (
     All,
     Arms,
+    AsJson,
     Assignments,
     DataDir,
     DesignOf,
@@ -61,6 +63,7 @@ def run(
     graph: Annotated[bool, typer.Option("--graph", help="On one CUDA device: replay each step as one graph.")] = False,
     tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
     verify: Annotated[bool, typer.Option(help="Hash a prepared set when it is new or was changed.")] = True,
+    json: AsJson = False,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
@@ -102,6 +105,7 @@ def _train(
     graph: bool,
     tensorboard: bool,
     verify: bool,
+    json: bool,
     include: list[Path] | None,
     data_dir: Path | None,
     results_dir: Path | None,
@@ -168,7 +172,7 @@ def _train(
             return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=launcher)
 
     try:
-        with notice.heard():
+        with notice.heard(), redirect_stdout(sys.stderr) if json else nullcontext():
             failed = sweep(
                 chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
                 tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan, publish=report,
@@ -177,5 +181,5 @@ def _train(
         print("stopped; the same line goes on where it was", file=sys.stderr)
         raise typer.Exit(128 + getattr(stop, "signum", 2)) from None
     if report:
-        print_report(registry, [one.name for one in chosen], places["results"], reports_dir)
+        print_report(registry, [one.name for one in chosen], places["results"], reports_dir, json=json, failed=failed)
     raise typer.Exit(1 if any(report or not one.elsewhere for one in failed) else 0)
