@@ -190,11 +190,10 @@ def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, p
     write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
     code, out, _ = repro("compare", "ten-view/center", "ten-view/ten", "--preset", "smoke")
     assert code == 0 and "the view it reads" in out and "nothing" not in out
-    found = compare_runs(
-        load(), "ten-view/center", "ten-view/ten", "smoke", {}, data=photos, results=tmp_path / "results"
-    )
-    top1 = found[1][2][0]
-    assert (top1[0], top1[3]) == ("top1_error, center and ten", "-1.50 points")  # by which the made-up views differ
+    found = compare_runs(load(), "ten-view/center", "ten-view/ten", "smoke", {}, results=tmp_path / "results")
+    view, effect = found.effects[0]
+    assert (view, effect.metric, effect.paired) == ("center and ten", "top1_error", True)
+    assert effect.interval and round(effect.interval.mean, 9) == -1.5  # by which the made-up views differ
 
 
 def test_no_results_is_one_clear_line(repro: Repro) -> None:

@@ -1,13 +1,9 @@
 """Commands that change nothing: list, show, plan, compare."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from repro.commands.terminal import TitledRows
 
 from repro.commands.options import (
     All,
@@ -23,9 +19,12 @@ from repro.commands.options import (
     ReportsDir,
     ResultsDir,
     Seeds,
+    SettingName,
     Untuned,
     app,
+    at_setting,
     choose,
+    complete_side,
     count_of_seeds,
     places_of,
     registry_of,
@@ -68,25 +67,26 @@ def show(
     config: Annotated[bool, typer.Option("--config", help="The full Config of the first arm, as JSON.")] = False,
     model: Annotated[bool, typer.Option("--model", help="The first arm's network, layer by layer.")] = False,
     assignments: Assignments = None,
+    setting: SettingName = None,
     json: AsJson = False,
     include: Include = None,
     data_dir: DataDir = None,
     results_dir: ResultsDir = None,
 ) -> None:
-    """What an experiment asks, its arms, the paper's claim, its cost."""
+    """What an experiment asks, its arms, the paper's claim, its cost, the settings that have runs."""
     from dataclasses import asdict
 
     from repro.commands import terminal
     from repro.config.config import to_dict
-    from repro.config.keys import parse_assignments
-    from repro.plan import cost, plan
+    from repro.plan import cost, plan, settings
 
     if config + model + json > 1:
         raise ValueError("--config, --model, --json: show prints one at a time; leave out the others")
-    (experiment,) = plan.laid_out([registry_of(include, [name]).get(name)], preset, None)
-    at = preset or experiment.presets[0]
-    changes = parse_assignments(assignments or [])
-    first = next(iter(plan.configs(experiment, at, changes).values()))
+    places = places_of(data_dir, results_dir)
+    asked = at_setting(setting, preset, assignments, places["results"])
+    (experiment,) = plan.laid_out([registry_of(include, [name]).get(name)], asked.preset, asked.design or None)
+    at, tuned = asked.preset or experiment.presets[0], not asked.untuned
+    first = next(iter(plan.configs(experiment, at, asked.changes, tuned=tuned).values()))
     if config:
         terminal.print_json(to_dict(first))
         return
@@ -96,14 +96,26 @@ def show(
         columns, rows = model_table(first)
         terminal.print_table(f"{name} at {at}", columns, rows, right=columns[1:])
         return
-    places = places_of(data_dir, results_dir)
-    bill = cost.cost(plan.make([experiment], at, 1, changes, **places), **places)
+    bill = cost.cost(plan.make([experiment], at, 1, asked.changes, tuned=tuned, **places), **places)
+    done = settings.finished(places["results"], name)
     if json:
         from repro.commands.describe import card
 
-        terminal.print_json({**card(experiment, at), "cost_of_a_seed": asdict(bill)})
+        runs = [{"setting": one.name, "finished": count, "asked": of} for one, count, of in done]
+        terminal.print_json({**card(experiment, at), "cost_of_a_seed": asdict(bill), "settings": runs})
         return
-    terminal.print_card(experiment, at, f"one seed: {terminal.cost_text(bill)}", assignments or (), include or ())
+    how = ["--setting", setting] if setting else ["--preset", at]
+    how += [word for item in assignments or () for word in ("--set", item)]
+    how += [word for path in include or () for word in ("--include", str(path))]
+    terminal.print_card(experiment, at, f"one seed: {terminal.cost_text(bill)}", how)
+    if done:
+        names = settings.called(places["results"])
+        terminal.print_table(
+            "Settings with runs: --setting NAME",
+            ("setting", "finished", "asked for"),
+            [(settings.label(one, names), count, of) for one, count, of in done],
+            right=("finished", "asked for"),
+        )
 
 
 @app.command("plan")
@@ -112,6 +124,7 @@ def plan_(
     preset: Preset = None,
     seeds: Seeds = None,
     assignments: Assignments = None,
+    setting: SettingName = None,
     everything: All = False,
     arms: Arms = None,
     design: DesignOf = None,
@@ -130,17 +143,18 @@ def plan_(
     from dataclasses import asdict
 
     from repro.commands import terminal
-    from repro.config.keys import parse_assignments
     from repro.plan import cost, frozen, plan
 
-    chosen = plan.laid_out(choose(registry_of(include, names), names, everything, preset), preset, design)
     places = places_of(data_dir, results_dir)
+    asked_at = at_setting(setting, preset, assignments, places["results"])
+    preset, design = asked_at.preset, design or asked_at.design or None
+    chosen = plan.laid_out(choose(registry_of(include, names), names, everything, preset), preset, design)
     seeds = count_of_seeds(seeds, chosen)
     wanted = plan.choose_arms(chosen, preset, arms)
     first_seed = frozen.first_fresh_seed(places["results"]) if freeze else 0
     made = plan.make(
-        chosen, preset, seeds, parse_assignments(assignments or []),
-        tuned=not untuned, arms=wanted, first_seed=first_seed, frozen=freeze.stem if freeze else "", **places,
+        chosen, preset, seeds, asked_at.changes, tuned=not (untuned or asked_at.untuned),
+        arms=wanted, first_seed=first_seed, frozen=freeze.stem if freeze else "", **places,
     )  # fmt: skip
     if freeze:
         asked = frozen.freeze(freeze, chosen, made, wanted or plan.every_arm(chosen, preset))
@@ -175,13 +189,18 @@ def plan_(
 
 @app.command()
 def compare(
-    sides: Annotated[list[str], typer.Argument(metavar="A B", help="Two EXPERIMENT/ARM, run digests, or presets.")],
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B", help="Two EXPERIMENT/ARM, run digests, or presets.", autocompletion=complete_side
+        ),
+    ],
     presets: Annotated[bool, typer.Option("--presets", help="A and B are presets.")] = False,
     preset: Preset = None,
     assignments: Assignments = None,
+    setting: SettingName = None,
     json: AsJson = False,
     include: Include = None,
-    data_dir: DataDir = None,
     results_dir: ResultsDir = None,
 ) -> None:
     """Two presets, or two arms or runs: what differs between their Configs, and between their errors."""
@@ -190,21 +209,21 @@ def compare(
     if len(sides) != 2:
         raise ValueError(f"compare takes two names, not {len(sides)}: repro compare A B")
     if presets:
-        if preset or assignments:
+        if preset or assignments or setting:
             raise ValueError("--presets compares two presets as they are; leave out --preset and --set")
-        tables: Sequence[TitledRows] = [(f"{sides[0]} and {sides[1]}", *describe.compare_presets(*sides))]
-    else:
-        from repro.commands.compare import compare_runs
-        from repro.config.keys import parse_assignments
+        columns, rows = describe.compare_presets(*sides)
+        if json:
+            terminal.print_json({"differs": {key: values for key, *values, _ in rows}})
+        else:
+            terminal.print_table(f"{sides[0]} and {sides[1]}", columns, rows)
+        return
+    from repro.commands.compare import compare_runs
+    from repro.folders import results_directory
 
-        changes, places = parse_assignments(assignments or []), places_of(data_dir, results_dir)
-        tables = compare_runs(registry_of(include), sides[0], sides[1], preset, changes, **places)
+    results = results_directory(results_dir)
+    asked = at_setting(setting, preset, assignments, results)
+    found = compare_runs(registry_of(include), sides[0], sides[1], asked.preset, asked.changes, results=results)
     if json:
-        terminal.print_json(
-            [
-                {"title": title, "rows": [dict(zip(columns, row, strict=True)) for row in rows]}
-                for title, columns, rows in tables
-            ]
-        )
+        terminal.print_json(found.as_json())
     else:
-        terminal.print_tables(tables)
+        terminal.print_tables(found.tables(results))

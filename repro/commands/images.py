@@ -9,6 +9,7 @@ import typer
 from repro.commands.options import (
     AsJson,
     DataDir,
+    complete_images,
     data_app,
 )
 
@@ -42,7 +43,13 @@ def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
 
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="photos, cifar10, tiny200, imagenette, imagenet, or a name of your own.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="photos, cifar10, tiny200, imagenette, imagenet, or a name of your own.",
+            autocompletion=complete_images,
+        ),
+    ],
     source: Annotated[Path | None, typer.Option(help="Archive or folder with the images.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Side of the stored square, pixels.")] = None,
     resize: Annotated[Literal["short-crop", "warp"], typer.Option(help="As the paper, or as Caffe.")] = "short-crop",

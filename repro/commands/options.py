@@ -55,6 +55,37 @@ def complete_preset(incomplete: str) -> list[str]:
     return [name for name in PRESETS if name.startswith(incomplete)]
 
 
+def complete_setting(incomplete: str) -> list[str]:
+    from repro.folders import results_directory
+    from repro.plan import settings
+    from repro.store import read_settings
+
+    results = results_directory(None)
+    names = {*settings.named(results), *(one.name for one in read_settings(results)[0])}
+    return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_assignment(incomplete: str) -> list[str]:
+    from repro.config.keys import flatten
+    from repro.config.presets import preset
+
+    return [f"{key}=" for key in flatten(preset("paper")) if key.startswith(incomplete)]
+
+
+def complete_side(incomplete: str) -> list[str]:
+    from repro.config.presets import PRESETS
+    from repro.experiments.registry import load
+
+    arms = (f"{one.name}/{arm.name}" for one in load().experiments.values() for arm in one.arms)
+    return [name for name in (*arms, *PRESETS) if name.startswith(incomplete)]
+
+
+def complete_images(incomplete: str) -> list[str]:
+    from repro.data.known import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 def jobs_of(text: str) -> int | None:
     """`--jobs`: None for auto."""
     if text == "auto":
@@ -75,7 +106,19 @@ Seeds = Annotated[
     int | None,
     typer.Option(min=1, help="Runs of each arm; seeds 0, 1, ... A design says itself how many. [default: 3]"),
 ]
-Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a Config key.", autocompletion=complete_assignment),
+]
+SettingName = Annotated[
+    str | None,
+    typer.Option(
+        "--setting",
+        metavar="NAME",
+        help="A preset with its changes, by a name of results/settings.toml or as reports print it.",
+        autocompletion=complete_setting,
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Prepared images. [default: $REPRO_DATA_DIR or data]")]
 ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
 ReportsDir = Annotated[Path | None, typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
@@ -117,6 +160,19 @@ def choose(registry: Any, names: list[str] | None, everything: bool, preset: str
     if everything and preset:
         chosen = [one for one in chosen if preset in one.presets]
     return chosen
+
+
+def at_setting(name: str | None, preset: str | None, assignments: list[str] | None, results: Path) -> Any:
+    """The setting that `--setting` names, or that `--preset` and `--set` say; its preset is None where none was
+    given."""
+    from repro.config.keys import parse_assignments
+    from repro.plan import settings
+
+    if name is None:
+        return settings.NamedSetting("", preset, parse_assignments(assignments or []))
+    if preset or assignments:
+        raise ValueError(f"--setting {name}: says the preset and its changes; leave out --preset and --set")
+    return settings.find(results, name)
 
 
 def count_of_seeds(seeds: int | None, chosen: list[Any]) -> int:

@@ -15,7 +15,9 @@ from repro.commands.options import (
     Names,
     ReportsDir,
     ResultsDir,
+    SettingName,
     app,
+    at_setting,
     complete_preset,
     places_of,
     registry_of,
@@ -27,16 +29,29 @@ def report(
     names: Names = None,
     html: Annotated[bool, typer.Option("--html", help="Also one self-contained page.")] = False,
     formats: Annotated[list[str] | None, typer.Option("--format", help="Every table also as latex or csv.")] = None,
+    setting: SettingName = None,
     json: AsJson = False,
     include: Include = None,
     results_dir: ResultsDir = None,
     reports_dir: ReportsDir = None,
 ) -> None:
-    """Rebuild tables, plots and Markdown from results/ alone; without names, all of them."""
+    """Rebuild tables, plots and Markdown from results/ alone; without names, all of them.
+
+    --setting prints the verdicts of one setting; the pages have them all."""
     from repro.folders import results_directory
 
     registry, results = registry_of(include, names), results_directory(results_dir)
-    print_report(registry, names, results, reports_dir, html=html, formats=tuple(formats or ()), json=json)
+    asked = at_setting(setting, None, None, results)
+    print_report(
+        registry,
+        names,
+        results,
+        reports_dir,
+        html=html,
+        formats=tuple(formats or ()),
+        json=json,
+        at=asked.printed if setting else None,
+    )
 
 
 @app.command()
@@ -121,8 +136,10 @@ def print_report(
     formats: tuple[str, ...] = (),
     json: bool = False,
     failed: Sequence[Any] = (),
+    at: str | None = None,
 ) -> None:
-    """Build the report of `names` and print its verdicts, as tables or as JSON. `failed`: runs of a sweep before it."""
+    """Build the report of `names` and print its verdicts, as tables or as JSON. `failed`: runs of a sweep before it;
+    `at`: only the verdicts of the setting that is printed so."""
     from repro import report
     from repro.commands import terminal, verdicts
     from repro.folders import reports_directory
@@ -133,6 +150,7 @@ def print_report(
 
     made = report.build(experiments, names or None, results, reports, html=html, formats=formats)
     noted = verdicts.write(reports, made.judged)
+    judged = [(setting, found) for setting, found in made.judged if at in (None, setting.name)]
     written = [*made.files, *([noted] if noted else [])]
     if made.left_out:
         places = count(len(made.left_out), "place")
@@ -144,14 +162,14 @@ def print_report(
                 "setting": setting.name,
                 "judgements": [verdicts.as_json(one) for one in found],
             }
-            for setting, found in made.judged
+            for setting, found in judged
         ]
         runs = [{"run": one.run, "reason": one.reason} for one in failed]
         left_out = [{"path": str(one.path), "reason": one.reason} for one in made.left_out]
         files = list(map(str, written))
         terminal.print_json({"settings": settings, "failed": runs, "left_out": left_out, "files": files})
         return
-    tables = [(setting, rows) for setting, found in made.judged if (rows := report.verdict_table(found))]
+    tables = [(setting, rows) for setting, found in judged if (rows := report.verdict_table(found))]
     terminal.print_tables(
         [
             (f"{setting.experiment} at {setting.name}", list(rows[0]), [list(row.values()) for row in rows])

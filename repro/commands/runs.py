@@ -23,8 +23,10 @@ from repro.commands.options import (
     ReportsDir,
     ResultsDir,
     Seeds,
+    SettingName,
     Untuned,
     app,
+    at_setting,
     choose,
     count_of_seeds,
     jobs_of,
@@ -41,6 +43,11 @@ def run(
     preset: Preset = None,
     seeds: Seeds = None,
     assignments: Assignments = None,
+    setting: SettingName = None,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="A file of results/experiments/: the same arms, seeds and setting again, or --seeds more."),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(metavar="N|auto", parser=jobs_of, help="Runs at once. auto: one a core, as memory allows."),
@@ -88,8 +95,10 @@ def _train(
     *,
     names: list[str] | None,
     preset: str | None,
-    seeds: int,
+    seeds: int | None,
     assignments: list[str] | None,
+    setting: str | None,
+    again: Path | None,
     jobs: int | None,
     everything: bool,
     arms: str | None,
@@ -112,33 +121,52 @@ def _train(
     reports_dir: Path | None,
     report: bool = True,
 ) -> None:
+    from repro import store
     from repro.commands import terminal
-    from repro.config.keys import parse_assignments
     from repro.extensions import named
     from repro.plan import frozen, plan
+    from repro.stats.looks import most_looked_at
 
-    registry = registry_of(include, names)
+    registry, places = registry_of(include, names), places_of(data_dir, results_dir)
+    if (frozen_plan or again) and (
+        names or everything or preset or assignments or setting or arms or design or untuned or until_decided
+    ):
+        option = "--plan" if frozen_plan else "--again"
+        raise ValueError(f"{option} says what to run; leave out names, --preset, --set, --arms and the like")
+    if frozen_plan and again:
+        raise ValueError("--plan and --again each say what to run; leave out one of them")
     if frozen_plan:
-        if names or everything or preset or assignments or arms or design or untuned or until_decided:
-            raise ValueError("--plan says what to run; leave out names, --preset, --set, --arms and the like")
         asked_for = frozen.read(frozen_plan)
         preset, seeds, changes = asked_for.preset, asked_for.seeds, dict(asked_for.changes)
         asked_of = [registry.get(name) for name in asked_for.experiments]
         chosen = plan.laid_out(asked_of, preset, asked_for.design or None)
         wanted: Any = frozenset(asked_for.arms)
         tuned, first_seed, name_of_plan = bool(asked_for.searches), asked_for.first_seed, asked_for.name
+    elif again:
+        before = read_again(again)
+        preset, changes, first_seed, name_of_plan = before.preset, dict(before.changes), before.first_seed, ""
+        (experiment,) = chosen = plan.laid_out([registry.get(before.experiment)], preset, before.design or None)
+        had = {f"{before.experiment}/{arm}" for arm in (*before.arms, *before.searches)}
+        tuned, wanted = bool(before.searches) or not experiment.search, plan.every_arm(chosen, preset) & had
+        if seeds is None and not before.design and (looked := most_looked_at(before.looks)):
+            until_decided, max_seeds = True, max_seeds or looked
+        seeds = count_of_seeds(before.seeds if seeds is None and not before.design else seeds, chosen)
     else:
+        asked_at = at_setting(setting, preset, assignments, places["results"])
+        preset, changes, design = asked_at.preset, asked_at.changes, design or asked_at.design or None
         chosen = plan.laid_out(choose(registry, names, everything, preset), preset, design)
         seeds = count_of_seeds(seeds, chosen)
         if until_decided and any(one.laid_out for one in chosen):
             raise ValueError("--until-decided: a design is judged once, when all of its runs are there; leave it out")
-        changes, wanted = parse_assignments(assignments or []), plan.choose_arms(chosen, preset, arms)
-        tuned, first_seed, name_of_plan = not untuned, 0, ""
+        wanted = plan.choose_arms(chosen, preset, arms)
+        tuned, first_seed, name_of_plan = not (untuned or asked_at.untuned), 0, ""
     most = most_seeds(seeds, until_decided, max_seeds)
     if launcher:
         named("repro.launchers", launcher)
-    places = places_of(data_dir, results_dir)
     made = plan.make(chosen, preset, seeds, changes, tuned=tuned, first_seed=first_seed, arms=wanted, **places)
+    if setting:
+        for one in made.settings:
+            refuse_frozen(store.setting_path(places["results"], one))
     if made.unprepared:
         raise ValueError("; ".join(made.unprepared))
 
@@ -183,3 +211,21 @@ def _train(
     if report:
         print_report(registry, [one.name for one in chosen], places["results"], reports_dir, json=json, failed=failed)
     raise typer.Exit(1 if any(report or not one.elsewhere for one in failed) else 0)
+
+
+def read_again(path: Path) -> Any:
+    """The setting in a file of results/experiments/. Raises ValueError for what is none, and for a frozen plan's."""
+    from repro import store
+
+    if not path.is_file():
+        raise ValueError(f"--again {path}: there is no such file; give one of results/experiments/NAME/")
+    refuse_frozen(path)
+    return store.read_setting(path)
+
+
+def refuse_frozen(path: Path) -> None:
+    """Raises ValueError where a setting's file is a frozen plan's: to ask for it in another way would end that."""
+    from repro import store
+
+    if path.is_file() and (name := store.read_setting(path).frozen):
+        raise ValueError(f"{path}: is of a frozen plan; run: repro run --plan {path.parents[2] / 'plans' / name}.json")

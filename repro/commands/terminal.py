@@ -147,10 +147,9 @@ def _number(claim: Claim, metric: str, value: float | None) -> str:
     return f"{metric} {row.sentence.format(f'{value:g}%' if row.unit == 'percent' else f'{value:+g} points')}"
 
 
-def print_card(
-    experiment: Experiment, preset: str, cost_line: str, assignments: Sequence[str], include: Sequence[Path]
-) -> None:
-    """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
+def print_card(experiment: Experiment, preset: str, cost_line: str, how: Sequence[str]) -> None:
+    """The card of an experiment: question, section, arms, claims, confounds, cost, and the command with the options
+    `how`."""
     section = "a reader's question" if experiment.section == "-" else f"section {experiment.section}"
     console.print(f"[bold]{escape(experiment.name)}[/]: {escape(experiment.question)}")
     console.print(
@@ -177,9 +176,9 @@ def print_card(
         length = f", {search.epochs} epochs" if search.epochs else ""
         console.print(f"search    {search.key} for each arm: {tried}, by {search.metric}, seeds {seeds}{length}")
     console.print(f"cost      {cost_line}", highlight=False)
-    options = [("--set", item) for item in assignments] + [("--include", str(path)) for path in include]
-    words = ["repro", "run", experiment.name, "--preset", preset, *(word for option in options for word in option)]
-    console.print(f"command   {escape(shlex.join(words))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"command   {escape(shlex.join(['repro', 'run', experiment.name, *how]))}", highlight=False, soft_wrap=True
+    )
 
 
 def span(seconds: float) -> str:
