@@ -1,4 +1,4 @@
-"""Commands that change nothing: list, show, plan, compare."""
+"""Commands before a run: list, show, plan, compare, which change nothing, and new."""
 
 from pathlib import Path
 from typing import Annotated
@@ -227,3 +227,26 @@ def compare(
         terminal.print_json(found.as_json())
     else:
         terminal.print_tables(found.tables(results))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the experiment: lower-case letters, digits and hyphens.")],
+    include: Include = None,
+) -> None:
+    """Write ablations/NAME.py, an experiment to fill in; docs/new_experiment.md explains each line of it."""
+    from repro.experiments.registry import shipped
+    from repro.experiments.template import filled
+    from repro.files import write_atomically
+    from repro.terms import NAME
+
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: an experiment is named by lower-case letters, digits and hyphens, as lrn-ablation")
+    if name in registry_of(include).experiments:
+        raise ValueError(f"{name} is an experiment already; `repro show {name}` shows it; choose another name")
+    path = Path("ablations", f"{name.replace('-', '_')}.py")
+    if path.exists():
+        raise ValueError(f"{path}: is there already; delete it, or choose another name")
+    write_atomically(path, filled(name))
+    found = path.parent.resolve() == shipped().resolve()
+    print(f"wrote {path}; fill it in, then: repro show {name}{'' if found else f' --include {path}'}")

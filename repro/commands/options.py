@@ -80,6 +80,13 @@ def complete_side(incomplete: str) -> list[str]:
     return [name for name in (*arms, *PRESETS) if name.startswith(incomplete)]
 
 
+def complete_run(incomplete: str) -> list[str]:
+    from repro.folders import results_directory
+
+    runs = (results_directory(None) / "runs").glob("*/seed-*")
+    return sorted(name for one in runs if (name := f"{one.parent.name}/{one.name}").startswith(incomplete))
+
+
 def complete_images(incomplete: str) -> list[str]:
     from repro.data.known import names
 

@@ -2,8 +2,10 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,6 +65,9 @@ def run(
     max_seeds: Annotated[
         int | None, typer.Option(min=3, help="With --until-decided: at most so many. [default: 20]")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="30m, 2h: only what can be finished in it, most useful first.")
+    ] = None,
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
     launcher: Annotated[str | None, typer.Option(help="Of another package: docs/extending.md.")] = None,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
@@ -107,6 +112,7 @@ def _train(
     frozen_plan: Path | None,
     until_decided: bool,
     max_seeds: int | None,
+    budget: str | None,
     devices: str | None,
     launcher: str | None,
     loader: Literal["ffcv", "torch"] | None,
@@ -125,6 +131,8 @@ def _train(
     from repro.commands import terminal
     from repro.extensions import named
     from repro.plan import frozen, plan
+    from repro.plan.budget import seconds_in, within
+    from repro.plan.cost import cost, measured_rates
     from repro.stats.looks import most_looked_at
 
     registry, places = registry_of(include, names), places_of(data_dir, results_dir)
@@ -160,6 +168,7 @@ def _train(
             raise ValueError("--until-decided: a design is judged once, when all of its runs are there; leave it out")
         wanted = plan.choose_arms(chosen, preset, arms)
         tuned, first_seed, name_of_plan = not (untuned or asked_at.untuned), 0, ""
+    limit = seconds_in(budget) if budget else None
     most = most_seeds(seeds, until_decided, max_seeds)
     if launcher:
         named("repro.launchers", launcher)
@@ -199,11 +208,30 @@ def _train(
         with terminal.progress(names, len(todo.runs)) as emit:
             return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=launcher)
 
+    began = time.monotonic()
+
+    def fits(made: plan.Plan, missing: Sequence[plan.Run]) -> Sequence[plan.Run]:
+        left, rates = (limit or 0.0) - (time.monotonic() - began), measured_rates(machine.results)
+
+        def seconds_of(run: plan.Run) -> float:
+            return cost(replace(made, runs=(run,)), **places, rates=rates).seconds
+
+        bill = cost(replace(made, runs=tuple(missing)), **places, rates=rates)
+        room = free_memory() / max(bill.memory_bytes, 1)
+        workers = jobs or max(1, min(torch.cuda.device_count() or usable_cores(), int(min(room, len(missing)))))
+        chosen = within(missing, left, workers, seconds_of)
+        if not rates.machine:
+            chosen = chosen[:workers]  # their time is a guess; the first that finish tell it
+        told = f"{terminal.span(max(left, 0.0))} left: {len(chosen)} of {len(missing)} missing runs fit"
+        terminal.console.print(f"{told}.", highlight=False)
+        return chosen
+
     try:
         with notice.heard(), redirect_stdout(sys.stderr) if json else nullcontext():
             failed = sweep(
                 chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
                 tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan, publish=report,
+                fits=fits if budget else None,
             )  # fmt: skip
     except (KeyboardInterrupt, notice.Stopped) as stop:
         print("stopped; the same line goes on where it was", file=sys.stderr)

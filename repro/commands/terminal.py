@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from repro.experiments.experiment import Claim, Experiment
     from repro.plan.cost import Cost
     from repro.plan.plan import Plan, Run
-    from repro.records import Epoch
+    from repro.plan.progress import Progress
+    from repro.records import Epoch, Errors
     from repro.training.events import Elsewhere, Event, Listener
 
 TitledRows = tuple[str, Sequence[str], Sequence[Sequence[object]]]  # title, names of the columns, rows
@@ -241,6 +243,74 @@ def _state(run: Run) -> str:
     return f"{state}{damaged}" + (f" (last attempt failed: {run.failed})" if run.failed else "")
 
 
+def print_status(found: Progress, results: Path) -> None:
+    """What runs, what failed, and what unfinished settings still need."""
+    from repro.report.words import count
+
+    for one in found.damaged:
+        print(f"damaged: {one.reason}", file=sys.stderr)
+    if found.runs:
+        rows = [
+            (
+                run.name,
+                run.state,
+                f"{run.epoch} of {run.epochs or '?'}",
+                "" if run.state != "running" or run.seconds_left is None else span(run.seconds_left),
+                ", ".join(run.used_by) or "of no setting",
+                run.reason or (_epoch_text(run.last) if run.last else ""),
+            )
+            for run in found.runs
+        ]
+        print_table("Runs", ("run", "state", "epochs", "time left", "of", "last"), rows, right=("epochs", "time left"))
+    if found.settings:
+        lines = [
+            (
+                f"{one.experiment} {one.name}",
+                f"{one.finished} of {one.asked}",
+                one.running,
+                one.failed,
+                one.waiting,
+                "" if one.seconds_left is None else span(one.seconds_left),
+            )
+            for one in found.settings
+        ]
+        columns = ("unfinished setting", "finished", "running", "failed", "arms in search", "time left")
+        print_table("Settings", columns, lines, right=columns[1:])
+    states = [run.state for run in found.runs]
+    if states.count("running"):
+        left = "" if found.seconds_left is None else f"; about {span(found.seconds_left)} left for their settings"
+        print(f"{count(states.count('running'), 'run')} at work in {results}{left}")
+    else:
+        print(f"nothing runs in {results}")
+    if states.count("failed"):
+        print("`repro retry` forgets failures; `repro logs RUN` shows a run")
+
+
+def print_epochs(name: str, epochs: Sequence[Epoch]) -> None:
+    """The epochs of a run, a line each; errors in percent."""
+    if not epochs:
+        return
+
+    def shown(value: float | None) -> str:
+        return "" if value is None or math.isnan(value) else f"{value:.2f}"
+
+    rows = [
+        (
+            one.epoch,
+            "not finite" if one.train_loss is None else f"{one.train_loss:.4f}",
+            shown(one.train_error),
+            shown(one.test_top1_error),
+            shown(one.test_top5_error),
+            shown(one.held_out_top1_error),
+            f"{one.learning_rate:g}",
+            span(one.seconds),
+        )
+        for one in epochs
+    ]
+    columns = ("epoch", "loss", "training error", "top-1 error", "top-5 error", "held-out", "rate", "time")
+    print_table(f"Run {name}", columns, rows, right=columns)
+
+
 def print_round(todo: Round) -> None:
     """What a sweep is about to do."""
     console.print(f"To do: {cost_text(todo.cost)}.", highlight=False)
@@ -259,43 +329,64 @@ def progress(names: Mapping[str, str], total: int) -> Iterator[Listener]:
         with _bars(names, total) as listen:
             yield listen
     else:
-        yield _lines(names)
+        yield _lines(names, total)
 
 
 def _epoch_text(epoch: Epoch) -> str:
     loss = "not finite" if epoch.train_loss is None else f"{epoch.train_loss:.3f}"
     text = f"loss {loss}, training error {epoch.train_error:.1f}%"
     if epoch.test_top1_error is not None:
-        text += f", test error {epoch.test_top1_error:.1f}% / {epoch.test_top5_error:.1f}%"
+        text += f", test error top-1 {epoch.test_top1_error:.1f}%, top-5 {epoch.test_top5_error:.1f}%"
     return text
+
+
+def errors_text(errors: Errors) -> str:
+    """`top-1 error 40.70%, top-5 error 18.20%`."""
+    shown = ["not finite" if one is None else f"{one:.2f}%" for one in (errors.top1_error, errors.top5_error)]
+    return f"top-1 error {shown[0]}, top-5 error {shown[1]}"
 
 
 def _elsewhere(event: Elsewhere) -> str:
     return "done by another process" if event.done else "another process took it over"
 
 
-def _lines(names: Mapping[str, str]) -> Listener:
+def _lines(names: Mapping[str, str], total: int) -> Listener:
     from repro.training.events import Elsewhere, EpochDone, Failed, Finished, Started, Warned
 
     epochs: dict[str, int] = {}
+    order: dict[str, int] = {}  # of the runs, as they begin
+    done: dict[str, float] = {}  # the part of each run that is done, but for what was done before this sweep
+    before: dict[str, int] = {}
+    began = time.monotonic()
+
+    def left() -> str:
+        """Time left of the round, by the pace so far."""
+        part = sum(done.values()) / total
+        return f", {span((time.monotonic() - began) * (1 - part) / part)} left in all" if 0 < part < 1 else ""
 
     def listen(event: Event) -> None:
         name = names.get(event.run, event.run)
+        label = f"run {order.setdefault(event.run, len(order) + 1)} of {total}: {name}"
         match event:
             case Started():
-                epochs[event.run] = event.epochs
+                epochs[event.run], before[event.run] = event.epochs, event.epoch
             case EpochDone(metrics=epoch):
+                of = epochs[event.run]
+                done[event.run] = (epoch.epoch - before[event.run]) / max(1, of - before[event.run])
                 rate = f"{epoch.images_per_second:.0f} images/s"
-                print(f"{name}: epoch {epoch.epoch}/{epochs[event.run]}, {rate}, {_epoch_text(epoch)}", flush=True)
+                print(f"{label}: epoch {epoch.epoch}/{of}, {rate}, {_epoch_text(epoch)}{left()}", flush=True)
             case Finished():
+                done[event.run] = 1.0
                 for view, found in event.record.errors.items():
-                    print(f"{name}: {view} {found.top1_error:.2f}% / {found.top5_error:.2f}%", flush=True)
+                    print(f"{label}: {view} view: {errors_text(found)}", flush=True)
             case Failed():
-                print(f"{name}: failed: {event.reason}", flush=True)
+                done[event.run] = 1.0
+                print(f"{label}: failed: {event.reason}", flush=True)
             case Elsewhere():
-                print(f"{name}: {_elsewhere(event)}", flush=True)
+                done[event.run] = 1.0 if event.done else 0.0
+                print(f"{label}: {_elsewhere(event)}", flush=True)
             case Warned():
-                print(f"{name}: {event.text}", flush=True)
+                print(f"{label}: {event.text}", flush=True)
 
     return listen
 
