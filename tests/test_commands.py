@@ -13,6 +13,7 @@ from rich.console import Console
 from repro import store
 from repro.bench.made_up import write_setting
 from repro.commands import options, terminal, verdicts
+from repro.commands.verify import verify
 from repro.experiments.registry import load
 from repro.plan import settings
 from tests.conftest import Repro
@@ -234,6 +235,7 @@ def test_a_file_of_names_that_cannot_be_used_is_one_line(text: str, expected: st
     with pytest.raises(ValueError, match=expected) as refused:
         settings.named(tmp_path)
     assert "settings.toml" in str(refused.value) and "\n" not in str(refused.value)
+    assert [one.path for one in verify(tmp_path)[1]] == [tmp_path / "settings.toml"]
 
 
 def test_again_asks_for_the_same_setting_and_more_seeds(

@@ -51,6 +51,7 @@ class Comparison:
     keys: Mapping[str, tuple[Any, Any]]  # key -> its value on either side
     effects: Sequence[tuple[str, Effect]]  # the view that was read, "" where it does not matter
     settings: Sequence[tuple[Setting, int, int]]  # that have finished runs of both sides, and how many
+    untrained: str = ""  # why the runs of a side say nothing, in words
 
     def tables(self, results: Path) -> list[TitledRows]:
         """The same for people."""
@@ -68,7 +69,8 @@ class Comparison:
             runs = f"{effect.runs[1]} and {effect.runs[0]}"
             rows.append((name, f"{a:.2f}{own}", f"{b:.2f}{own}", words.with_interval(effect.interval, unit), runs))
         columns = ("metric", one, two, "difference [95% interval]", "runs")
-        found.append(("Errors", columns, rows or [("no finished run on both sides", "", "", "", "")]))
+        nothing = self.untrained or "no finished run on both sides"
+        found.append(("Errors", columns, rows or [(nothing, "", "", "", "")]))
         if self.settings:
             names, shown = settings.called(results), self.sides[0].setting
             lines = [
@@ -106,6 +108,7 @@ class Comparison:
                 }
                 for view, effect in self.effects
             ],
+            "untrained": self.untrained or None,
             "settings": [
                 {"setting": setting.name, "runs": [one, two], "shown": setting == self.sides[0].setting}
                 for setting, one, two in self.settings
@@ -156,7 +159,8 @@ def compare_runs(
     if left.view != right.view:
         keys["the view it reads"] = left.view or "any", right.view or "any"
     listed = [(counted[0][name][0], len(counted[0][name][1]), len(counted[1][name][1])) for name in both]
-    return Comparison((left, right), keys, _effects(left, right, results), listed)
+    effects, untrained = _effects(left, right, results)
+    return Comparison((left, right), keys, effects, listed, untrained)
 
 
 def _is_at(setting: Setting, preset: str, changes: Mapping[str, Any]) -> bool:
@@ -233,10 +237,10 @@ def _runs(results: Path, digest: str) -> dict[int, RunRecord]:
     return {seed: store.read_run(results, digest, seed) for seed in sorted(seeds)}
 
 
-def _effects(left: Side, right: Side, results: Path) -> list[tuple[str, Effect]]:
-    """The effect of the second side on each number that both have."""
+def _effects(left: Side, right: Side, results: Path) -> tuple[list[tuple[str, Effect]], str]:
+    """The effect of the second side on each number that both have, and why a side that did not train has none."""
     if not (left.runs and right.runs):
-        return []
+        return [], ""
     from repro.stats import effect_between
     from repro.stats.evidence import Runs
 
@@ -264,4 +268,9 @@ def _effects(left: Side, right: Side, results: Path) -> list[tuple[str, Effect]]
     if left.digest != right.digest:
         others = ("train_error", EPOCHS_TO_TARGET)
         found += [("", effect_between(runs, two, one, metric, "center")) for metric in others]
-    return [(view, effect) for view, effect in found if effect.of_arm and effect.of_reference]
+    untrained = [
+        why.replace(f"arm {arm.name}", side.name)
+        for arm, side in ((one, left), (two, right))
+        if (why := runs.untrained(arm))
+    ]
+    return [(view, effect) for view, effect in found if effect.of_arm and effect.of_reference], "; ".join(untrained)

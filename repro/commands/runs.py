@@ -96,7 +96,19 @@ def work(**words: Any) -> None:
     _train(**words, report=False)
 
 
-def _train(
+def _train(**words: Any) -> None:
+    """The sweep that `words` ask for. A notice to end says how to go on, also while torch is imported."""
+    from repro.machine import notice
+
+    try:
+        with notice.heard():
+            _sweep(**words)
+    except (KeyboardInterrupt, notice.Stopped) as stop:
+        print("stopped; the same line goes on where it was", file=sys.stderr)
+        raise typer.Exit(128 + getattr(stop, "signum", 2)) from None
+
+
+def _sweep(
     *,
     names: list[str] | None,
     preset: str | None,
@@ -183,7 +195,6 @@ def _train(
 
     from repro.commands.sweep import Round, sweep
     from repro.launch import launch
-    from repro.machine import notice
     from repro.machine.provenance import usable_cores
     from repro.machine.share import free_memory, share
     from repro.training.events import Failed
@@ -226,16 +237,11 @@ def _train(
         terminal.console.print(f"{told}.", highlight=False)
         return chosen
 
-    try:
-        with notice.heard(), redirect_stdout(sys.stderr) if json else nullcontext():
-            failed = sweep(
-                chosen, preset, seeds, changes, machine, do=do, max_seeds=most,
-                tuned=tuned, first_seed=first_seed, arms=wanted, frozen=name_of_plan, publish=report,
-                fits=fits if budget else None,
-            )  # fmt: skip
-    except (KeyboardInterrupt, notice.Stopped) as stop:
-        print("stopped; the same line goes on where it was", file=sys.stderr)
-        raise typer.Exit(128 + getattr(stop, "signum", 2)) from None
+    with redirect_stdout(sys.stderr) if json else nullcontext():
+        failed = sweep(
+            chosen, preset, seeds, changes, machine, do=do, max_seeds=most, tuned=tuned, first_seed=first_seed,
+            arms=wanted, frozen=name_of_plan, publish=report, fits=fits if budget else None,
+        )  # fmt: skip
     if report:
         print_report(registry, [one.name for one in chosen], places["results"], reports_dir, json=json, failed=failed)
     raise typer.Exit(1 if any(report or not one.elsewhere for one in failed) else 0)
