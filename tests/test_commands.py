@@ -72,7 +72,7 @@ def test_a_pipe_gets_tab_separated_values(repro: Repro) -> None:
     assert {len(row) for row in rows} == {4} and len(rows) == 1 + len(load().experiments)
     assert ["lrn-ablation", "3.3", load().get("lrn-ablation").question, ""] in rows
     code, out, _ = repro("data", "list")
-    assert code == 0 and out.startswith("name\tpixels\tclasses\ttrain\ttest\ton disk\tunreadable\nphotos-32-")
+    assert code == 0 and out.startswith("name\tpixels\tclasses\ttrain\ttest\ton disk\tbad\nphotos-32-")
 
 
 def test_plan_of_all_is_a_line_an_experiment_and_the_total(repro: Repro) -> None:
@@ -135,7 +135,7 @@ def test_compare_finds_published_runs_and_shows_the_interval_that_reports_have(r
     lines = [line for line in out.splitlines() if line.startswith("cifar10-")]
     assert lines == [
         "cifar10-20ep (cifar10+3c6ba0)\t5\t5\tshown",
-        "cifar10-12ep (cifar10+1e8217)\t3\t3\t--setting cifar10-12ep",
+        "cifar10-12ep (cifar10+1e8217)\t3\t3\t",
     ]
 
 

@@ -74,15 +74,11 @@ class Comparison:
         if self.settings:
             names, shown = settings.called(results), self.sides[0].setting
             lines = [
-                (
-                    settings.label(setting, names),
-                    a,
-                    b,
-                    "shown" if setting == shown else f"--setting {settings.short(setting, names)}",
-                )
+                (settings.label(setting, names), a, b, "shown" if setting == shown else "")
                 for setting, a, b in self.settings
             ]
-            found.append(("Settings with runs of both", ("setting", one, two, ""), lines))
+            title = "Settings with runs of both: --setting NAME"
+            found.append((title, ("setting", "runs of the first", "of the second", ""), lines))
         return found
 
     def as_json(self) -> dict[str, Any]:

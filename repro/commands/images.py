@@ -33,7 +33,7 @@ def data_list(json: AsJson = False, data_dir: DataDir = None) -> None:
         if not broken:
             print(f"nothing is prepared in {directory}; `repro data prepare photos` needs no download")
         return
-    columns = ("name", "pixels", "classes", "train", "test", "on disk", "unreadable")
+    columns = ("name", "pixels", "classes", "train", "test", "on disk", "bad")
     cells = [
         (one.name, one.size, len(one.classes), one.train_count, one.test_count, terminal.size(one.bytes), len(one.bad))
         for one in found

@@ -267,15 +267,21 @@ def print_status(found: Progress, results: Path) -> None:
             (
                 f"{one.experiment} {one.name}",
                 f"{one.finished} of {one.asked}",
-                one.running,
-                one.failed,
-                one.waiting,
                 "" if one.seconds_left is None else span(one.seconds_left),
+                ", ".join(
+                    f"{number} {what}"
+                    for number, what in (
+                        (one.running, "at work"),
+                        (one.failed, "failed"),
+                        (one.waiting, f"{'arm' if one.waiting == 1 else 'arms'} in search"),
+                    )
+                    if number
+                ),
             )
             for one in found.settings
         ]
-        columns = ("unfinished setting", "finished", "running", "failed", "arms in search", "time left")
-        print_table("Settings", columns, lines, right=columns[1:])
+        columns = ("unfinished setting", "finished", "time left", "now")
+        print_table("Settings", columns, lines, right=columns[1:3])
     states = [run.state for run in found.runs]
     if states.count("running"):
         left = "" if found.seconds_left is None else f"; about {span(found.seconds_left)} left for their settings"

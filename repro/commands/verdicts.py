@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.files import write_atomically
-
 if TYPE_CHECKING:
     from repro.records import Setting
     from repro.stats import Judgement
@@ -30,6 +28,8 @@ def read(reports: Path) -> dict[str, str]:
 def write(reports: Path, judged: Sequence[tuple[Setting, Sequence[Judgement]]]) -> Path | None:
     """Bring the file up to what a report judged, and return it; None where it says so already. Experiments that the
     report did not judge stay as they are."""
+    from repro.files import write_atomically  # milliseconds that `repro list` need not wait for
+
     found = read(reports)
     for name in {setting.experiment for setting, _ in judged}:
         verdict = so_far([one for setting, of in judged if setting.experiment == name for one in of])

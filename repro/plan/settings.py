@@ -98,13 +98,9 @@ def called(results: Path) -> dict[str, str]:
     return {one.printed: name for name, one in named(results).items()}
 
 
-def short(setting: Setting, names: Mapping[str, str]) -> str:
-    """What to write after --setting: the name that a person gave (`names`: by printed name), else the printed one."""
-    return names.get(setting.name, setting.name)
-
-
 def label(setting: Setting, names: Mapping[str, str]) -> str:
-    """The name that a person gave a setting, with the printed one behind it: `cifar10-20ep (cifar10+3c6ba0)`."""
+    """The name that a person gave a setting (`names`: by printed name), with the printed one behind it:
+    `cifar10-20ep (cifar10+3c6ba0)`."""
     return f"{names[setting.name]} ({setting.name})" if setting.name in names else setting.name
 
 
