@@ -51,6 +51,27 @@ def run_directory(results: Path, digest: str, seed: int) -> Path:
     return results.joinpath("runs", digest, f"seed-{seed}")
 
 
+def find_run(results: Path, name: str) -> tuple[str, int]:
+    """Digest and seed of the run that `name` is, or begins: `<digest>/seed-<n>`, a digest, or the beginning of either.
+    Raises ValueError where it is no run's, or that of several."""
+    found = []
+    for folder in files.listed(results / "runs", "*", "seed-*"):
+        number, run = folder.name.removeprefix("seed-"), f"{folder.parent.name}/{folder.name}"
+        if run == name and number.isdecimal():
+            return folder.parent.name, int(number)
+        if run.startswith(name) and number.isdecimal():
+            found.append((folder.parent.name, int(number)))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ValueError(
+            f"{shortened(name)}: no run in {results} is called so; `repro plan NAME` shows those there are"
+        )
+    several = ", ".join(f"{digest}/seed-{seed}" for digest, seed in found[:3])
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    raise ValueError(f"{name}: is the beginning of {several}{more}; write more of it")
+
+
 def is_finished(results: Path, digest: str, seed: int) -> bool:
     """Whether the run's record is there and is its own; it is written last. Raises NewerError."""
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_WITHIN = 4  # names that are suggested because the given one is a part of them
 LONGEST = 80  # characters of a text that somebody else wrote
 
 
@@ -12,10 +13,14 @@ def shortened(text: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 12) -> str:
-    """`"; did you mean 'tiny'?"`, else the known names when they are at most so many, else the empty string."""
+    """`"; did you mean 'tiny'?"`, or several names that the given one is a part of, else the known names when they are
+    at most so many, else the empty string."""
     names, name = sorted(known), name[:LONGEST]  # matching takes quadratic time
     if close := get_close_matches(name, names, n=1, cutoff=0.6):
         return f"; did you mean {close[0]!r}?"
+    within = [one for one in names if len(name) > 2 and name in one]
+    if 0 < len(within) <= MOST_WITHIN:
+        return f"; did you mean {' or '.join(map(repr, within))}?"
     return f"; known: {', '.join(names)}" if 0 < len(names) <= most else ""
 
 

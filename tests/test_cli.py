@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 
 from repro import stats, store
 from repro.bench.made_up import write_run
-from repro.commands import cli
+from repro.commands import options
 from repro.experiments.registry import load
 from tests.conftest import QUICK, Repro
 
@@ -50,7 +52,7 @@ from tests.conftest import QUICK, Repro
             ["run", "baseline", "--seeds", "5", "--until-decided", "--max-seeds", "3"],
             "--max-seeds 3: is fewer than --seeds 5",
         ),
-        (["show", "baseline", "--config", "--model"], "leave out one of them"),
+        (["show", "baseline", "--config", "--model"], "leave out the others"),
         (["compare", "lrn-ablation/with-lrn"], "takes two names"),
         (["compare", "--presets", "paper", "code-2021"], "did you mean 'code-2012'"),
         (["compare", "--presets", "paper", "tiny", "--set", "optim.momentum=0.5"], "leave out --preset and --set"),
@@ -190,11 +192,10 @@ def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, p
     write_run(tmp_path / "results", run.config, run.digest, 0, 20.0)
     code, out, _ = repro("compare", "ten-view/center", "ten-view/ten", "--preset", "smoke")
     assert code == 0 and "the view it reads" in out and "nothing" not in out
-    found = compare_runs(
-        load(), "ten-view/center", "ten-view/ten", "smoke", {}, data=photos, results=tmp_path / "results"
-    )
-    top1 = found[1][2][0]
-    assert (top1[0], top1[3]) == ("top1_error, center and ten", "-1.50 points")  # by which the made-up views differ
+    found = compare_runs(load(), "ten-view/center", "ten-view/ten", "smoke", {}, results=tmp_path / "results")
+    view, effect = found.effects[0]
+    assert (view, effect.metric, effect.paired) == ("center and ten", "top1_error", True)
+    assert effect.interval and round(effect.interval.mean, 9) == -1.5  # by which the made-up views differ
 
 
 def test_no_results_is_one_clear_line(repro: Repro) -> None:
@@ -226,7 +227,8 @@ def test_run_trains_once_then_reports_then_trains_nothing(repro: Repro, tmp_path
     for scale in ((), QUICK[:-4]):
         sides = ("lrn-ablation/with-lrn", "lrn-ablation/no-lrn") if scale else digests[:2]
         code, out, err = repro("compare", *sides, *scale)
-        assert code == 0 and "model.norm" in out and "points" in out, err
+        assert code == 0 and "model.norm" in out, err
+        assert "did not train: 1 of 1 runs ended within 1 point of chance" in out  # after one epoch of 60 images
     code, _, err = repro("compare", *digests[:2], "--preset", "smoke")
     assert code == 2 and "the digest of a run says it already" in err
 
@@ -263,6 +265,15 @@ def test_an_interrupted_run_says_how_to_go_on(repro: Repro, monkeypatch: pytest.
     assert code == 130 and err == "stopped; the same line goes on where it was\n"
 
 
+def test_a_notice_to_end_is_heard_before_torch_is_imported(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("repro.plan.plan.make", make)
+    code, _, err = repro("run", "lrn-ablation")
+    assert code == 128 + signal.SIGTERM and err == "stopped; the same line goes on where it was\n"
+
+
 def test_data_list_prepare_verify(repro: Repro, tmp_path: Path) -> None:
     place = ("--data-dir", str(tmp_path / "pictures"))
     assert "nothing is prepared" in repro("data", "list", *place)[1]
@@ -292,8 +303,8 @@ def test_doctor_says_what_is_there(repro: Repro) -> None:
 
 
 def test_completion_completes_experiment_names() -> None:
-    assert "lrn-ablation" in cli._complete("lrn") and not cli._complete("zzz")
-    assert "code-2012" in cli._complete_preset("code")
+    assert "lrn-ablation" in options.complete_experiment("lrn") and not options.complete_experiment("zzz")
+    assert "code-2012" in options.complete_preset("code")
 
 
 def test_until_decided_adds_seeds_up_to_the_most(repro: Repro, tmp_path: Path) -> None:

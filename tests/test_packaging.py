@@ -153,7 +153,7 @@ def test_the_version_is_stated_once() -> None:
 
     assert metadata.version("alexnet-repro") == repro.__version__
     assert "version" in PROJECT["dynamic"]
-    assert f"\nversion: {repro.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {repro.__version__}\n" in (CHECKOUT / "CITATION.cff").read_text()
 
 
 def test_ci_runs_on_every_python_that_is_promised() -> None:

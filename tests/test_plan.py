@@ -265,11 +265,11 @@ def test_the_runs_that_a_claim_needs_come_first(photos: Path, tmp_path: Path) ->
 def test_the_bill_uses_the_rate_of_finished_runs(photos: Path, tmp_path: Path) -> None:
     found = made(question(), photos=photos, results=tmp_path, seeds=2)
     guessed = cost.cost(found, data=photos, results=tmp_path)
-    assert not guessed.measured and guessed.runs == 4
+    assert not guessed.machine and guessed.runs == 4
     finish(tmp_path, found.runs[0], rate=100.0)
     slow = cost.cost(made(question(), photos=photos, results=tmp_path, seeds=2), data=photos, results=tmp_path)
     manifest = find(found.runs[0].config.data, photos)
-    assert manifest is not None and slow.measured and slow.runs == 3
+    assert manifest is not None and slow.machine == "an unknown processor" and slow.runs == 3
     train = cost.images(found.runs[0].config, manifest)[0]
     training = 3 * found.runs[0].config.schedule.epochs * train / 100.0  # seconds: images over images a second
     assert training < slow.seconds < 1.5 * training  # tests and views come on top
@@ -283,7 +283,7 @@ def test_a_record_of_an_older_config_has_no_rate_and_stops_nothing(photos: Path,
         record["config"]["optim"]["forgotten"] = 1
         path.write_text(json.dumps(record))
     found = made(question(), photos=photos, results=tmp_path, seeds=3)
-    assert not cost.cost(found, data=photos, results=tmp_path).measured
+    assert not cost.cost(found, data=photos, results=tmp_path).machine
 
 
 def test_the_bill_of_nothing_is_nothing(photos: Path, tmp_path: Path) -> None:

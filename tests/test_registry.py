@@ -126,7 +126,7 @@ def test_included_path_must_exist(tmp_path: Path) -> None:
             "claims=[Claim.worse('slow', 'as-preset', metric='top1', source='', measured=paper.NOT_SAID)],"
             "\n    presets=",
             5,
-            "no metric 'top1'; known: early_error, epochs_to_best",
+            "no metric 'top1'; did you mean 'top1_error'?",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from repro.config.config import Config
 from repro.config.geometry import LayerShape
 from repro.config.keys import diff, flatten
 from repro.config.presets import preset
+from repro.experiments.experiment import Experiment
 from repro.experiments.readings import READINGS, reading_of
 
 Lines = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -39,6 +40,39 @@ def _counts(shapes: Sequence[LayerShape]) -> tuple[str, ...]:
     exchanged = BYTES * sum(shape.floats_exchanged for shape in shapes)
     counts = (sum(getattr(shape, name) for shape in shapes) for name in ("parameters", "neurons", "multiply_adds"))
     return tuple(f"{count:,}" for count in (*counts, exchanged))
+
+
+def card(experiment: Experiment, preset: str) -> dict[str, Any]:
+    """What an experiment declares, as plain values; published numbers are in `unit`, the sign arm minus reference."""
+    search = experiment.search.at(preset) if experiment.search else None
+    return {
+        "name": experiment.name,
+        "question": experiment.question,
+        "factor": experiment.factor,
+        "section": experiment.section,
+        "presets": list(experiment.presets),
+        "preset": preset,
+        "arms": [
+            {"name": arm.name, "changes": arm.changes_at(preset), "view": arm.view, "note": arm.note}
+            for arm in experiment.arms_at(preset)
+        ],
+        "claims": [
+            {
+                "kind": claim.kind,
+                "arm": claim.arm,
+                "reference": claim.reference,
+                "published": dict(claim.published),
+                "unit": claim.row.unit,
+                "source": claim.source,
+                "measured": claim.measured.text,
+            }
+            for claim in experiment.claims_at(preset)
+        ],
+        "confounds": list(experiment.confounds),
+        "search": {"key": search.key, "values": list(search.values), "factors": list(search.factors)}
+        if search
+        else None,
+    }
 
 
 def compare_presets(a: str, b: str) -> Lines:

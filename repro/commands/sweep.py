@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,14 @@ def sweep(
     arms: Container[str] | None = None,
     frozen: str = "",
     publish: bool = True,
+    fits: Callable[[plan.Plan, Sequence[plan.Run]], Sequence[plan.Run]] | None = None,
 ) -> list[Failed]:
     """Train what is missing of the experiments and note what was asked in results/experiments/.
 
     `do` does the runs of a round that no other process does, and returns those that failed. `publish` writes the table
     of all runs at the end. With `max_seeds`, add seeds to
-    each experiment until its verdict settles, at most so many. Returns the runs that failed.
+    each experiment until its verdict settles, at most so many. `fits` chooses, before each round, what of the missing
+    runs of a plan is done; nothing ends the sweep. Returns the runs that failed.
     Raises ValueError, before anything is changed, where the plan cannot be made or data is not prepared.
     """
     counts = {one.name: seeds for one in experiments}
@@ -73,16 +75,18 @@ def sweep(
         ]
         missing = [run for run in made.todo if run.name not in failed]
         todo = [run for run in made.next if run.name not in failed] or missing
+        if fits:
+            todo = list(fits(made, missing)) if missing else []
         if todo:
             choose_devices(machine.devices, max(run.config.model.towers for run in missing))
             two = any(run.config.model.towers == 2 for run in missing)
             one_device = two and len(choose_devices(machine.devices, 2)) == 1
-            bill = cost(made, data=machine.data, results=machine.results)
+            bill = cost(replace(made, runs=tuple(todo)) if fits else made, data=machine.data, results=machine.results)
             failed |= {event.run: event for event in do(Round(todo, bill, one_device))}
             continue
         if publish:
             store.publish(machine.results)
-        if max_seeds is None or failed:
+        if max_seeds is None or failed or missing:
             return list(failed.values())
         undecided = [
             one.name

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,32 +26,100 @@ if TYPE_CHECKING:
     from repro.data.prepare.prepare import StorageCost
     from repro.experiments.experiment import Claim, Experiment
     from repro.plan.cost import Cost
-    from repro.plan.plan import Plan
-    from repro.records import Epoch
+    from repro.plan.plan import Plan, Run
+    from repro.plan.progress import Progress
+    from repro.records import Epoch, Errors
     from repro.training.events import Elsewhere, Event, Listener
 
-MOST_ROWS = 1000  # of a table of runs
+TitledRows = tuple[str, Sequence[str], Sequence[Sequence[object]]]  # title, names of the columns, rows
+
 PAGE = 120  # columns, where no terminal says how many there are
+NARROW = 60  # columns: below, a table would break words
+FEWEST_LETTERS = 16  # of a text that is cut: fewer tell nothing
+BETWEEN = 3  # columns of a terminal that rich puts between two of a table
 
 # without a standard output (`repro list >&-`) Python has None there, and rich and print write nothing
 on_screen = sys.stdout is not None and sys.stdout.isatty()
-console = Console(width=None if on_screen or "COLUMNS" in os.environ else PAGE, emoji=False)
+# a pipe gets each line whole
+console = Console(width=None if on_screen or "COLUMNS" in os.environ else PAGE, emoji=False, soft_wrap=not on_screen)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """A rich table; columns named in `right` are aligned for numbers. Cells are plain text, not markup."""
-    made = Table(title=title, title_justify="left", header_style="bold")
-    for place, name in enumerate(columns):
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+    cut: str = "",
+) -> None:
+    """Rows as their reader takes them: a table on a terminal, a list on a narrow one, tab-separated values in a pipe.
+
+    Columns named in `right` are aligned for numbers; the one called `cut` ends in an ellipsis where a row does not fit.
+    Cells are plain text, not markup. A pipe gets the names of the columns and the whole cells, and no title.
+    """
+    if not console.is_terminal:
+        for row in (columns, *rows):
+            print("\t".join(" ".join(str(cell).split()) for cell in row))
+    elif console.width < NARROW or (cut and _room(columns, rows, cut) < FEWEST_LETTERS):
+        _print_list(title, columns, rows)
+    else:
+        console.print(_table(title, columns, rows, right=right, cut=cut))
+
+
+def print_tables(tables: Sequence[TitledRows]) -> None:
+    """Several (title, columns, rows); in a pipe each title is a line that begins with `# `."""
+    for title, columns, rows in tables:
+        if not console.is_terminal:
+            print(f"# {title}")
+        print_table(title, columns, rows)
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str], cut: str
+) -> Table:
+    made = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
         justify: Literal["left", "right"] = "right" if name in right else "left"
-        made.add_column(name, justify=justify, overflow="fold", no_wrap=place == 0)
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=index == 0 or bool(cut))
+        if name == cut:
+            room = _room(columns, rows, cut)
+            rows = [[*row[:index], _cut(str(row[index]), room), *row[index + 1 :]] for row in rows]
     for row in rows:
         made.add_row(*(Text(str(cell)) for cell in row))
     return made
 
 
+def _room(columns: Sequence[str], rows: Sequence[Sequence[object]], cut: str) -> int:
+    """Characters that the column `cut` may take beside the others."""
+    widths = {cells[0]: max(len(str(cell)) for cell in cells) for cells in zip(columns, *rows, strict=True)}
+    return console.width - sum(width for name, width in widths.items() if name != cut) - BETWEEN * len(columns)
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(room - 1, 0)].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _print_list(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The first cell of a row on a line of its own, the others below it, each with the name of its column."""
+    console.print(Text(title, style="italic"))
+    for first, *others in rows:
+        console.print(Text(str(first), style="bold", overflow="fold"))
+        for name, cell in zip(columns[1:], others, strict=True):
+            if str(cell):
+                console.print(Padding(Text(f"{name}: {cell}", overflow="fold"), (0, 0, 0, 2)))
+
+
 def print_json(value: object) -> None:
-    """Indented JSON on standard output, whatever the terminal's width."""
-    print(json.dumps(value, indent=1, default=list))
+    """Indented JSON on standard output, whatever the terminal's width. What is no finite number is null."""
+    print(json.dumps(_finite(value), indent=1, default=list))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def size(count: float) -> str:
@@ -77,10 +149,9 @@ def _number(claim: Claim, metric: str, value: float | None) -> str:
     return f"{metric} {row.sentence.format(f'{value:g}%' if row.unit == 'percent' else f'{value:+g} points')}"
 
 
-def print_card(
-    experiment: Experiment, preset: str, cost_line: str, assignments: Sequence[str], include: Sequence[Path]
-) -> None:
-    """The card of an experiment: question, section, arms, claims, confounds, cost, command."""
+def print_card(experiment: Experiment, preset: str, cost_line: str, how: Sequence[str]) -> None:
+    """The card of an experiment: question, section, arms, claims, confounds, cost, and the command with the options
+    `how`."""
     section = "a reader's question" if experiment.section == "-" else f"section {experiment.section}"
     console.print(f"[bold]{escape(experiment.name)}[/]: {escape(experiment.question)}")
     console.print(
@@ -94,7 +165,7 @@ def print_card(
         )
         for arm in experiment.arms_at(preset)
     ]
-    console.print(table(f"Arms at {preset}", ("arm", "changes", "note"), rows))
+    print_table(f"Arms at {preset}", ("arm", "changes", "note"), rows)
     for claim in experiment.claims_at(preset):
         console.print(f"claim     {escape(claim_text(claim))}", highlight=False)
     for confound in experiment.confounds:
@@ -107,50 +178,143 @@ def print_card(
         length = f", {search.epochs} epochs" if search.epochs else ""
         console.print(f"search    {search.key} for each arm: {tried}, by {search.metric}, seeds {seeds}{length}")
     console.print(f"cost      {cost_line}", highlight=False)
-    options = [("--set", item) for item in assignments] + [("--include", str(path)) for path in include]
-    words = ["repro", "run", experiment.name, "--preset", preset, *(word for option in options for word in option)]
-    console.print(f"command   {escape(shlex.join(words))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"command   {escape(shlex.join(['repro', 'run', experiment.name, *how]))}", highlight=False, soft_wrap=True
+    )
+
+
+def span(seconds: float) -> str:
+    """A time in the unit that a person would use: `45 s`, `12 min`, `3.2 h`, `5.1 days`, `10.7 years`."""
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48), ("days", 86400, 730)):
+        if seconds < most * length:
+            return f"{seconds / length:.{0 if unit in ('s', 'min') else 1}f} {unit}"
+    return f"{seconds / (365.25 * 86400):.1f} years"
 
 
 def cost_text(cost: Cost) -> str:
-    """One line: runs, time, disk and memory of what is missing."""
+    """One line: runs, time and on what, disk and memory of what is missing."""
     if not cost.runs:
         return "nothing is missing"
-    from repro.report.words import count, duration
+    from repro.report.words import count
 
-    basis = "from finished runs" if cost.measured else "guessed; finished runs will tell better"
+    basis = f"from finished runs on {cost.machine}" if cost.machine else "guessed; finished runs will tell better"
     return (
-        f"{count(cost.runs, 'run')}, about {duration(cost.seconds)} one after another ({basis}), "
+        f"{count(cost.runs, 'run')}, about {span(cost.seconds)} one after another ({basis}), "
         f"{size(cost.disk_bytes)} on disk, up to {size(cost.memory_bytes)} of memory a run"
     )
 
 
-def print_plan(plan: Plan, cost: Cost) -> None:
-    """Runs by state, the first of very many, and the bill."""
-    rows = [
-        (
-            run.digest,
-            run.seed,
-            ("finished" if run.done else "evaluate" if run.finished else "train")
-            + (" (damaged)" if run.damaged else "")
-            + (f" (last attempt failed: {run.failed})" if run.failed else ""),
-            ", ".join(run.used_by),
-        )
-        for run in plan.runs[:MOST_ROWS]
-    ]
-    console.print(table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",)))
-    if len(plan.runs) > MOST_ROWS:
-        console.print(f"and {len(plan.runs) - MOST_ROWS} more; --json lists all of them", highlight=False)
+def print_plan(plan: Plan, cost: Cost, of_experiments: Mapping[str, tuple[Plan, Cost]], *, runs: bool) -> None:
+    """A line an experiment, or with `runs` a line a run, then the bill."""
+    if runs:
+        rows = [(run.digest, run.seed, _state(run), ", ".join(run.used_by)) for run in plan.runs]
+        print_table("Runs", ("digest", "seed", "state", "used by"), rows, right=("seed",))
+    else:
+        lines = [
+            (
+                name,
+                len(one.runs),
+                sum(run.done for run in one.runs),
+                sum(run.failed is not None for run in one.todo),
+                len(one.waiting),
+                span(bill.seconds) if bill.runs else "",
+            )
+            for name, (one, bill) in of_experiments.items()
+        ]
+        columns = ("experiment", "runs", "finished", "failed", "arms in search", "time of the rest")
+        print_table("Plan", columns, lines, right=columns[1:])
     for line in dict.fromkeys(line for run in plan.runs for line in run.damaged):
         console.print(f"[yellow]damaged: {escape(line)}[/]", highlight=False, soft_wrap=True)
-    for name in plan.waiting:
+    for name in plan.waiting if runs else ():
         console.print(f"{name} waits for its search to finish", highlight=False)
     from repro.report.words import count
 
     done = sum(run.done for run in plan.runs)
-    console.print(f"{count(len(plan.runs), 'run')}, {done} finished. Missing: {cost_text(cost)}.", highlight=False)
+    shared = " (shared ones once)" if len(of_experiments) > 1 else ""
+    total = f"{count(len(plan.runs), 'run')}{shared}, {done} finished. Missing: {cost_text(cost)}."
+    console.print(total, highlight=False)
     for line in plan.unprepared:
         console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+
+
+def _state(run: Run) -> str:
+    state = "finished" if run.done else "evaluate" if run.finished else "train"
+    damaged = " (damaged)" if run.damaged else ""
+    return f"{state}{damaged}" + (f" (last attempt failed: {run.failed})" if run.failed else "")
+
+
+def print_status(found: Progress, results: Path) -> None:
+    """What runs, what failed, and what unfinished settings still need."""
+    from repro.report.words import count
+
+    for one in found.damaged:
+        print(f"damaged: {one.reason}", file=sys.stderr)
+    if found.runs:
+        rows = [
+            (
+                run.name,
+                run.state,
+                f"{run.epoch} of {run.epochs or '?'}",
+                "" if run.state != "running" or run.seconds_left is None else span(run.seconds_left),
+                ", ".join(run.used_by) or "of no setting",
+                run.reason or (_epoch_text(run.last) if run.last else ""),
+            )
+            for run in found.runs
+        ]
+        print_table("Runs", ("run", "state", "epochs", "time left", "of", "last"), rows, right=("epochs", "time left"))
+    if found.settings:
+        lines = [
+            (
+                f"{one.experiment} {one.name}",
+                f"{one.finished} of {one.asked}",
+                "" if one.seconds_left is None else span(one.seconds_left),
+                ", ".join(
+                    f"{number} {what}"
+                    for number, what in (
+                        (one.running, "at work"),
+                        (one.failed, "failed"),
+                        (one.waiting, f"{'arm' if one.waiting == 1 else 'arms'} in search"),
+                    )
+                    if number
+                ),
+            )
+            for one in found.settings
+        ]
+        columns = ("unfinished setting", "finished", "time left", "now")
+        print_table("Settings", columns, lines, right=columns[1:3])
+    states = [run.state for run in found.runs]
+    if states.count("running"):
+        left = "" if found.seconds_left is None else f"; about {span(found.seconds_left)} left for their settings"
+        print(f"{count(states.count('running'), 'run')} at work in {results}{left}")
+    else:
+        print(f"nothing runs in {results}")
+    if states.count("failed"):
+        print("`repro retry` forgets failures; `repro logs RUN` shows a run")
+
+
+def print_epochs(name: str, epochs: Sequence[Epoch]) -> None:
+    """The epochs of a run, a line each; errors in percent."""
+    if not epochs:
+        return
+
+    def shown(value: float | None) -> str:
+        return "" if value is None or math.isnan(value) else f"{value:.2f}"
+
+    rows = [
+        (
+            one.epoch,
+            "not finite" if one.train_loss is None else f"{one.train_loss:.4f}",
+            shown(one.train_error),
+            shown(one.test_top1_error),
+            shown(one.test_top5_error),
+            shown(one.held_out_top1_error),
+            f"{one.learning_rate:g}",
+            span(one.seconds),
+        )
+        for one in epochs
+    ]
+    columns = ("epoch", "loss", "training error", "top-1 error", "top-5 error", "held-out", "rate", "time")
+    print_table(f"Run {name}", columns, rows, right=columns)
 
 
 def print_round(todo: Round) -> None:
@@ -171,43 +335,64 @@ def progress(names: Mapping[str, str], total: int) -> Iterator[Listener]:
         with _bars(names, total) as listen:
             yield listen
     else:
-        yield _lines(names)
+        yield _lines(names, total)
 
 
 def _epoch_text(epoch: Epoch) -> str:
     loss = "not finite" if epoch.train_loss is None else f"{epoch.train_loss:.3f}"
     text = f"loss {loss}, training error {epoch.train_error:.1f}%"
     if epoch.test_top1_error is not None:
-        text += f", test error {epoch.test_top1_error:.1f}% / {epoch.test_top5_error:.1f}%"
+        text += f", test error top-1 {epoch.test_top1_error:.1f}%, top-5 {epoch.test_top5_error:.1f}%"
     return text
+
+
+def errors_text(errors: Errors) -> str:
+    """`top-1 error 40.70%, top-5 error 18.20%`."""
+    shown = ["not finite" if one is None else f"{one:.2f}%" for one in (errors.top1_error, errors.top5_error)]
+    return f"top-1 error {shown[0]}, top-5 error {shown[1]}"
 
 
 def _elsewhere(event: Elsewhere) -> str:
     return "done by another process" if event.done else "another process took it over"
 
 
-def _lines(names: Mapping[str, str]) -> Listener:
+def _lines(names: Mapping[str, str], total: int) -> Listener:
     from repro.training.events import Elsewhere, EpochDone, Failed, Finished, Started, Warned
 
     epochs: dict[str, int] = {}
+    order: dict[str, int] = {}  # of the runs, as they begin
+    done: dict[str, float] = {}  # the part of each run that is done, but for what was done before this sweep
+    before: dict[str, int] = {}
+    began = time.monotonic()
+
+    def left() -> str:
+        """Time left of the round, by the pace so far."""
+        part = sum(done.values()) / total
+        return f", {span((time.monotonic() - began) * (1 - part) / part)} left in all" if 0 < part < 1 else ""
 
     def listen(event: Event) -> None:
         name = names.get(event.run, event.run)
+        label = f"run {order.setdefault(event.run, len(order) + 1)} of {total}: {name}"
         match event:
             case Started():
-                epochs[event.run] = event.epochs
+                epochs[event.run], before[event.run] = event.epochs, event.epoch
             case EpochDone(metrics=epoch):
+                of = epochs[event.run]
+                done[event.run] = (epoch.epoch - before[event.run]) / max(1, of - before[event.run])
                 rate = f"{epoch.images_per_second:.0f} images/s"
-                print(f"{name}: epoch {epoch.epoch}/{epochs[event.run]}, {rate}, {_epoch_text(epoch)}", flush=True)
+                print(f"{label}: epoch {epoch.epoch}/{of}, {rate}, {_epoch_text(epoch)}{left()}", flush=True)
             case Finished():
+                done[event.run] = 1.0
                 for view, found in event.record.errors.items():
-                    print(f"{name}: {view} {found.top1_error:.2f}% / {found.top5_error:.2f}%", flush=True)
+                    print(f"{label}: {view} view: {errors_text(found)}", flush=True)
             case Failed():
-                print(f"{name}: failed: {event.reason}", flush=True)
+                done[event.run] = 1.0
+                print(f"{label}: failed: {event.reason}", flush=True)
             case Elsewhere():
-                print(f"{name}: {_elsewhere(event)}", flush=True)
+                done[event.run] = 1.0 if event.done else 0.0
+                print(f"{label}: {_elsewhere(event)}", flush=True)
             case Warned():
-                print(f"{name}: {event.text}", flush=True)
+                print(f"{label}: {event.text}", flush=True)
 
     return listen
 

@@ -40,9 +40,13 @@ def _is(key: tuple[str, int | str], name: str) -> bool:
 
 
 def _others(results: Path) -> Iterator[store.Damaged]:
-    """Frozen plans, and what stands beside runs that were not trained here."""
-    from repro.plan import frozen
+    """Names of settings, frozen plans, and what stands beside runs that were not trained here."""
+    from repro.plan import frozen, settings
 
+    try:
+        settings.named(results)
+    except ValueError as error:
+        yield store.Damaged(results / settings.FILE, str(error))
     for path in files.listed(results / frozen.FOLDER, "*.json"):
         try:
             frozen.read(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from repro import store
 from repro.config.config import Config, from_dict
 from repro.data import known
 from repro.data.manifest import Manifest, find
+from repro.records import RunRecord
 
 if TYPE_CHECKING:
     from repro.plan.plan import Plan
@@ -29,17 +32,26 @@ class Cost:
     seconds: float
     disk_bytes: int
     memory_bytes: int  # of the largest run
-    measured: bool  # the rate comes from finished runs, not from a guess
+    machine: str = ""  # the processors whose finished runs gave the rate; empty: it is a guess
 
 
-def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
-    """Time, disk and memory of what is missing.
+@dataclass(frozen=True)
+class Rates:
+    """Multiply-adds a second of training that finished runs reached."""
+
+    of_network: Mapping[str, float]  # medians
+    machine: str  # the processors, or accelerators, of these runs; empty where there are none
+
+
+def cost(plan: Plan, *, data: Path, results: Path, rates: Rates | None = None) -> Cost:
+    """Time, disk and memory of what is missing; `rates` saves reading all records again.
 
     Time: multiply-adds (three times forward for a training step, once for a view) over the rate that finished runs of
     these networks reached, or all finished runs, or GUESSED_RATE.
     """
-    rates = measured_rates(results)
-    overall = median(rates.values()) if rates else GUESSED_RATE
+    measured = rates or measured_rates(results)
+    of_network = measured.of_network
+    overall = median(of_network.values()) if of_network else GUESSED_RATE
     seconds = 0.0
     disk = memory = 0
     sizes: dict[str, Sizes] = {}  # by digest: all seeds of an arm have the same
@@ -52,11 +64,11 @@ def cost(plan: Plan, *, data: Path, results: Path) -> Cost:
             {"center": 1, "flips": 2, "ten": 10, "dense": 50}[view] for view in run.missing if view in run.views
         )
         work = forward * (epochs * (3 * train + test / run.config.eval.every) + looks * test + (train if epochs else 0))
-        seconds += work / rates.get(network, overall)
+        seconds += work / of_network.get(network, overall)
         disk += parameters * 8 + len(run.missing) * test * run.config.data.classes * 2
         activations = run.config.optim.batch_size * neurons * 4 * 3
         memory = max(memory, parameters * 16 + activations + INTERPRETER)
-    return Cost(len(plan.todo), seconds, disk, memory, bool(rates))
+    return Cost(len(plan.todo), seconds, disk, memory, measured.machine)
 
 
 class Sizes(NamedTuple):
@@ -87,15 +99,26 @@ def network_key(config: Config) -> str:
     return f"{sum(shape.multiply_adds for shape in config.shapes())}-{config.precision}-{config.augment.crop}"
 
 
-def measured_rates(results: Path) -> dict[str, float]:
-    """Multiply-adds a second of training that finished runs reached, the median by network."""
+def measured_rates(results: Path) -> Rates:
+    """The rates that finished runs reached, and on what."""
     found: dict[str, list[float]] = {}
+    machines: Counter[str] = Counter()
     for record in store.trained_runs(results):
         with suppress(ValueError):  # a Config of an older version: its rate is not known, its results are
             config = from_dict(record.config)
             work = 3 * sum(shape.multiply_adds for shape in config.shapes())
             found.setdefault(network_key(config), []).append(work * record.images_per_second)
-    return {key: median(rates) for key, rates in found.items()}
+            machines[machine_of(record)] += 1
+    of_network = {key: median(rates) for key, rates in found.items()}
+    return Rates(of_network, " and ".join(name for name, _ in machines.most_common()))
+
+
+def machine_of(record: RunRecord) -> str:
+    """What a run was trained on, as its maker calls it: the accelerator, else the processor."""
+    hardware = record.about("hardware")
+    names = hardware.get("accelerators") if "cuda" in record.placement else None
+    name = names[0] if names else hardware.get("processor") or "an unknown processor"
+    return " ".join(str(name).replace("(R)", "").replace("(TM)", "").split())
 
 
 def images(config: Config, manifest: Manifest | None) -> tuple[int, int]:

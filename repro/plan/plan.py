@@ -78,6 +78,14 @@ class Plan:
         return tuple(run for run in self.todo if run.search and not self.claimed.isdisjoint(run.used_by))
 
 
+def part(plan: Plan, name: str) -> Plan:
+    """What one experiment needs of a plan of several."""
+    own = tuple(run for run in plan.runs if any(user.partition("/")[0] == name for user in run.used_by))
+    waiting = tuple(arm for arm in plan.waiting if arm.partition("/")[0] == name)
+    settings = tuple(one for one in plan.settings if one.experiment == name)
+    return replace(plan, runs=own, settings=settings, waiting=waiting)
+
+
 def configs(
     experiment: Experiment, preset_name: str, changes: Mapping[str, Any], *, tuned: bool = True
 ) -> dict[str, Config]:

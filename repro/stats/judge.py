@@ -302,6 +302,12 @@ def _judge_value(runs: Runs, blank: Judgement, arm: Arm, view: View, published: 
     return dataclasses.replace(found, reason=_reason(found, rule, confidence))
 
 
+def effect_between(runs: Runs, arm: Arm, reference: Arm, metric: str, view: View) -> Effect:
+    """The effect of one arm against another, whether or not a claim names the two; `view` is for arms that name none.
+    Its interval is as wide as the looks at the setting ask."""
+    return _effect(runs, arm, reference, metric, view, _confidence(runs, [arm, reference]))
+
+
 def _unclaimed(runs: Runs, arm: Arm, claims: Sequence[Claim]) -> Judgement:
     first = runs.experiment.arms_at(runs.setting.preset)[0]
     view = _view(runs, [arm, first], claims[0].measured.view if claims else "center")

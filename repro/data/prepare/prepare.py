@@ -31,6 +31,7 @@ from repro.data.prepare.sources import Source, SourceSplit, called, first_few
 from repro.data.prepare.split_writer import merged, write_split
 from repro.data.prepare.verify import content_digest, hash_file
 from repro.store import write_atomically
+from repro.suggest import did_you_mean
 
 LARGEST_SIZE = 8192  # pixels a side: an image takes 200 MB
 
@@ -294,7 +295,8 @@ def open_source(name: str, found: Listing | None, scratch: Path, progress: OnPro
     if row.shipped:
         return cast(Source, resolve_name(row.read)())
     if found is None:
-        raise ValueError(f"data {name} needs --source: {row.wanted}")
+        hint = did_you_mean(name, known.names(), most=0) if row is known.OWN else ""
+        raise ValueError(f"data {name} needs --source: {row.wanted}{hint}")
     return cast(Source, resolve_name(row.read)(name, found, scratch, progress))
 
 
