@@ -222,6 +222,7 @@ def plan_(
 
 @app.command()
 def run(
+    context: typer.Context,
     names: Names = None,
     preset: Preset = None,
     seeds: Seeds = None,
@@ -242,7 +243,12 @@ def run(
         int | None, typer.Option(min=3, help="With --until-decided: at most so many. [default: 20]")
     ] = None,
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
-    launcher: Annotated[str | None, typer.Option(help="Of another package: docs/extending.md.")] = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="slurm: an array of --jobs workers, docs/scale.md; or one of another package.")
+    ] = None,
+    script: Annotated[
+        bool, typer.Option("--script", help="With --launcher slurm: print the batch script, submit nothing.")
+    ] = False,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that make the images of the next batches.")] = 1,
     graph: Annotated[bool, typer.Option("--graph", help="On one CUDA device: replay each step as one graph.")] = False,
@@ -270,6 +276,7 @@ def work(**words: Any) -> None:
 
 def _train(
     *,
+    context: typer.Context,
     names: list[str] | None,
     preset: str | None,
     seeds: int,
@@ -284,6 +291,7 @@ def _train(
     max_seeds: int | None,
     devices: str | None,
     launcher: str | None,
+    script: bool,
     loader: Literal["ffcv", "torch"] | None,
     workers: int,
     graph: bool,
@@ -320,6 +328,8 @@ def _train(
     most = _most_seeds(seeds, until_decided, max_seeds)
     if launcher:
         named("repro.launchers", launcher)
+    if script and launcher != "slurm":
+        raise ValueError("--script: is for --launcher slurm only; add it")
     places = _places(data_dir, results_dir)
     made = plan.make(chosen, preset, seeds, changes, tuned=tuned, first_seed=first_seed, arms=wanted, **places)
     if made.unprepared:
@@ -337,7 +347,17 @@ def _train(
 
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
-    machine = Machine(places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph)
+    machine = Machine(
+        places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph,
+        jobs=jobs, words=_worker_words(context, places),
+    )  # fmt: skip
+    if launcher == "slurm":
+        from repro.launch import slurm
+
+        if script:
+            print(slurm.script(machine), end="")
+            return
+        slurm.check(jobs)
 
     def do(todo: Round) -> Sequence[Failed]:
         terminal.print_round(todo)
@@ -665,6 +685,27 @@ def _places(data_dir: Path | None, results_dir: Path | None) -> dict[str, Any]:
     from repro.folders import data_directory, results_directory
 
     return {"data": data_directory(data_dir), "results": results_directory(results_dir)}
+
+
+def _worker_words(context: typer.Context, places: dict[str, Any]) -> tuple[str, ...]:
+    """What was typed after `repro run`, less what one worker of many is not to be told; folders as they are from
+    anywhere."""
+    words = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        own = ("jobs", "launcher", "script", "data_dir", "results_dir", "reports_dir")
+        if parameter.name in own or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        for one in value if isinstance(value, list | tuple) else [value]:
+            match parameter.param_type_name, one:
+                case "argument", _:
+                    words.append(str(one))
+                case _, bool():
+                    words.append((parameter.opts if one else parameter.secondary_opts)[0])
+                case _:
+                    words += [parameter.opts[0], str(one)]
+    return *words, *(word for name, path in places.items() for word in (f"--{name}-dir", str(path.absolute())))
 
 
 def _report(
