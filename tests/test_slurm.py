@@ -23,7 +23,19 @@ from conftest import QUICK, Repro
 from repro import store
 from repro.training.claim import FILE
 
-SWEEP = ("lrn-ablation", "--preset", "smoke", "--seeds", "2", *QUICK[:-4], "--untuned", "--loader", "torch")
+SWEEP = (
+    "lrn-ablation",
+    "--preset",
+    "smoke",
+    "--seeds",
+    "2",
+    *QUICK[:-4],
+    "--arms",
+    "lrn-ablation/no-lrn,lrn-ablation/conv1-only",
+    "--untuned",
+    "--loader",
+    "torch",
+)
 PROGRAMS = ("sbatch", "squeue", "scontrol", "scancel", "slurmctld", "slurmd", "munged")
 WITH_DAEMONS = f"{os.environ['PATH']}:/usr/sbin"
 MISSING = [program for program in PROGRAMS if not shutil.which(program, path=WITH_DAEMONS)]
@@ -41,7 +53,7 @@ def test_the_script_is_that_of_workers_with_the_same_words(repro: Repro, photos:
     code, out, err = repro("run", *SWEEP, "--launcher=slurm", "--jobs", "3", "--script", "--no-verify")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "#!/bin/bash" and len(lines) == 9
+    assert lines[0] == "#!/bin/bash" and len(lines) == 10
     options = [word for line in lines if line.startswith("#SBATCH ") for word in shlex.split(line)[1:]]
     assert options[1:] == ["--array=0-2", f"--chdir={tmp_path}", "--requeue", "--open-mode=append",
                            "--signal=B:USR1@60"]  # fmt: skip
@@ -195,12 +207,14 @@ def said(*words: str) -> str:
 
 
 def at_work(results: Path) -> dict[str, str]:
-    """The job's number of each run that a worker is at and has saved."""
+    """The task of the array for each run that a worker is at and has saved."""
     found = {}
     for claim in results.glob(f"runs/*/*/{FILE}"):
-        with suppress(OSError, AttributeError):
+        with suppress(OSError, TypeError, KeyError):
             number = re.search(r"pid=(\d+)\n", claim.read_text())[1]  # type: ignore[index]
-            job = re.search(r"\0SLURM_JOB_ID=(\d+)\0", Path(f"/proc/{number}/environ").read_text())[1]  # type: ignore[index]
+            words = Path(f"/proc/{number}/environ").read_text().split("\0")
+            of = dict(word.split("=", 1) for word in words if word.startswith("SLURM_ARRAY_"))
+            job = f"{of['SLURM_ARRAY_JOB_ID']}_{of['SLURM_ARRAY_TASK_ID']}"
             if (claim.parent / "checkpoint-before.pt").exists():
                 found[f"{claim.parents[1].name}/{claim.parent.name}"] = job
     return found
@@ -220,7 +234,7 @@ def numbers(results: Path) -> dict[str, object]:
     for file in results.glob("runs/*/*/run.json"):
         record = store.read_run(results, file.parents[1].name, int(file.parent.name.removeprefix("seed-")))
         epochs = store.read_metrics(results, record.digest, record.seed)
-        found[record.name] = (
+        found[record.key] = (
             record.errors, record.train_error, [(one.epoch, one.train_loss, one.test_top1_error) for one in epochs],
         )  # fmt: skip
     return found
@@ -232,7 +246,7 @@ def numbers(results: Path) -> dict[str, object]:
 def test_a_sweep_goes_on_after_a_requeue_and_near_its_time_limit_and_finds_what_it_finds_here(
     repro: Repro, cluster: None, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = (*SWEEP, "--set", f"schedule.epochs={EPOCHS}")
+    long = [word.replace("epochs=1", f"epochs={EPOCHS}") for word in SWEEP]
     folder = tmp_path / "a folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -240,7 +254,8 @@ def test_a_sweep_goes_on_after_a_requeue_and_near_its_time_limit_and_finds_what_
     words = [sys.executable, "-m", "repro", "run", *long, "--launcher", "slurm", "--jobs", "2"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as follower:
         try:
-            until(lambda: len(at_work(folder / "results")) == 2)
+            until(lambda: len(at_work(folder / "results")) == 2 or follower.poll() is not None)
+            assert follower.poll() is None, follower.communicate()[0]
             (first, job), (second, other) = at_work(folder / "results").items()
             said("scontrol", "requeue", job)
             said("scancel", "--batch", "--signal=USR1", other)  # as a minute before the end of its time

@@ -32,7 +32,8 @@ SCRIPT = """\
 #SBATCH --array=0-{last}
 #SBATCH --chdir={here}
 #SBATCH --requeue --open-mode=append --signal=B:USR1@60
-trap 'kill $!; wait $!; scontrol requeue $SLURM_JOB_ID' USR1  # a minute is left: the run is saved, then queued again
+task=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID  # a job's number alone may be that of all tasks
+trap 'kill $!; wait $!; scontrol requeue $task' USR1  # a minute is left: the run is saved, then queued again
 trap : TERM  # the worker hears it too: it saves its run and ends
 {worker} &
 wait $!; wait $!
