@@ -135,6 +135,19 @@ def test_an_array_that_is_there_is_followed_and_its_failures_are_returned(
     assert "1 running" in out and not kept.exists(), "no second array was submitted"
 
 
+def test_who_stops_following_stops_no_worker(
+    repro: Repro, played: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    played(squeue="echo RUNNING", sbatch="exit 1")
+    monkeypatch.setattr("repro.launch.slurm.time.sleep", stop)
+    code, out, err = repro("run", *SWEEP, "--launcher", "slurm", "--jobs", "2")
+    assert code == 130 and "goes on without being followed; the same line follows it again" in out
+    assert err == "stopped; the same line goes on where it was\n"
+
+
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A SLURM of one node with two processors."""
@@ -282,5 +295,5 @@ def test_a_sweep_goes_on_after_a_requeue_and_near_its_time_limit_and_finds_what_
         for epochs in after:  # the one after the last, which is done again where it ended and was not saved
             assert epochs[0] in (before[-1], before[-1] + 1) and epochs == [*range(epochs[0], EPOCHS + 1)]
         assert (after or [before])[-1][-1] == EPOCHS
-    assert repro("run", *long, "--jobs", "1", "--results-dir", "here", "--reports-dir", "there")[0] == 0
+    assert repro("work", *long, "--jobs", "1", "--results-dir", "here")[0] == 0
     assert numbers(folder / "results") == numbers(folder / "here") and len(numbers(folder / "here")) == 4
