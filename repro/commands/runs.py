@@ -41,6 +41,7 @@ from repro.commands.results import print_report
 
 @app.command()
 def run(
+    context: typer.Context,
     names: Names = None,
     preset: Preset = None,
     seeds: Seeds = None,
@@ -69,7 +70,12 @@ def run(
         str | None, typer.Option(metavar="TIME", help="30m, 2h: only what can be finished in it, most useful first.")
     ] = None,
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
-    launcher: Annotated[str | None, typer.Option(help="Of another package: docs/extending.md.")] = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="slurm: an array of --jobs workers, docs/scale.md; or one of another package.")
+    ] = None,
+    script: Annotated[
+        bool, typer.Option("--script", help="With --launcher slurm: print the batch script, submit nothing.")
+    ] = False,
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that make the images of the next batches.")] = 1,
     graph: Annotated[bool, typer.Option("--graph", help="On one CUDA device: replay each step as one graph.")] = False,
@@ -110,6 +116,7 @@ def _train(**words: Any) -> None:
 
 def _sweep(
     *,
+    context: typer.Context,
     names: list[str] | None,
     preset: str | None,
     seeds: int | None,
@@ -127,6 +134,7 @@ def _sweep(
     budget: str | None,
     devices: str | None,
     launcher: str | None,
+    script: bool,
     loader: Literal["ffcv", "torch"] | None,
     workers: int,
     graph: bool,
@@ -184,6 +192,8 @@ def _sweep(
     most = most_seeds(seeds, until_decided, max_seeds)
     if launcher:
         named("repro.launchers", launcher)
+    if script and launcher != "slurm":
+        raise ValueError("--script: is for --launcher slurm only; add it")
     made = plan.make(chosen, preset, seeds, changes, tuned=tuned, first_seed=first_seed, arms=wanted, **places)
     if setting:
         for one in made.settings:
@@ -202,7 +212,17 @@ def _sweep(
 
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
-    machine = Machine(places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph)
+    machine = Machine(
+        places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph,
+        jobs=jobs, words=_worker_words(context, places),
+    )  # fmt: skip
+    if launcher == "slurm":
+        from repro.launch import slurm
+
+        if script:
+            print(slurm.script(machine), end="")
+            return
+        slurm.check(jobs)
 
     def do(todo: Round) -> Sequence[Failed]:
         terminal.print_round(todo)
@@ -245,6 +265,27 @@ def _sweep(
     if report:
         print_report(registry, [one.name for one in chosen], places["results"], reports_dir, json=json, failed=failed)
     raise typer.Exit(1 if any(report or not one.elsewhere for one in failed) else 0)
+
+
+def _worker_words(context: typer.Context, places: dict[str, Any]) -> tuple[str, ...]:
+    """What was typed after `repro run`, less what one worker of many is not to be told; folders as they are from
+    anywhere."""
+    words = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        own = ("jobs", "launcher", "script", "json", "data_dir", "results_dir", "reports_dir")
+        if parameter.name in own or source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[parameter.name or ""]
+        for one in value if isinstance(value, list | tuple) else [value]:
+            match parameter.param_type_name, one:
+                case "argument", _:
+                    words.append(str(one))
+                case _, bool():
+                    words.append((parameter.opts if one else parameter.secondary_opts)[0])
+                case _:
+                    words += [parameter.opts[0], str(one)]
+    return *words, *(word for name, path in places.items() for word in (f"--{name}-dir", str(path.absolute())))
 
 
 def read_again(path: Path) -> Any:

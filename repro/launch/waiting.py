@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from repro import store
 from repro.plan.plan import Run
@@ -16,7 +17,7 @@ class Waiting:
 
     def __init__(self, runs: Sequence[Run], machine: Machine) -> None:
         self._machine = machine
-        self._failed_before = {run.name: self._failed_at(run) for run in runs}
+        self._failed_before = {run.name: failed_at(run, machine.results) for run in runs}
         self._busy: dict[str, tuple[Run, Claim]] = {}
 
     @property
@@ -40,16 +41,17 @@ class Waiting:
             del self._busy[name]
             if finished(run, self._machine.results):
                 yield Elsewhere(name, done=True)
-            elif self._failed_at(run) != self._failed_before[name]:
+            elif failed_at(run, self._machine.results) != self._failed_before[name]:
                 reason = store.failure(self._machine.results, run.digest, run.seed)
                 yield Failed(name, reason or "in another process", elsewhere=True)
             else:
                 yield run
 
-    def _failed_at(self, run: Run) -> int | None:
-        """When the last attempt failed, by the clock of the disk; None where it did not."""
-        path = store.run_directory(self._machine.results, run.digest, run.seed) / "failed.json"
-        try:
-            return path.stat().st_mtime_ns
-        except OSError:
-            return None
+
+def failed_at(run: Run, results: Path) -> int | None:
+    """When the last attempt failed, by the clock of the disk; None where it did not."""
+    path = store.run_directory(results, run.digest, run.seed) / "failed.json"
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None

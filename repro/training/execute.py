@@ -55,6 +55,8 @@ class Machine:
     verify: bool = True  # hash a prepared set when it is new or was changed
     graph: bool = False  # on one CUDA device: each training step is replayed as one graph
     lease: float = SECONDS  # after which a run that shows no sign of life is taken over; all processes have to agree
+    jobs: int | None = None  # what --jobs says; None: auto
+    words: tuple[str, ...] = ()  # after `repro work`, for a launcher that starts workers elsewhere
 
 
 @dataclass(frozen=True)
