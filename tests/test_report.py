@@ -616,3 +616,21 @@ def test_color_selectivity_tells_gray_from_color() -> None:
     found = contents.color_selectivity(np.concatenate([gray, opponent, gray + opponent]))
     assert found[0] == pytest.approx(0) and found[1] == pytest.approx(1)
     assert found[2] == pytest.approx(2 / 5)  # energies 2 of color and 3 of gray at each position
+
+
+def test_a_page_begins_with_what_was_tuned_then_with_what_a_plan_asked_for(
+    experiments: list[Experiment], tmp_path: Path
+) -> None:
+    """Not with the largest setting whose arms had no rate of their own."""
+    one = named(experiments, "dropout-ablation")
+    for changes in ({"schedule.epochs": 12}, {}):
+        write_setting(tmp_path, one, "smoke", {"dropout": 30.0, "no-dropout": 33.0}, changes=changes)
+    parts = gather([one], tmp_path).of("dropout-ablation")
+    largest, smaller = parts
+    assert contents.leading(parts) is largest
+    asked = replace(smaller, setting=replace(smaller.setting, frozen="factors"))
+    assert contents.leading([largest, asked]) is asked
+    judged = [replace(one, verdict="contradicted") if one.claim else one for one in largest.judgements]
+    tuned = replace(largest, judgements=judged)
+    assert contents.leading([asked, tuned]) is tuned
+    assert contents.leading([]) is None

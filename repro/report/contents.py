@@ -104,12 +104,14 @@ def verdict(judgement: Judgement | None) -> str:
 
 
 def leading(parts: Sequence[Part]) -> Part | None:
-    """The setting that a page begins with: the largest with a verdict on arms that were tuned, else with any verdict,
-    else the largest; None where there is none."""
+    """The setting that a page begins with: the largest with a verdict on arms that were tuned, else one of a frozen plan
+    that has runs, else the largest with any verdict, else the largest; None where there is none."""
 
     def rank(part: Part) -> int:
         verdicts = {one.verdict for one in part.judgements if one.claim} - {"not evaluated"}
-        return 0 if verdicts - {"not tuned"} else 1 if verdicts else 2
+        if verdicts - {"not tuned"}:
+            return 0
+        return 1 if part.setting.frozen and part.finished else 2 if verdicts else 3
 
     return min(parts, key=rank, default=None)
 
