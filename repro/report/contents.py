@@ -104,8 +104,8 @@ def verdict(judgement: Judgement | None) -> str:
 
 
 def leading(parts: Sequence[Part]) -> Part | None:
-    """The setting that a page begins with: the largest with a verdict on arms that were tuned, else one of a frozen plan
-    that has runs, else the largest with any verdict, else the largest; None where there is none."""
+    """The setting that a page begins with: the largest with a verdict on arms that were tuned, else one with runs that
+    a frozen plan asked for, else the largest with any verdict, else the largest; None where there is none."""
 
     def rank(part: Part) -> int:
         verdicts = {one.verdict for one in part.judgements if one.claim} - {"not evaluated"}
