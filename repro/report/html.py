@@ -51,12 +51,14 @@ class Row:
     key: str  # of its mark in the forest
     bar: Markup
     evaluated: bool
+    counted: bool  # whether it is at the setting that the claim is counted at
 
 
 def rows(board: Board, linked: set[str]) -> list[Row]:
     """The rows of a board, those with a verdict first."""
     groups = contents.board_groups(board.scores)
     reach = _reach(board.scores)
+    counted = {id(score) for score in counted_scores(board.scores)}
     found = []
     for group, cells in zip(groups, board.whole.rows, strict=True):
         first = next((score for score in group if score.primary), group[0])
@@ -71,6 +73,7 @@ def rows(board: Board, linked: set[str]) -> list[Row]:
                 contents.mark_key(first),
                 bar(first, reach),
                 contents.evaluated(group),
+                any(id(score) in counted for score in group),
             )
         )
     return sorted(found, key=lambda row: not row.evaluated)  # stable
