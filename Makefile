@@ -10,7 +10,7 @@ setup:
 demo: export REPRO_RESULTS_DIR = demo/results
 demo: export REPRO_REPORTS_DIR = demo/reports
 demo: setup
-	.venv/bin/repro run lrn-ablation --preset smoke
+	.venv/bin/repro run lrn-ablation --preset smoke --arms lrn-ablation/with-lrn,lrn-ablation/no-lrn
 	.venv/bin/repro report lrn-ablation
 
 test: setup
