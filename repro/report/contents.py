@@ -676,7 +676,7 @@ def mark_key(score: Score) -> str:
 
 
 def board_groups(scores: Sequence[Score]) -> list[list[Score]]:
-    """The scores of each claim at each setting, or of a claim that has none; evaluated ones first, then by section."""
+    """The scores of each claim at each setting, or of a claim that has none; in the order of the scores."""
     groups: dict[tuple[int, str], list[Score]] = {}
     for score in scores:
         groups.setdefault((id(score.claim), score.setting.name if score.setting else ""), []).append(score)

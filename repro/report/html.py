@@ -17,6 +17,7 @@ from markupsafe import Markup
 from repro.report import contents, words
 from repro.report.drawing import Figure
 from repro.report.gather import Score, counted_scores
+from repro.report.markdown import unmarked
 from repro.report.sections import Board, ExperimentPage, IndexPage, environment
 from repro.stats.values import VERDICTS
 
@@ -36,7 +37,7 @@ def site(index: IndexPage, pages: Sequence[ExperimentPage]) -> dict[str, bytes]:
 
 def _page(template: str, **values: object) -> bytes:
     made = environment("html").get_template(template)
-    return made.render(picture=picture, rich=rich, plain=plain, **values).encode()
+    return made.render(picture=picture, rich=rich, **values).encode()
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def rows(board: Board, linked: set[str]) -> list[Row]:
                 first.verdict,
                 contents.verdict(first.judgement),
                 cells[0].split("\n")[1:],
-                [cells[0], f"{contents.section(first)}{name}", *(plain(cell) for cell in cells[2:])],
+                [cells[0], f"{contents.section(first)}{name}", *(unmarked(cell) for cell in cells[2:])],
                 f"{name}.html" if name in linked else "",
                 contents.mark_key(first),
                 bar(first, reach),
@@ -120,11 +121,6 @@ def picture(figure: Figure) -> Markup:
     drawing = figure.svg()
     opened = Markup('<svg class="chart" role="img" aria-label="{}" ').format(figure.alt)
     return opened + Markup(drawing.removeprefix("<svg "))  # matplotlib escapes the text in it
-
-
-def plain(text: str) -> str:
-    """A text of Markdown without its marks."""
-    return text.replace("`", "")
 
 
 def rich(text: str) -> Markup:

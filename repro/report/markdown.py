@@ -43,3 +43,8 @@ def code(value: Any) -> Markup:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     return Markup(f"{fence}{pad}{line}{pad}{fence}")
+
+
+def unmarked(text: str) -> str:
+    """A text of Markdown without its code marks."""
+    return text.replace("`", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
@@ -74,23 +74,23 @@ class ExperimentPage:
 
 @dataclass(frozen=True)
 class Board:
-    """A part of the scoreboard: the claims of one origin."""
+    """A part of the scoreboard: the claims of one origin. Its tables are made once, when they are first asked for."""
 
     name: str
     title: str
     scores: Sequence[Score]
 
-    @property
+    @cached_property
     def whole(self) -> tables.ReportTable:
         """All of its rows."""
         return contents.scoreboard(self.scores, self.name, f"{self.title}.")
 
-    @property
+    @cached_property
     def evaluated(self) -> tables.ReportTable:
         """The rows that have a verdict."""
         return contents.scoreboard(self.scores, self.name, f"{self.title}.", only=True)
 
-    @property
+    @cached_property
     def open(self) -> tables.ReportTable:
         """The rows that have none."""
         return contents.scoreboard(self.scores, self.name, f"{self.title}: not evaluated.", only=False)
@@ -122,6 +122,6 @@ def environment(kind: Literal["html", "md"]) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {"markdown_table": tables.markdown, "cell": markdown.cell, "code": markdown.code}
-    made.filters |= {"paragraph": markdown.paragraph, "as_it_is": Markup}
+    made.filters |= {"paragraph": markdown.paragraph, "unmarked": markdown.unmarked, "as_it_is": Markup}
     made.globals.update(words=words, contents=contents, title=paper.TITLE, explained=explained)
     return made

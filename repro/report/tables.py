@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from repro.report.markdown import cell
+from repro.report.markdown import cell, unmarked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def latex(table: ReportTable, label: str) -> str:
     """A `table` of booktabs rules (`\\usepackage{booktabs}`), with caption and `tab:<label>`."""
 
     def line(cells: Sequence[str]) -> str:
-        return " & ".join(escape(LINK.sub(r"\1", cell.replace("\n", "; ").replace("`", ""))) for cell in cells) + r" \\"
+        return " & ".join(escape(LINK.sub(r"\1", unmarked(cell.replace("\n", "; ")))) for cell in cells) + r" \\"
 
     layout = "".join("r" if place in table.numeric else "l" for place in range(len(table.columns)))
     return "\n".join(
