@@ -1,6 +1,6 @@
 """Reproduction and ablation bench for AlexNet (Krizhevsky, Sutskever, Hinton, NIPS 2012)."""
 
-from repro.door import collect, figure, judge, load_experiments, run
+from repro.door import collect, figure, judge, load_experiments, plan, run
 from repro.experiments import paper
 from repro.experiments.design import Factor, Factorial, Screen
 from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment, Measured, Search
@@ -8,6 +8,6 @@ from repro.experiments.per_preset import PerPreset
 
 __all__ = [
     "Arm", "Claim", "Ensemble", "Experiment", "Factor", "Factorial", "Measured", "PerPreset", "Screen", "Search",
-    "collect", "figure", "judge", "load_experiments", "paper", "run",
+    "collect", "figure", "judge", "load_experiments", "paper", "plan", "run",
 ]  # fmt: skip
 __version__ = "0.1.0"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from repro.experiments.experiment import Experiment
-    from repro.plan.plan import Plan
+    from repro.planning.plan import Plan
     from repro.report.gather import Part
     from repro.training.events import Failed, Listener
 
@@ -49,7 +49,7 @@ def plan(
 ) -> Plan:
     """The runs that the experiments ask for, which of them are finished (`plan(...).todo` are the others). Changes
     nothing. `changes` maps dotted keys of the Config to values, as `--set`. Raises ValueError in one line."""
-    from repro.plan.plan import make
+    from repro.planning.plan import make
 
     return make(
         _chosen(names, include), preset, seeds, changes or {},

@@ -288,7 +288,7 @@ def setting_path(results: Path, setting: Setting) -> Path:
 
 
 def write_setting(results: Path, setting: Setting) -> Path:
-    """Remember what was asked; `repro.plan.asked` says how that goes together with what was asked before."""
+    """Remember what was asked; `repro.planning.asked` says how that goes together with what was asked before."""
     path = setting_path(results, setting)
     write_json(path, msgspec.to_builtins(setting))
     return path

@@ -183,7 +183,7 @@ def test_compare_shows_both_readings(repro: Repro) -> None:
 def test_compare_tells_arms_apart_that_read_one_run_by_two_views(repro: Repro, photos: Path, tmp_path: Path) -> None:
     from repro.commands.compare import compare_runs
     from repro.experiments.registry import load
-    from repro.plan import plan
+    from repro.planning import plan
 
     results = tmp_path / "results"
     made = plan.make([load().get("ten-view")], "smoke", 1, {}, data=photos, results=results, tuned=False)
@@ -269,7 +269,7 @@ def test_a_notice_to_end_is_heard_before_torch_is_imported(repro: Repro, monkeyp
     def make(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("repro.plan.plan.make", make)
+    monkeypatch.setattr("repro.planning.plan.make", make)
     code, _, err = repro("run", "lrn-ablation")
     assert code == 128 + signal.SIGTERM and err == "stopped; the same line goes on where it was\n"
 

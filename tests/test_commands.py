@@ -15,7 +15,7 @@ from repro.bench.made_up import write_setting
 from repro.commands import options, terminal, verdicts
 from repro.commands.verify import verify
 from repro.experiments.registry import load
-from repro.plan import settings
+from repro.planning import settings
 from tests.conftest import Repro
 
 ROOT = Path(__file__).parent.parent

@@ -19,7 +19,7 @@ from repro.config.config import digest, from_dict
 from repro.config.keys import override
 from repro.config.presets import PRESETS, preset
 from repro.experiments import registry
-from repro.plan import plan
+from repro.planning import plan
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "digests.txt"

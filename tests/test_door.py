@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro import door
 from repro.bench.made_up import write_setting
 
 QUICK = {"data.per_class": 8, "data.test_per_class": 4, "schedule.epochs": 1, "eval.views": ["center"]}
@@ -19,7 +18,7 @@ def test_from_a_plan_to_a_verdict(tmp_path: Path) -> None:
     places = {"data": tmp_path / "data", "results": tmp_path / "results"}
     asked = {"preset": "smoke", "seeds": 1, "changes": QUICK, "tuned": False}
     assert repro.run("ten-view", **asked, **places) == []  # type: ignore[arg-type]
-    made = door.plan("ten-view", **asked, **places)  # type: ignore[arg-type]
+    made = repro.plan("ten-view", **asked, **places)  # type: ignore[arg-type]
     assert [run.done for run in made.runs] == [True]
     frame = repro.collect(places["results"])
     assert "center" in set(frame["arm"]) and set(frame["experiment"]) == {"ten-view"}
@@ -54,6 +53,11 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_written(tmp_path: Path
         call(tmp_path / "results")  # type: ignore[operator]
     assert "\n" not in str(error.value)
     assert not (tmp_path / "results").exists()
+
+
+def test_plan_stays_a_function_when_what_it_needs_was_imported() -> None:
+    code = "import repro.planning.plan, repro; print(callable(repro.plan))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_the_import_loads_neither_torch_nor_pandas() -> None:

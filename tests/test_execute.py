@@ -20,7 +20,7 @@ from repro.config.presets import preset
 from repro.data.load.loading import Loader, make_loader
 from repro.data.manifest import find
 from repro.launch import launch
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.terms import Artifact, View
 from repro.training import checkpoint
 from repro.training.claim import BusyError, Claim

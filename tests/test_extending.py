@@ -23,7 +23,7 @@ from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.launch import launch
 from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.events import Failed
 from repro.training.execute import Machine
 from repro.training.optim import make_optimizer

@@ -14,7 +14,7 @@ from scipy import stats
 from repro import paper, store
 from repro.config import config, keys, presets
 from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment, Measured, Search
-from repro.plan import plan
+from repro.planning import plan
 from repro.records import Errors, RunRecord
 from repro.stats import Judgement, arm_summary, holm, judge
 from repro.stats.independent import level_of_looks, welch

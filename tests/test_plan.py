@@ -19,7 +19,7 @@ from repro.config.presets import preset
 from repro.data.load.loading import open_data
 from repro.data.manifest import find
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
-from repro.plan import cost, plan
+from repro.planning import cost, plan
 from repro.records import RunRecord
 
 

@@ -598,7 +598,7 @@ def test_the_terminal_gets_the_same_words(experiments: list[Experiment], built: 
 def test_the_towers_page_states_what_crosses_between_them(tmp_path: Path) -> None:
     from repro.config.config import digest
     from repro.experiments.registry import load
-    from repro.plan.plan import configs
+    from repro.planning.plan import configs
     from repro.report import build
 
     experiment = load().get("one-vs-two-gpus")

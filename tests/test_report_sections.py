@@ -14,7 +14,7 @@ from repro import report, store
 from repro.bench import made_up
 from repro.experiments import paper, registry
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
-from repro.plan import frozen
+from repro.planning import frozen
 from repro.records import RunRecord, Setting
 from repro.report import contents, discussion, sensitivity, tuning, words
 from repro.report.gather import Gathered, Part, gather

@@ -20,8 +20,8 @@ from repro.data.load.loading import open_data, training_indices
 from repro.experiments import registry
 from repro.experiments.experiment import Arm, Claim, Experiment, Search
 from repro.experiments.paper import NOT_SAID
-from repro.plan import frozen, plan
-from repro.plan.search import choose, trials
+from repro.planning import frozen, plan
+from repro.planning.search import choose, trials
 from repro.records import Errors, Images, RunRecord
 from repro.terms import EPOCHS_TO_TARGET, HELD_OUT
 

@@ -12,7 +12,7 @@ import pytest
 
 from repro import folders, store
 from repro.config.config import digest_of
-from repro.plan import asked
+from repro.planning import asked
 from repro.records import RUN_SCHEMA, RunRecord, Setting
 
 CONFIG = {"precision": "float32", "data": {}}

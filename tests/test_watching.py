@@ -14,7 +14,7 @@ from repro.bench.made_up import write_run
 from repro.commands import terminal
 from repro.experiments import template
 from repro.experiments.registry import load
-from repro.plan import budget, plan, progress
+from repro.planning import budget, plan, progress
 from repro.records import Epoch
 from repro.training.claim import FILE, Claim
 from repro.training.events import EpochDone, Started

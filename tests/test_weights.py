@@ -18,8 +18,8 @@ from torch import Tensor
 
 from repro import paper, store
 from repro.config.presets import preset
-from repro.plan.cost import measured_rates
-from repro.plan.frozen import first_fresh_seed
+from repro.planning.cost import measured_rates
+from repro.planning.frozen import first_fresh_seed
 from repro.records import Errors, Images, RunRecord
 from repro.report import words
 from repro.report.weights import cells, rows_of

@@ -23,7 +23,7 @@ from repro.config.presets import preset
 from repro.data.load.loading import open_data
 from repro.launch import launch
 from repro.machine.share import share
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.claim import FILE, BusyError, Claim
 from repro.training.events import Elsewhere, Event, Failed, Started
 from repro.training.execute import Machine, execute
@@ -278,7 +278,7 @@ def test_workers_share_a_sweep_and_one_that_is_killed_loses_nothing(place: Path)
 NOTES = """
 import sys
 from pathlib import Path
-from repro.plan import asked
+from repro.planning import asked
 from repro.records import Setting
 results, who, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 every = {f"{one}-{number}" for one in "ab" for number in range(times)}

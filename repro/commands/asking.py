@@ -78,7 +78,7 @@ def show(
 
     from repro.commands import terminal
     from repro.config.config import to_dict
-    from repro.plan import cost, plan, settings
+    from repro.planning import cost, plan, settings
 
     if config + model + json > 1:
         raise ValueError("--config, --model, --json: show prints one at a time; leave out the others")
@@ -143,7 +143,7 @@ def plan_(
     from dataclasses import asdict
 
     from repro.commands import terminal
-    from repro.plan import cost, frozen, plan
+    from repro.planning import cost, frozen, plan
 
     places = places_of(data_dir, results_dir)
     asked_at = at_setting(setting, preset, assignments, places["results"])

@@ -16,7 +16,7 @@ from repro.config.keys import diff
 from repro.config.presets import PRESETS
 from repro.experiments.experiment import Arm, Experiment
 from repro.experiments.registry import Registry
-from repro.plan import plan, settings
+from repro.planning import plan, settings
 from repro.records import RunRecord, Setting
 from repro.suggest import did_you_mean
 from repro.terms import EPOCHS_TO_TARGET, View

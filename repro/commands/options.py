@@ -57,7 +57,7 @@ def complete_preset(incomplete: str) -> list[str]:
 
 def complete_setting(incomplete: str) -> list[str]:
     from repro.folders import results_directory
-    from repro.plan import settings
+    from repro.planning import settings
     from repro.store import read_settings
 
     results = results_directory(None)
@@ -173,7 +173,7 @@ def at_setting(name: str | None, preset: str | None, assignments: list[str] | No
     """The setting that `--setting` names, or that `--preset` and `--set` say; its preset is None where none was
     given."""
     from repro.config.keys import parse_assignments
-    from repro.plan import settings
+    from repro.planning import settings
 
     if name is None:
         return settings.NamedSetting("", preset, parse_assignments(assignments or []))

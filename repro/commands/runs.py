@@ -150,9 +150,9 @@ def _sweep(
     from repro import store
     from repro.commands import terminal
     from repro.extensions import named
-    from repro.plan import frozen, plan
-    from repro.plan.budget import seconds_in, within
-    from repro.plan.cost import cost, measured_rates
+    from repro.planning import frozen, plan
+    from repro.planning.budget import seconds_in, within
+    from repro.planning.cost import cost, measured_rates
     from repro.stats.looks import most_looked_at
 
     registry, places = registry_of(include, names), places_of(data_dir, results_dir)

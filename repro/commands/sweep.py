@@ -12,8 +12,8 @@ from repro.data import known
 from repro.data.load.loading import open_data
 from repro.data.manifest import key
 from repro.experiments.experiment import Experiment
-from repro.plan import asked, plan
-from repro.plan.cost import Cost, cost
+from repro.planning import asked, plan
+from repro.planning.cost import Cost, cost
 from repro.records import Setting
 from repro.terms import FEWEST_SEEDS
 from repro.training.events import Failed

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from repro.data.manifest import Manifest
     from repro.data.prepare.prepare import StorageCost
     from repro.experiments.experiment import Claim, Experiment
-    from repro.plan.cost import Cost
-    from repro.plan.plan import Plan, Run
-    from repro.plan.progress import Progress
+    from repro.planning.cost import Cost
+    from repro.planning.plan import Plan, Run
+    from repro.planning.progress import Progress
     from repro.records import Epoch, Errors
     from repro.training.events import Elsewhere, Event, Listener
 

@@ -41,7 +41,7 @@ def _is(key: tuple[str, int | str], name: str) -> bool:
 
 def _others(results: Path) -> Iterator[store.Damaged]:
     """Names of settings, frozen plans, and what stands beside runs that were not trained here."""
-    from repro.plan import frozen, settings
+    from repro.planning import frozen, settings
 
     try:
         settings.named(results)

@@ -16,7 +16,7 @@ def status(json: AsJson = False, include: Include = None, results_dir: ResultsDi
 
     from repro.commands import terminal
     from repro.folders import results_directory
-    from repro.plan.progress import progress
+    from repro.planning.progress import progress
 
     results = results_directory(results_dir)
     found = progress(registry_of(include).experiments, results)
@@ -70,7 +70,7 @@ def retry(names: Names = None, include: Include = None, results_dir: ResultsDir 
     Each goes on from its checkpoint, where it has one."""
     from repro import files
     from repro.folders import results_directory
-    from repro.plan.progress import progress
+    from repro.planning.progress import progress
     from repro.report.words import count
 
     results = results_directory(results_dir)
@@ -99,7 +99,7 @@ def gc(
     from repro.commands import terminal
     from repro.files import amount
     from repro.folders import results_directory
-    from repro.plan.progress import checkpoints
+    from repro.planning.progress import checkpoints
     from repro.report.words import count
 
     results = results_directory(results_dir)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from repro.extensions import load
 from repro.launch.children import in_children
 from repro.launch.here import here
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.events import Failed, Listener
 from repro.training.execute import Machine
 

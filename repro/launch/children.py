@@ -15,7 +15,7 @@ from repro.launch.here import attempt
 from repro.launch.waiting import Waiting
 from repro.machine import notice
 from repro.machine.cuda import share_devices
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.events import Event, Failed, Listener
 from repro.training.execute import Machine, set_threads
 

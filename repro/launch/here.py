@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from repro.launch.waiting import Waiting
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.claim import BusyError, LostError
 from repro.training.events import Elsewhere, Event, Failed, Listener
 from repro.training.execute import Machine, execute

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from repro import store
 from repro.launch.waiting import failed_at
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.claim import FILE
 from repro.training.events import EpochDone, Event, Failed, Finished, Listener, Started, Stepped, Warned
 from repro.training.execute import Machine, finished

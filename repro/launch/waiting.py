@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from repro import store
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.claim import Claim
 from repro.training.events import Elsewhere, Event, Failed
 from repro.training.execute import Machine, finished

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from repro.config import keys, presets
 from repro.experiments import arithmetic, paper
 from repro.experiments.experiment import Claim
-from repro.plan.search import criterion, mean_criterion
+from repro.planning.search import criterion, mean_criterion
 from repro.records import RunRecord
 from repro.report import words
 from repro.report.figures import Mark

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.config import keys, presets
 from repro.config.config import Config
-from repro.plan.cost import images
+from repro.planning.cost import images
 from repro.report import figures, words
 from repro.report.blocks import Block, Column, table
 from repro.report.drawing import figure

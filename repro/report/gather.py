@@ -14,9 +14,9 @@ from repro import store
 from repro.config import config, keys, presets
 from repro.experiments import paper
 from repro.experiments.experiment import Claim, Experiment
-from repro.plan.cost import images
-from repro.plan.plan import configs, laid_out
-from repro.plan.search import choose
+from repro.planning.cost import images
+from repro.planning.plan import configs, laid_out
+from repro.planning.search import choose
 from repro.records import RunRecord, Setting
 from repro.report.standing import NO_PLAN, Standing, standing
 from repro.terms import FEWEST_SEEDS

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Experiment
-from repro.plan import frozen
+from repro.planning import frozen
 from repro.records import Setting
 from repro.stats import rule
 
@@ -94,7 +94,7 @@ def _trained(experiment: Experiment, setting: Setting) -> set[str]:
 def _search(experiment: Experiment, setting: Setting) -> Mapping[str, Any] | None:
     """The search as a plan has it: with the first grid, which the declaration and the preset give."""
     from repro.config.keys import flatten
-    from repro.plan.plan import configs
+    from repro.planning.plan import configs
 
     if experiment.search is None or setting.untuned:
         return None

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.plan.search import criterion, mean_criterion
+from repro.planning.search import criterion, mean_criterion
 from repro.report import words
 from repro.report.blocks import Block, Column, table
 from repro.report.drawing import figure

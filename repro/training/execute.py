@@ -21,7 +21,7 @@ from repro.machine.provenance import provenance
 from repro.machine.speed import keep_freed_memory
 from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
-from repro.plan.plan import Run, pretrain_config
+from repro.planning.plan import Run, pretrain_config
 from repro.records import Errors, Images, RunRecord
 from repro.training import checkpoint
 from repro.training.checkpoint import Training

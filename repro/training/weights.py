@@ -27,7 +27,7 @@ from repro.data.load.loading import open_data
 from repro.machine.cuda import make_exact
 from repro.network.model import Network
 from repro.network.towers import place
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.records import RunRecord
 from repro.training.events import Listener
 from repro.training.execute import Machine, Opened, choose_devices, evaluate_views

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from repro.launch.here import here
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 from repro.training.events import Failed, Listener
 from repro.training.execute import Machine
 

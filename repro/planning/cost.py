@@ -17,7 +17,7 @@ from repro.data.manifest import Manifest, find
 from repro.records import RunRecord
 
 if TYPE_CHECKING:
-    from repro.plan.plan import Plan
+    from repro.planning.plan import Plan
 
 GUESSED_RATE = 15e9  # multiply-adds a second, forward and backward, of one small CPU: until a finished run tells better
 # bytes of a process with torch, numba and a loader, beside its net and the images that it maps: as seen on Linux

@@ -16,7 +16,7 @@ from repro import store
 from repro.config.keys import flatten
 from repro.experiments.design import effects_of
 from repro.experiments.experiment import Experiment
-from repro.plan.plan import Plan, configs
+from repro.planning.plan import Plan, configs
 from repro.stats import rule
 from repro.suggest import did_you_mean
 from repro.terms import SEARCH_SEEDS

@@ -18,7 +18,7 @@ from typing import Literal
 
 from repro import files, store
 from repro.experiments.experiment import Experiment
-from repro.plan.plan import configs, laid_out
+from repro.planning.plan import configs, laid_out
 from repro.records import Epoch, Setting
 from repro.training.claim import FILE, SECONDS
 

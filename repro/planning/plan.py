@@ -16,7 +16,7 @@ from repro.config.presets import preset
 from repro.data import known
 from repro.data.manifest import Manifest, check_fits, find, key, missing
 from repro.experiments.experiment import Arm, Experiment
-from repro.plan.search import choose, finished_trials, trials
+from repro.planning.search import choose, finished_trials, trials
 from repro.records import Setting
 from repro.suggest import did_you_mean
 from repro.terms import FEWEST_SEEDS, Artifact, View

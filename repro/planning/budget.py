@@ -6,7 +6,7 @@ import heapq
 import re
 from collections.abc import Callable, Sequence
 
-from repro.plan.plan import Run
+from repro.planning.plan import Run
 
 LENGTHS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
