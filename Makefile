@@ -1,10 +1,13 @@
 # `make demo`: from a clean clone to a report.  `make test`: from a clean clone to a tested one.
 # Both make .venv first, from the pinned versions of constraints.txt, and again only when that file changes.
-.PHONY: setup demo test faults lint clean
+.PHONY: setup dev docs demo test faults lint site clean
 PYTEST_WORKERS ?= 2
 
 setup:
 	@scripts/setup.sh
+
+dev:
+	@scripts/setup.sh arrow,track,dev
 
 # in folders of its own: what is published in results/ and reports/ stays as it is, and the demo really trains
 demo: export REPRO_RESULTS_DIR = demo/results
@@ -13,14 +16,14 @@ demo: setup
 	.venv/bin/repro run lrn-ablation --preset smoke --arms lrn-ablation/with-lrn,lrn-ablation/no-lrn
 	.venv/bin/repro report lrn-ablation
 
-test: setup
+test: dev
 	.venv/bin/python -m pytest -n $(PYTEST_WORKERS)
 
 # the loops over damaged data and results at full length, with a fixed seed: minutes
-faults: setup
+faults: dev
 	.venv/bin/python -m tests.faults
 
-lint: setup
+lint: dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy

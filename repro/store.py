@@ -373,11 +373,9 @@ def as_frame(found: Iterable[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def publish(results: Path) -> list[Path]:
-    """Write `collect` as runs.csv and runs.parquet in results/. Same runs, same bytes of CSV."""
-    csv, parquet = results / "runs.csv", results / "runs.parquet"
+def publish(results: Path) -> Path:
+    """Write `collect` as runs.csv in results/. Same runs, same bytes."""
+    csv = results / "runs.csv"
     with files.only_writer(results):
-        frame = collect(results)
-        write_atomically(csv, frame.to_csv(index=False, lineterminator="\n"))
-        write_atomically(parquet, frame.to_parquet(index=False))
-    return [csv, parquet]
+        write_atomically(csv, collect(results).to_csv(index=False, lineterminator="\n"))
+    return csv

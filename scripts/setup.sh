@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Makes .venv with the pinned versions of constraints.txt, and FFCV in it where it can be built.
-# `make setup` calls it; with nothing to do it ends within a second. Another Python: PYTHON=python3.12 make setup
+# scripts/setup.sh [EXTRAS]: `make setup` asks for no extras, `make test` and `make lint` for `arrow,track,dev`.
+# With nothing to do it ends within a second. Another Python: PYTHON=python3.12 make setup
+# Without CUDA, which is most of what it downloads: TORCH=cpu make setup
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.venv
+extras=${1:-} # separated by commas
 
 say() { printf '==> %s\n' "$*" >&2; }
 fail() { say "$@"; exit 1; }
@@ -42,10 +45,23 @@ make_venv() {
     "$python" -m venv --clear "$venv"
 }
 
-install_pinned() {
+pinned() { "$venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt "$@"; }
+
+install_core() {
     say "installing the pinned packages into $venv (torch is the large one)"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt hatchling setuptools
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[track,dev]'
+    pinned hatchling setuptools
+    # torch's own index has builds without CUDA; their version is the pinned one with `+cpu` behind it, which pip prefers
+    if [ "$torch" = cpu ]; then
+        pinned --extra-index-url https://download.pytorch.org/whl/cpu torch torchvision
+        "$venv/bin/python" -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' \
+            || fail "TORCH=cpu: pip found no build of torch without CUDA for $("$venv/bin/python" --version)"
+    fi
+    pinned --no-build-isolation -e .
+}
+
+install_extras() {
+    say "installing the packages of the extras $extras"
+    pinned --no-build-isolation -e ".[$extras]"
 }
 
 # FFCV is the faster loader, not a condition: whatever goes wrong here is said, and the torch loader is used.
@@ -78,12 +94,24 @@ install_ffcv() {
     rm -rf "$shim"
 }
 
+built=$(cat "$venv/torch" 2>/dev/null || echo pypi)
+torch=${TORCH:-$built} # an environment keeps its build of torch until another is asked for
+case $torch in pypi | cpu) ;; *) fail "TORCH=$torch: no such build of torch; cpu is one without CUDA, pypi the one of PyPI" ;; esac
 python=$(find_python)
 # the environment is as good as the place, the lock and the interpreter that it was made from
 wanted_stamp="$PWD $(sha256sum <constraints.txt | cut -d' ' -f1) $("$python" -c 'import sys; print(sys.version.split()[0], sys.base_prefix)')"
-if [ "$(cat "$venv/made-from" 2>/dev/null)" != "$wanted_stamp" ]; then
+if [ "$(cat "$venv/made-from" 2>/dev/null)" != "$wanted_stamp" ] || [ "$torch" != "$built" ]; then
     make_venv
-    install_pinned
+    install_core
+    echo "$torch" >"$venv/torch"
     echo "$wanted_stamp" >"$venv/made-from"
+fi
+if [ -n "$extras" ]; then
+    stamp=$venv/extras-$extras
+    declared=$(sha256sum <pyproject.toml)
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$declared" ]; then
+        install_extras
+        echo "$declared" >"$stamp"
+    fi
 fi
 "$venv/bin/python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("ffcv") is None)' || install_ffcv

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import struct
+import sys
 import tarfile
 import warnings
 import zipfile
@@ -593,3 +594,10 @@ def test_splits_of_different_folders_are_said(tree: Path, tmp_path: Path) -> Non
     shutil.copytree(tree / "val", tmp_path / "source/set-320/val")
     (note,) = made(tmp_path / "source", tmp_path).notes
     assert "train is of" in note and "set-160, the test images of" in note and "set-320" in note
+
+
+def test_a_table_where_arrow_is_not_installed_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "train.parquet"
+    pyarrow.parquet.write_table(pa.table({"image": [b"x"], "label": [0]}), path)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert "needs the extra: pip install 'alexnet-repro[arrow]'" in refused(path, tmp_path)

@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,6 @@ PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
 # used without an import of their name, and what uses them
 USED_BY_TEXT = {
-    "pyarrow": "to_parquet(",
     "scikit-image": '"skimage/data/',
     "scikit-learn": '"sklearn/datasets/',
     "tensorboard": "torch.utils.tensorboard",
@@ -60,19 +60,19 @@ def imported() -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    assert imported() <= declared("ffcv", "track", "cuda")
+    assert imported() <= declared("ffcv", "track", "cuda", "arrow")
 
 
 def test_every_declared_dependency_is_used() -> None:
     sources = "".join(path.read_text() for path in (CHECKOUT / "repro").rglob("*.py"))
     used = {name for name, text in USED_BY_TEXT.items() if text in sources}
-    assert declared("ffcv", "track", "cuda") <= imported() | used
+    assert declared("ffcv", "track", "cuda", "arrow") <= imported() | used
 
 
 def test_the_lock_pins_everything_with_what_is_installed() -> None:
     """Transitive dependencies too, each at the version that this environment has."""
     pinned = pins()
-    wanted, seen = [normalized(name) for name in declared("track", "dev")], set()
+    wanted, seen = [normalized(name) for name in declared("arrow", "track", "dev")], set()
     while wanted:
         name = wanted.pop()
         if name in seen:
@@ -84,7 +84,7 @@ def test_the_lock_pins_everything_with_what_is_installed() -> None:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 wanted.append(normalized(requirement.name))
-    assert len(seen) > len(declared("track", "dev"))
+    assert len(seen) > len(declared("arrow", "track", "dev"))
     assert pinned["ffcv"] == "1.0.2"
 
 
@@ -168,3 +168,48 @@ def test_ci_runs_on_every_python_that_is_promised() -> None:
     (matrix,) = re.findall(r"^ *python: \[(.*?)\]", (CHECKOUT / ".github/workflows/ci.yml").read_text(), re.MULTILINE)
     assert re.findall(r"3\.\d+", matrix) == promised
     assert PROJECT["requires-python"] == f">={promised[0]}"
+
+
+FAKE_PYTHON = """#!/usr/bin/env bash
+# stands for python and pip in scripts/setup.sh: notes what pip was asked for, and installs nothing
+here=$(readlink -f "$0")
+case "$*" in
+*sys.base_prefix*) echo "3.11.0 /usr" ;;
+"-m venv"*) rm -rf .venv; mkdir -p .venv/bin; cp "$here" .venv/bin/python; cp "$here" .venv/bin/pip ;;
+install*) echo "$*" >>asked ;;
+esac
+"""
+
+
+def test_setup_installs_what_was_asked_for_and_only_once(tmp_path: Path) -> None:
+    place = tmp_path / "a place"
+    shutil.copytree(CHECKOUT / "scripts", place / "scripts")
+    for name in ("constraints.txt", "pyproject.toml"):
+        shutil.copy(CHECKOUT / name, place)
+    fake = tmp_path / "python"
+    fake.write_text(FAKE_PYTHON)
+    fake.chmod(0o755)
+    asked = place / "asked"
+
+    def setup(*extras: str, **environment: str) -> list[str]:
+        """What pip was asked to install."""
+        asked.write_text("")
+        plain = {name: value for name, value in os.environ.items() if name != "TORCH"}
+        call = ["bash", str(place / "scripts/setup.sh"), *extras]
+        done = subprocess.run(call, env=plain | {"PYTHON": str(fake)} | environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return [" ".join(line.split(" -c constraints.txt ")[1:]) for line in asked.read_text().splitlines()]
+
+    core = ["hatchling setuptools", "--no-build-isolation -e ."]
+    assert setup() == core
+    assert setup() == []
+    assert setup("arrow,track,dev") == ["--no-build-isolation -e .[arrow,track,dev]"]
+    assert setup("arrow,track,dev") == []
+    torch = "--extra-index-url https://download.pytorch.org/whl/cpu torch torchvision"
+    assert setup(TORCH="cpu") == [core[0], torch, core[1]]
+    assert setup() == []  # it keeps its build of torch
+    (place / "constraints.txt").write_text("# other pins\n")
+    assert setup() == [core[0], torch, core[1]]
+    assert setup(TORCH="pypi") == core
+    with pytest.raises(AssertionError, match="TORCH=rocm: no such build"):
+        setup(TORCH="rocm")

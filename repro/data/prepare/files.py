@@ -379,7 +379,12 @@ class Bounded:
 def _write_parquet(path: Path, out: Any) -> None:
     """A hub's table of images as a tar: LABEL/ROW.ENDING in the order of the rows, and classes.tsv with the names that
     the schema gives. A row without label or image bytes becomes a member without a folder, or an empty one."""
-    import pyarrow.parquet
+    try:
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise SourceError(
+            f"{path} is a Parquet table, which needs the extra: pip install 'alexnet-repro[arrow]'"
+        ) from None
 
     table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
     columns = table.schema_arrow.names
