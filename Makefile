@@ -1,6 +1,6 @@
 # `make demo`: from a clean clone to a report.  `make test`: from a clean clone to a tested one.
 # Both make .venv first, from the pinned versions of constraints.txt, and again only when that file changes.
-.PHONY: setup dev docs demo test faults lint site clean
+.PHONY: setup dev demo test faults lint site clean
 PYTEST_WORKERS ?= 2
 
 setup:
@@ -27,6 +27,11 @@ lint: dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# the documentation as pages, with a reference of the Python names
+site: dev
+	.venv/bin/python -m sphinx -q -W --keep-going -b html -c docs . build/site
+	@echo "build/site/docs/index.html"
 
 clean:
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
