@@ -6,7 +6,7 @@ project = "alexnet-repro"
 version = release = repro.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 root_doc = "docs/index"
-include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/**", "reports/**", "results/README.md"]
+include_patterns = ["*.md", "docs/**", "reports/**", "results/README.md"]
 exclude_patterns = ["docs/conf.py"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "dollarmath"]
