@@ -1,5 +1,5 @@
 """The Python door: what the commands do, as functions that return values. `import repro` has them all, and loads what a
-function needs when it is called.
+function needs when it is called::
 
     import repro
 

@@ -170,6 +170,41 @@ def test_ci_runs_on_every_python_that_is_promised() -> None:
     assert PROJECT["requires-python"] == f">={promised[0]}"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["hadolint", "Dockerfile"],
+        ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml"],
+        ["check-jsonschema", "--builtin-schema", "vendor.citation-file-format", "CITATION.cff"],
+    ],
+    ids=lambda command: command[-1],
+)
+def test_files_for_other_programs_are_as_those_want_them(command: list[str]) -> None:
+    beside = Path(sys.executable).parent
+    done = subprocess.run([beside / command[0], *command[1:]], cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_image_has_what_its_first_layers_need() -> None:
+    """The packages are installed before the checkout is copied: by files that are there by then, from the same folder
+    that the container of an editor opens."""
+    copied = " ".join(
+        re.findall(r"^COPY --chown=repro:repro (.*) \S+$", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)
+    )
+    needed = {
+        PROJECT["readme"],
+        *PROJECT["license-files"],
+        "pyproject.toml",
+        "constraints.txt",
+        "Makefile",
+        "scripts",
+        "repro",
+    }
+    assert needed <= set(copied.split())
+    container = json.loads((CHECKOUT / ".devcontainer/devcontainer.json").read_text())
+    assert (CHECKOUT / ".devcontainer" / container["build"]["dockerfile"]).resolve() == CHECKOUT / "Dockerfile"
+
+
 FAKE_PYTHON = """#!/usr/bin/env bash
 # stands for python and pip in scripts/setup.sh: notes what pip was asked for, and installs nothing
 here=$(readlink -f "$0")
