@@ -237,3 +237,5 @@ def test_a_discussion_is_filled_from_the_results_beside_it(tmp_path: Path) -> No
     )
     with pytest.raises(ValueError, match="known are effect, common, verdict, error, rate"):
         discussion.filled(["size", "new", "smoke"], found.parts)
+    (folder / "made_up.md").write_text("It is {effect new top1_error gone}, as the paper says.\n")
+    assert discussion.discussion(one, found.parts) == "", "it is about runs that are not here"

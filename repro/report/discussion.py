@@ -20,11 +20,15 @@ UNKNOWN = "not known yet"
 
 
 def discussion(experiment: Experiment, parts: Sequence[Part]) -> str:
-    """The text with its numbers; nothing where there is no text."""
+    """The text with its numbers; nothing where there is no text, or where none of its numbers is known: it is about
+    settings that have no runs here."""
     if experiment.discussion is None:
         return ""
     text = experiment.discussion.read_text(encoding="utf-8").strip()
-    return PLACEHOLDER.sub(lambda found: filled(found[1].split(), parts), text)
+    numbers = {found[0]: filled(found[1].split(), parts) for found in PLACEHOLDER.finditer(text)}
+    if numbers and set(numbers.values()) == {UNKNOWN}:
+        return ""
+    return PLACEHOLDER.sub(lambda found: numbers[found[0]], text)
 
 
 def filled(asked: Sequence[str], parts: Sequence[Part]) -> str:
