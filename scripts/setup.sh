@@ -45,7 +45,7 @@ make_venv() {
 install_pinned() {
     say "installing the pinned packages into $venv (torch is the large one)"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt hatchling setuptools
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[track,dev]'
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[tensorboard,wandb,mlflow,onnx,dev]'
 }
 
 # FFCV is the faster loader, not a condition: whatever goes wrong here is said, and the torch loader is used.
