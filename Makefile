@@ -2,12 +2,13 @@
 # Both make .venv first, from the pinned versions of constraints.txt, and again only when that file changes.
 .PHONY: setup dev demo test faults lint site clean
 PYTEST_WORKERS ?= 2
+EXTRAS = arrow,tensorboard,wandb,mlflow,onnx,dev
 
 setup:
 	@scripts/setup.sh
 
 dev:
-	@scripts/setup.sh arrow,track,dev
+	@scripts/setup.sh $(EXTRAS)
 
 # in folders of its own: what is published in results/ and reports/ stays as it is, and the demo really trains
 demo: export REPRO_RESULTS_DIR = demo/results

@@ -66,6 +66,7 @@ def run(
     tuned: bool = True,
     at_once: int = 1,
     devices: tuple[str, ...] = (),
+    track: Sequence[str] = (),
     emit: Listener | None = None,
     include: Sequence[Path] = (),
     data: Path | None = None,
@@ -73,15 +74,17 @@ def run(
 ) -> list[Failed]:
     """Train what is missing, `at_once` runs side by side; returns those that failed. Stopped, it goes on where it was.
 
-    `emit` gets every event (repro.training.events). Raises ValueError, before anything is changed, where the plan
-    cannot be made, data is not prepared, or a device is not there.
+    `emit` gets every event (repro.training.events), and so do the trackers `track`, as `--track`. Raises ValueError,
+    before anything is changed, where the plan cannot be made, data is not prepared, or a device is not there.
     """
     from repro.commands.sweep import sweep
     from repro.launch import launch
     from repro.training.execute import Machine, choose_devices
+    from repro.training.trackers import check
 
     choose_devices(devices, 2)
-    machine = Machine(results_directory(results), data_directory(data), devices)
+    check(track)
+    machine = Machine(results_directory(results), data_directory(data), devices, track=tuple(track))
     listener = emit or (lambda event: None)
     return sweep(
         _chosen(names, include), preset, seeds, changes or {}, machine, tuned=tuned,

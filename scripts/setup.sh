@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with the pinned versions of constraints.txt, and FFCV in it where it can be built.
-# scripts/setup.sh [EXTRAS]: `make setup` asks for no extras, `make test` and `make lint` for `arrow,track,dev`.
+# scripts/setup.sh [EXTRAS]: `make setup` asks for no extras, `make test` and `make lint` for the EXTRAS of the Makefile.
 # With nothing to do it ends within a second. Another Python: PYTHON=python3.12 make setup
 # Without CUDA, which is most of what it downloads: TORCH=cpu make setup
 set -euo pipefail

@@ -21,8 +21,12 @@ CHECKOUT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
+EXTRAS = ("arrow", "tensorboard", "wandb", "mlflow", "onnx")  # that `make test` installs, beside dev
+
 # used without an import of their name, and what uses them
 USED_BY_TEXT = {
+    "onnx": '"onnx"',  # asked for by torch.onnx
+    "onnxscript": '"onnxscript"',
     "scikit-image": '"skimage/data/',
     "scikit-learn": '"sklearn/datasets/',
     "tensorboard": "torch.utils.tensorboard",
@@ -60,19 +64,19 @@ def imported() -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    assert imported() <= declared("ffcv", "track", "cuda", "arrow")
+    assert imported() <= declared("ffcv", "cuda", *EXTRAS)
 
 
 def test_every_declared_dependency_is_used() -> None:
     sources = "".join(path.read_text() for path in (CHECKOUT / "repro").rglob("*.py"))
     used = {name for name, text in USED_BY_TEXT.items() if text in sources}
-    assert declared("ffcv", "track", "cuda", "arrow") <= imported() | used
+    assert declared("ffcv", "cuda", *EXTRAS) <= imported() | used
 
 
 def test_the_lock_pins_everything_with_what_is_installed() -> None:
     """Transitive dependencies too, each at the version that this environment has."""
     pinned = pins()
-    wanted, seen = [normalized(name) for name in declared("arrow", "track", "dev")], set()
+    wanted, seen = [normalized(name) for name in declared("dev", *EXTRAS)], set()
     while wanted:
         name = wanted.pop()
         if name in seen:
@@ -84,8 +88,13 @@ def test_the_lock_pins_everything_with_what_is_installed() -> None:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 wanted.append(normalized(requirement.name))
-    assert len(seen) > len(declared("arrow", "track", "dev"))
+    assert len(seen) > len(declared("dev", *EXTRAS))
     assert pinned["ffcv"] == "1.0.2"
+
+
+def test_make_installs_what_the_tests_need() -> None:
+    asked = re.search(r"^EXTRAS = (.+)$", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    assert asked and asked[1].split(",") == [*EXTRAS, "dev"]
 
 
 def test_the_lock_meets_the_declared_bounds() -> None:
@@ -238,8 +247,8 @@ def test_setup_installs_what_was_asked_for_and_only_once(tmp_path: Path) -> None
     core = ["hatchling setuptools", "--no-build-isolation -e ."]
     assert setup() == core
     assert setup() == []
-    assert setup("arrow,track,dev") == ["--no-build-isolation -e .[arrow,track,dev]"]
-    assert setup("arrow,track,dev") == []
+    assert setup("arrow,dev") == ["--no-build-isolation -e .[arrow,dev]"]
+    assert setup("arrow,dev") == []
     torch = "--extra-index-url https://download.pytorch.org/whl/cpu torch torchvision"
     assert setup(TORCH="cpu") == [core[0], torch, core[1]]
     assert setup() == []  # it keeps its build of torch

@@ -5,7 +5,7 @@ A file holds a group of commands; they stand in the help in the order of these i
 
 import sys
 
-from repro.commands import asking, images, machine, results, runs, watching  # noqa: F401  each adds its commands
+from repro.commands import asking, images, machine, results, runs, takeaway, watching  # noqa: F401  their commands
 from repro.commands.options import app
 from repro.commands.streams import outlive_readers
 

@@ -126,6 +126,12 @@ SettingName = Annotated[
         autocompletion=complete_setting,
     ),
 ]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="DIGEST/seed-N, or the beginning of a digest with one run.", autocompletion=complete_run
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Prepared images. [default: $REPRO_DATA_DIR or data]")]
 ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
 ReportsDir = Annotated[Path | None, typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]

@@ -79,7 +79,10 @@ def run(
     loader: Annotated[Literal["ffcv", "torch"] | None, typer.Option(help="The batches are the same.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads that make the images of the next batches.")] = 1,
     graph: Annotated[bool, typer.Option("--graph", help="On one CUDA device: replay each step as one graph.")] = False,
-    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files beside the metrics.")] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Tell tensorboard, wandb or mlflow of each run, docs/trackers.md."),
+    ] = None,
     verify: Annotated[bool, typer.Option(help="Hash a prepared set when it is new or was changed.")] = True,
     json: AsJson = False,
     include: Include = None,
@@ -138,7 +141,7 @@ def _sweep(
     loader: Literal["ffcv", "torch"] | None,
     workers: int,
     graph: bool,
-    tensorboard: bool,
+    track: list[str] | None,
     verify: bool,
     json: bool,
     include: list[Path] | None,
@@ -200,6 +203,10 @@ def _sweep(
             refuse_frozen(store.setting_path(places["results"], one))
     if made.unprepared:
         raise ValueError("; ".join(made.unprepared))
+    if track:
+        from repro.training.trackers import check
+
+        check(track)
 
     import torch  # seconds: only now that nothing is left to refuse but a device
 
@@ -213,7 +220,7 @@ def _sweep(
     asked = tuple(devices.split(",")) if devices else ()
     choose_devices(asked, 2)
     machine = Machine(
-        places["results"], places["data"], asked, loader, workers, tensorboard, verify, graph,
+        places["results"], places["data"], asked, loader, workers, tuple(dict.fromkeys(track or ())), verify, graph,
         jobs=jobs, words=_worker_words(context, places),
     )  # fmt: skip
     if launcher == "slurm":

@@ -36,6 +36,7 @@ TitledRows = tuple[str, Sequence[str], Sequence[Sequence[object]]]  # title, nam
 PAGE = 120  # columns, where no terminal says how many there are
 NARROW = 60  # columns: below, a table would break words
 FEWEST_LETTERS = 16  # of a text that is cut: fewer tell nothing
+BAR = 40  # columns of a bar of 100%
 BETWEEN = 3  # columns of a terminal that rich puts between two of a table
 
 # without a standard output (`repro list >&-`) Python has None there, and rich and print write nothing
@@ -107,6 +108,26 @@ def _print_list(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         for name, cell in zip(columns[1:], others, strict=True):
             if str(cell):
                 console.print(Padding(Text(f"{name}: {cell}", overflow="fold"), (0, 0, 0, 2)))
+
+
+def print_guesses(images: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -> None:
+    """For each image its classes with their probabilities: bars on a terminal, tab-separated values in a pipe."""
+    if not console.is_terminal:
+        rows = [(image, name, f"{100 * share:.2f}%") for image, guesses in images for name, share in guesses]
+        print_table("Classes", ("image", "class", "probability"), rows)
+        return
+    from rich.bar import Bar
+
+    longest = max(len(name) for _, guesses in images for name, _ in guesses)
+    for image, guesses in images:
+        console.print(Text(image, style="bold", overflow="fold"))
+        made = Table.grid(padding=(0, 1))
+        made.add_column(width=min(longest, console.width // 2), overflow="ellipsis", no_wrap=True)
+        made.add_column(justify="right")
+        made.add_column(width=min(BAR, max(console.width // 4, 1)))
+        for name, share in guesses:
+            made.add_row(Text(name), f"{100 * share:.1f}%", Bar(1.0, 0.0, share))
+        console.print(Padding(made, (0, 0, 0, 2)))
 
 
 def print_json(value: object) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from repro.commands.options import AsJson, Include, Names, ReportsDir, ResultsDir, app, complete_run, registry_of
+from repro.commands.options import AsJson, Include, Names, ReportsDir, ResultsDir, RunName, app, registry_of
 
 
 @app.command()
@@ -31,10 +31,7 @@ def status(json: AsJson = False, include: Include = None, results_dir: ResultsDi
 
 @app.command()
 def logs(
-    run: Annotated[
-        str,
-        typer.Argument(help="DIGEST/seed-N, or the beginning of a digest with one run.", autocompletion=complete_run),
-    ],
+    run: RunName,
     json: AsJson = False,
     results_dir: ResultsDir = None,
 ) -> None:

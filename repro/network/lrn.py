@@ -84,6 +84,9 @@ def squares_around(x: Tensor, norm: Norm, groups: int) -> Tensor:
 
 
 def _normalize(x: Tensor, rule: _Rule) -> Tensor:
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if tracing or torch.compiler.is_exporting():  # who reads the export has operations of torch only
+        return _forward(rule, x)
     result: Tensor = _Normalize.apply(x, rule)
     return result
 
@@ -155,7 +158,7 @@ def _window_sum(t: Tensor, rule: _Rule) -> Tensor:
     if rule.same_map:
         return F.avg_pool2d(t, rule.size, stride=1, padding=reach, divisor_override=1)
     maps = t.shape[1] // rule.groups
-    padded = F.pad(t.reshape(len(t), rule.groups, maps, *t.shape[2:]), (0, 0, 0, 0, reach, reach))
+    padded = F.pad(t.reshape(t.shape[0], rule.groups, maps, *t.shape[2:]), (0, 0, 0, 0, reach, reach))
     return torch.stack([padded[:, :, near : near + maps] for near in range(rule.size)]).sum(0).flatten(1, 2)
 
 

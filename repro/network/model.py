@@ -162,8 +162,8 @@ class MapLayer(nn.Module):
         """As a convolution, but each position has weights and biases of its own. windows: (N, fan-in, positions)."""
         towers, side = self.groups, self.shape.side
         weight = self.weight.view(towers, -1, side**2, self.fan_in)
-        sums = torch.einsum("ngwp,gmpw->ngmp", windows.view(len(windows), towers, self.fan_in, side**2), weight)
-        return (sums.flatten(1, 2) + self.bias).view(len(windows), -1, side, side)
+        sums = torch.einsum("ngwp,gmpw->ngmp", windows.view(windows.shape[0], towers, self.fan_in, side**2), weight)
+        return (sums.flatten(1, 2) + self.bias).view(windows.shape[0], -1, side, side)
 
     def initialize(self, seed: int, name: str) -> None:
         """Draw the initial weights; `seed` and `name` fix the draw, the Config its spread (section 5)."""

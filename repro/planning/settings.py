@@ -104,6 +104,19 @@ def label(setting: Setting, names: Mapping[str, str]) -> str:
     return f"{names[setting.name]} ({setting.name})" if setting.name in names else setting.name
 
 
+def askers(results: Path, digest: str, seed: int) -> list[tuple[Setting, str]]:
+    """The settings that ask for a run, each with the arm that does: as one that is compared, or of a search."""
+    found = []
+    for setting in store.read_settings(results)[0]:
+        compared = [(arm, setting.seeds_for(arm.partition("@")[0]), one) for arm, one in setting.arms.items()]
+        compared += [(arm, setting.seeds_for(arm.partition("@")[0]), one) for arm, one in setting.common.items()]
+        compared += [
+            (arm, setting.search_seeds, one) for arm, tried in setting.searches.items() for one in tried.values()
+        ]
+        found += [(setting, arm) for arm, seeds, one in compared if one == digest and seed in seeds]
+    return found
+
+
 def finished(results: Path, experiment: str) -> list[tuple[Setting, int, int]]:
     """The settings of an experiment that have finished runs, with how many, and how many were asked for."""
     found = []

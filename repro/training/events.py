@@ -109,24 +109,3 @@ def metrics_file(path: Path) -> Listener:
                 files.append(path, json.dumps(epoch.numbers))
 
     return listen
-
-
-def tensorboard(directory: Path) -> Listener:
-    """Writes the same numbers for TensorBoard (extra `track`). Raises ValueError where it is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("--tensorboard needs the extra: pip install 'alexnet-repro[track]'") from None
-    writer = SummaryWriter(str(directory))
-
-    def listen(event: Event) -> None:
-        match event:
-            case EpochDone(metrics=epoch):
-                for name, value in epoch.numbers.items():
-                    if name != "epoch" and value is not None:
-                        writer.add_scalar(name, value, epoch.epoch)
-                writer.flush()
-            case Finished() | Failed():
-                writer.close()
-
-    return listen

@@ -35,10 +35,10 @@ from repro.training.events import (
     Listener,
     Warned,
     metrics_file,
-    tensorboard,
     to_all,
 )
 from repro.training.optim import make_optimizer
+from repro.training.trackers import tracked
 from repro.training.train import Loaders, epochs_to_target, train
 
 
@@ -51,7 +51,7 @@ class Machine:
     devices: tuple[str, ...] = ()  # empty: one CUDA device for each tower where there are enough, else one device
     loader: Kind | None = None  # "ffcv", "torch"; None: FFCV where it is installed
     workers: int = 1
-    tensorboard: bool = False
+    track: tuple[str, ...] = ()  # trackers that hear of a run too
     verify: bool = True  # hash a prepared set when it is new or was changed
     graph: bool = False  # on one CUDA device: each training step is replayed as one graph
     lease: float = SECONDS  # after which a run that shows no sign of life is taken over; all processes have to agree
@@ -116,7 +116,7 @@ def execute(run: Run, machine: Machine, emit: Listener, *, wait: bool = False) -
     make_exact()
     folder = store.run_directory(machine.results, run.digest, run.seed)
     claim = Claim(folder, machine.lease)
-    with claim.held(wait=wait), files.guarded(claim.check):
+    with claim.held(wait=wait), files.guarded(claim.check), tracked(machine.track, run, machine.results, emit) as emit:
         files.sweep(folder)
         try:
             if done := finished(run, machine.results):
@@ -197,14 +197,11 @@ def _train(opened: Opened, training: Training, emit: Listener, claim: Claim) -> 
     if training.position.step == 0:  # from the beginning: no number of an earlier training is this one's
         for path in [*opened.folder.glob("predictions-*.npz"), *opened.folder.glob("kernels.npy")]:
             files.remove(path)
-    listeners = [emit, metrics_file(opened.folder / "metrics.jsonl")]
-    if opened.machine.tensorboard:
-        listeners.append(tensorboard(opened.folder / "tensorboard"))
     held_out = opened.loader("held_out") if opened.prepared.held_out else None
     train(
         training,
         Loaders(opened.loader("train"), opened.loader("test"), held_out),
-        emit=to_all(listeners),
+        emit=to_all([emit, metrics_file(opened.folder / "metrics.jsonl")]),
         save=lambda: checkpoint.save(opened.folder / checkpoint.FILE, training),
         check=claim.check_now_and_then,
         graph=opened.machine.graph,
