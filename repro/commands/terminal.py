@@ -421,6 +421,8 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
             match event:
                 case Started(epochs=epochs, batches=length):
                     batches[event.run] = (epochs, length)
+                    if task := tasks.pop(event.run, None):  # begun again
+                        bars.remove_task(task)
                     tasks[event.run] = bars.add_task(
                         name,
                         total=epochs * length,
