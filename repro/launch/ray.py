@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from repro.plan.plan import Run
 from repro.training.events import Event, Failed, Listener, Started, Stepped, Warned
 from repro.training.execute import Machine, set_threads
 
+ANSWER_SECONDS = 10.0  # in which a cluster has to answer
 TELL_SECONDS = 0.5  # between two calls in which a task tells what its run does
 STORE_BYTES = 80 * 2**20  # Ray's smallest is 75 MiB: nothing large is handed around
 RETRIES = 3  # of a task whose node or process is lost; an error of a run is none
@@ -38,10 +40,21 @@ ENVIRONMENT = {
 }
 
 
-def check(_: Machine) -> None:
-    """Raises ValueError where Ray is not installed."""
+def check(machine: Machine) -> None:
+    """Raises ValueError where Ray is not installed, or nothing answers at the address: Ray tries for minutes."""
     if not find_spec("ray"):
         raise ValueError("--launcher ray needs the extra: pip install 'alexnet-repro[ray]'")
+    if machine.address in (None, "auto"):
+        return
+    host, _, port = machine.address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise ValueError(f"--address {machine.address}: is neither HOST:PORT of a cluster's head node nor auto")
+    try:
+        socket.create_connection((host, int(port)), ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"--address {machine.address}: no cluster answers there ({error}); `ray start --head` prints its address"
+        ) from None
 
 
 def on_ray(runs: Sequence[Run], machine: Machine, emit: Listener) -> list[Failed]:

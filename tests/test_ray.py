@@ -1,0 +1,129 @@
+"""Runs as tasks of Ray: what is said without it, and a cluster of three nodes that loses one."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import QUICK, Repro
+from test_workers import small
+
+from repro import store
+from repro.launch import launch
+from repro.launch.launcher import launcher
+from repro.training.claim import FILE
+from repro.training.events import EpochDone, Event, Finished, Started, Warned
+from repro.training.execute import Machine
+
+SWEEP = ("lrn-ablation", "--preset", "smoke", "--seeds", "1", *QUICK)
+EPOCHS = 40
+with_ray = pytest.mark.skipif(not find_spec("ray"), reason="Ray is not here: pip install 'alexnet-repro[ray]'")
+
+
+def test_without_ray_one_line_says_what_to_install(
+    repro: Repro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.launch.ray.find_spec", lambda name: None)
+    expected = "error: --launcher ray needs the extra: pip install 'alexnet-repro[ray]'\n"
+    assert repro("run", *SWEEP, "--launcher", "ray") == (2, "", expected)
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--launcher", "ray", "--address", "ray://there:10001"), "is neither HOST:PORT"),
+        (("--launcher", "ray", "--address", "there"), "is neither HOST:PORT"),
+        (("--launcher", "ray", "--address", ""), "is neither HOST:PORT"),
+        (("--launcher", "ray", "--script"), "--script: is for --launcher slurm only"),
+        (("--launcher", "here", "--address", "auto"), "--address: is for --launcher ray only"),
+        (("--address", "auto"), "--address: is for --launcher ray only"),
+    ],
+)
+def test_what_a_cluster_needs_is_said_in_one_line(
+    repro: Repro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], expected: str
+) -> None:
+    monkeypatch.setattr("repro.launch.ray.find_spec", lambda name: name)
+    code, out, err = repro("run", *SWEEP, *words)
+    assert (code, out) == (2, "") and expected in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_an_address_where_nothing_answers_is_said_at_once(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("repro.launch.ray.find_spec", lambda name: name)
+    with socket.socket() as bound:  # and does not listen
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        code, out, err = repro("run", *SWEEP, "--launcher", "ray", "--address", address)
+    assert (code, out) == (2, "") and err.startswith(f"error: --address {address}: no cluster answers there")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster of three nodes with a CPU each, here."""
+    from repro.launch.ray import ENVIRONMENT, STORE_BYTES
+
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    path = [str(Path(store.__file__).parents[1]), str(Path(__file__).parent)]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    from ray.cluster_utils import Cluster
+
+    each = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": STORE_BYTES}
+    made = Cluster(initialize_head=True, head_node_args={**each, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            made.add_node(**each)
+        yield made
+    finally:
+        made.shutdown()
+
+
+def node_of(cluster: Any, folder: Path) -> Any:
+    """The node whose process is at a run."""
+    (number,) = re.findall(r"pid=(\d+)\n", (folder / FILE).read_text())
+    parent = int(re.findall(r"PPid:\s*(\d+)", Path(f"/proc/{number}/status").read_text())[0])
+    (found,) = (one for one in cluster.list_all_nodes() if one.all_processes["raylet"][0].process.pid == parent)
+    return found
+
+
+@pytest.mark.slow
+@with_ray
+def test_the_run_of_a_node_that_is_lost_goes_on_elsewhere_and_each_run_finishes_once(
+    cluster: Any, photos: Path, tmp_path: Path
+) -> None:
+    runs = [small(photos, seed, EPOCHS) for seed in range(4)]
+    events: list[Event] = []
+    lost: list[str] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, EpochDone) and not lost:
+            run = next(run for run in runs if run.name == event.run)
+            node = node_of(cluster, store.run_directory(tmp_path, run.digest, run.seed))
+            if node is not cluster.head_node:
+                lost.append(event.run)
+                cluster.remove_node(node, allow_graceful=False)
+
+    machine = Machine(tmp_path, photos, loader="torch", address=cluster.address)
+    assert launch(runs, machine, at_once=1, emit=listen, launcher=launcher("ray")) == []
+    assert lost
+    starts = Counter(event.run for event in events if isinstance(event, Started))
+    assert starts == {run.name: 1 + (run.name in lost) for run in runs}
+    assert Counter(event.run for event in events if isinstance(event, Finished)) == {run.name: 1 for run in runs}
+    first, second = (event for event in events if isinstance(event, Started) and event.run in lost)
+    assert (first.epoch, first.batch) == (0, 0) and 1 <= second.epoch < EPOCHS, "it went on from its checkpoint"
+    assert any(isinstance(event, Warned) and event.run in lost for event in events)
+    alone = tmp_path / "alone"
+    assert launch(runs, Machine(alone, photos, loader="torch"), at_once=1, emit=lambda event: None) == []
+    for run in runs:
+        here, there = (store.read_metrics(place, run.digest, run.seed) for place in (alone, tmp_path))
+        assert [one.train_loss for one in there] == [one.train_loss for one in here] and len(here) == EPOCHS
+        assert not (store.run_directory(tmp_path, run.digest, run.seed) / "failed.json").exists()
