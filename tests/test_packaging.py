@@ -11,6 +11,7 @@ import sys
 import tomllib
 from fnmatch import fnmatch
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -60,19 +61,20 @@ def imported() -> set[str]:
 
 
 def test_every_import_is_declared() -> None:
-    assert imported() <= declared("ffcv", "track", "cuda")
+    assert imported() <= declared("ffcv", "track", "cuda", "ray")
 
 
 def test_every_declared_dependency_is_used() -> None:
     sources = "".join(path.read_text() for path in (CHECKOUT / "repro").rglob("*.py"))
     used = {name for name, text in USED_BY_TEXT.items() if text in sources}
-    assert declared("ffcv", "track", "cuda") <= imported() | used
+    assert declared("ffcv", "track", "cuda", "ray") <= imported() | used
 
 
 def test_the_lock_pins_everything_with_what_is_installed() -> None:
     """Transitive dependencies too, each at the version that this environment has."""
     pinned = pins()
-    wanted, seen = [normalized(name) for name in declared("track", "dev")], set()
+    extras = ("track", "dev", *(["ray"] if find_spec("ray") else []))
+    wanted, seen = [normalized(name) for name in declared(*extras)], set()
     while wanted:
         name = wanted.pop()
         if name in seen:
@@ -84,7 +86,7 @@ def test_the_lock_pins_everything_with_what_is_installed() -> None:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 wanted.append(normalized(requirement.name))
-    assert len(seen) > len(declared("track", "dev"))
+    assert len(seen) > len(declared(*extras))
     assert pinned["ffcv"] == "1.0.2"
 
 

@@ -17,7 +17,6 @@ from test_workers import small
 
 from repro import store
 from repro.launch import launch
-from repro.launch.launcher import launcher
 from repro.training.claim import FILE
 from repro.training.events import EpochDone, Event, Finished, Started, Warned
 from repro.training.execute import Machine
@@ -113,7 +112,7 @@ def test_the_run_of_a_node_that_is_lost_goes_on_elsewhere_and_each_run_finishes_
                 cluster.remove_node(node, allow_graceful=False)
 
     machine = Machine(tmp_path, photos, loader="torch", address=cluster.address)
-    assert launch(runs, machine, at_once=1, emit=listen, launcher=launcher("ray")) == []
+    assert launch(runs, machine, at_once=1, emit=listen, launcher="ray") == []
     assert lost
     starts = Counter(event.run for event in events if isinstance(event, Started))
     assert starts == {run.name: 1 + (run.name in lost) for run in runs}
@@ -121,9 +120,9 @@ def test_the_run_of_a_node_that_is_lost_goes_on_elsewhere_and_each_run_finishes_
     first, second = (event for event in events if isinstance(event, Started) and event.run in lost)
     assert (first.epoch, first.batch) == (0, 0) and 1 <= second.epoch < EPOCHS, "it went on from its checkpoint"
     assert any(isinstance(event, Warned) and event.run in lost for event in events)
+    (run,) = (run for run in runs if run.name in lost)
     alone = tmp_path / "alone"
-    assert launch(runs, Machine(alone, photos, loader="torch"), at_once=1, emit=lambda event: None) == []
-    for run in runs:
-        here, there = (store.read_metrics(place, run.digest, run.seed) for place in (alone, tmp_path))
-        assert [one.train_loss for one in there] == [one.train_loss for one in here] and len(here) == EPOCHS
-        assert not (store.run_directory(tmp_path, run.digest, run.seed) / "failed.json").exists()
+    assert launch([run], Machine(alone, photos, loader="torch"), at_once=1, emit=lambda event: None) == []
+    here, there = (store.read_metrics(place, run.digest, run.seed) for place in (alone, tmp_path))
+    assert [one.train_loss for one in there] == [one.train_loss for one in here] and len(here) == EPOCHS
+    assert not list(tmp_path.glob("runs/*/*/failed.json"))

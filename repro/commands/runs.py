@@ -243,7 +243,7 @@ def _sweep(
             terminal.console.print(f"{how.reason}.", highlight=False)
         set_threads(how.threads)
         with terminal.progress(names, len(todo.runs)) as emit:
-            return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=elsewhere)
+            return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=launcher)
 
     began = time.monotonic()
 
