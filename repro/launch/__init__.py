@@ -1,4 +1,4 @@
-"""Does the jobs of a plan: one worker here, or several at once in child processes."""
+"""Does the jobs of a plan: one worker here, several at once in child processes, or a launcher's elsewhere."""
 
 from __future__ import annotations
 
