@@ -2,7 +2,7 @@
 # Both make .venv first, from the pinned versions of constraints.txt, and again only when that file changes.
 .PHONY: setup dev demo test faults lint site clean
 PYTEST_WORKERS ?= 2
-EXTRAS = arrow,tensorboard,wandb,mlflow,onnx,dev
+EXTRAS = arrow,tensorboard,wandb,mlflow,onnx,ray,dev
 
 setup:
 	@scripts/setup.sh

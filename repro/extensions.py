@@ -33,9 +33,10 @@ OURS: dict[str, dict[str, str]] = {
     "repro.sections": {  # (part of a report, folder of reports) -> the blocks of a section of its page, in this order
         name: f"repro.report.{name}:blocks" for name in ("tuning", "sensitivity", "failures", "designs", "curves")
     },
-    "repro.launchers": {  # (runs, machine, emit) -> the failures
+    "repro.launchers": {  # (runs, machine, emit) -> the failures; or a Launcher
         "here": "repro.launch.here:here",
-        "slurm": "repro.launch.slurm:slurm",
+        "slurm": "repro.launch.slurm:SLURM",
+        "ray": "repro.launch.ray:RAY",
     },
 }
 

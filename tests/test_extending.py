@@ -21,6 +21,7 @@ from repro.data.load.beton import open_beton
 from repro.data.prepare.prepare import prepare
 from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.launch import launch
+from repro.launch.launcher import launcher
 from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
 from repro.planning.plan import Run
@@ -182,6 +183,8 @@ def test_our_own_kinds_all_load() -> None:
             assert all(isinstance(row, known.KnownSet) for row in loaded.values())
             readers = {resolve_name(where) for row in loaded.values() for where in (row.read, row.fetch) if where}
             assert all(map(callable, readers))
+        elif group == "repro.launchers":
+            assert all(callable(launcher(name).launch) for name in names)
         else:
             assert all(map(callable, loaded.values()))
 

@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 
-EXTRAS = ("arrow", "tensorboard", "wandb", "mlflow", "onnx")  # that `make test` installs, beside dev
+EXTRAS = ("arrow", "tensorboard", "wandb", "mlflow", "onnx", "ray")  # that `make test` installs, beside dev
 
 # used without an import of their name, and what uses them
 USED_BY_TEXT = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from repro import store
 from repro.bench.made_up import write_run
@@ -17,7 +19,7 @@ from repro.experiments.registry import load
 from repro.planning import budget, plan, progress
 from repro.records import Epoch
 from repro.training.claim import FILE, Claim
-from repro.training.events import EpochDone, Started
+from repro.training.events import EpochDone, Started, Warned
 from tests.conftest import QUICK, Repro
 
 NAME = "overlapping-pooling"
@@ -242,3 +244,26 @@ def test_progress_in_a_pipe_counts_runs_and_labels_errors(made: plan.Plan, capsy
     assert first.startswith("run 1 of 2: a seed 0: epoch 2/4, ")
     assert "test error top-1 70.0%, top-5 20.0%, " in first and first.endswith(" left in all")
     assert second.startswith("run 2 of 2: b seed 0: epoch 4/4, ")
+
+
+def test_progress_counts_runs_and_not_what_a_launcher_tells_of_itself(
+    made: plan.Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = (run.name for run in made.runs[:2])
+    with terminal.progress({one: "a seed 0", two: "b seed 0"}, 2) as listen:
+        for name in ("cluster", one, two):
+            listen(Warned(name, "is there"))
+    assert capsys.readouterr().out.splitlines() == [
+        "cluster: is there", "run 1 of 2: a seed 0: is there", "run 2 of 2: b seed 0: is there"
+    ]  # fmt: skip
+
+
+def test_a_run_that_is_begun_again_has_one_bar(made: plan.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(terminal, "console", Console(file=out, force_terminal=True, width=100))
+    name = made.runs[0].name
+    with terminal.progress({name: "a seed 0"}, 1) as listen:
+        listen(Started(name, 4, 10, 0, 0))
+        listen(Started(name, 4, 10, 3, 0))
+    last = out.getvalue().rpartition("runs")[2]
+    assert last.count("a seed 0") == 1 and "3/4" in last and "0/4" not in last

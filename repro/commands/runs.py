@@ -71,7 +71,10 @@ def run(
     ] = None,
     devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
     launcher: Annotated[
-        str | None, typer.Option(help="slurm: an array of --jobs workers, docs/scale.md; or one of another package.")
+        str | None, typer.Option(help="slurm, ray (docs/scale.md), or one of another package: where runs are done.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="With --launcher ray: the cluster to join. [default: one of its own, here]")
     ] = None,
     script: Annotated[
         bool, typer.Option("--script", help="With --launcher slurm: print the batch script, submit nothing.")
@@ -137,6 +140,7 @@ def _sweep(
     budget: str | None,
     devices: str | None,
     launcher: str | None,
+    address: str | None,
     script: bool,
     loader: Literal["ffcv", "torch"] | None,
     workers: int,
@@ -152,7 +156,6 @@ def _sweep(
 ) -> None:
     from repro import store
     from repro.commands import terminal
-    from repro.extensions import named
     from repro.planning import frozen, plan
     from repro.planning.budget import seconds_in, within
     from repro.planning.cost import cost, measured_rates
@@ -193,10 +196,15 @@ def _sweep(
         tuned, first_seed, name_of_plan = not (untuned or asked_at.untuned), 0, ""
     limit = seconds_in(budget) if budget else None
     most = most_seeds(seeds, until_decided, max_seeds)
+    elsewhere = None
     if launcher:
-        named("repro.launchers", launcher)
-    if script and launcher != "slurm":
+        from repro.launch.launcher import launcher as find_launcher
+
+        elsewhere = find_launcher(launcher)
+    if script and not (elsewhere and elsewhere.script):
         raise ValueError("--script: is for --launcher slurm only; add it")
+    if address is not None and not (elsewhere and elsewhere.takes_address):
+        raise ValueError("--address: is for --launcher ray only; add it")
     made = plan.make(chosen, preset, seeds, changes, tuned=tuned, first_seed=first_seed, arms=wanted, **places)
     if setting:
         for one in made.settings:
@@ -221,15 +229,13 @@ def _sweep(
     choose_devices(asked, 2)
     machine = Machine(
         places["results"], places["data"], asked, loader, workers, tuple(dict.fromkeys(track or ())), verify, graph,
-        jobs=jobs, words=_worker_words(context, places),
+        jobs=jobs, words=_worker_words(context, places), address=address,
     )  # fmt: skip
-    if launcher == "slurm":
-        from repro.launch import slurm
-
-        if script:
-            print(slurm.script(machine), end="")
-            return
-        slurm.check(jobs)
+    if elsewhere and elsewhere.script and script:
+        print(elsewhere.script(machine), end="")
+        return
+    if elsewhere:
+        elsewhere.check(machine)
 
     def do(todo: Round) -> Sequence[Failed]:
         terminal.print_round(todo)
@@ -280,7 +286,7 @@ def _worker_words(context: typer.Context, places: dict[str, Any]) -> tuple[str, 
     words = []
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
-        own = ("jobs", "launcher", "script", "json", "data_dir", "results_dir", "reports_dir")
+        own = ("jobs", "launcher", "address", "script", "json", "data_dir", "results_dir", "reports_dir")
         if parameter.name in own or source is None or source.name != "COMMANDLINE":
             continue
         value = context.params[parameter.name or ""]

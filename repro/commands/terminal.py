@@ -393,7 +393,9 @@ def _lines(names: Mapping[str, str], total: int) -> Listener:
 
     def listen(event: Event) -> None:
         name = names.get(event.run, event.run)
-        label = f"run {order.setdefault(event.run, len(order) + 1)} of {total}: {name}"
+        label = name  # of what is no run of the round, as a cluster is
+        if event.run in names:
+            label = f"run {order.setdefault(event.run, len(order) + 1)} of {total}: {name}"
         match event:
             case Started():
                 epochs[event.run], before[event.run] = event.epochs, event.epoch
@@ -442,6 +444,8 @@ def _bars(names: Mapping[str, str], total: int) -> Iterator[Listener]:
             match event:
                 case Started(epochs=epochs, batches=length):
                     batches[event.run] = (epochs, length)
+                    if task := tasks.pop(event.run, None):  # begun again
+                        bars.remove_task(task)
                     tasks[event.run] = bars.add_task(
                         name,
                         total=epochs * length,

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from repro import store
+from repro.launch.launcher import Launcher
 from repro.launch.waiting import failed_at
 from repro.planning.plan import Run
 from repro.training.claim import FILE
@@ -42,7 +43,7 @@ wait $!; wait $!
 _submitted: set[str] = set()  # names of the arrays of this process: what was canceled is not submitted again
 
 
-def check(jobs: int | None) -> None:
+def check(machine: Machine) -> None:
     """Raises ValueError where an array cannot be submitted from here."""
     for program in ("sbatch", "squeue"):
         if not shutil.which(program):
@@ -50,12 +51,12 @@ def check(jobs: int | None) -> None:
                 f"--launcher slurm: {program} is not on PATH; go to a login node of the cluster, or install "
                 "SLURM's commands (Debian, Ubuntu: apt-get install slurm-client)"
             )
-    check_jobs(jobs)
+    check_jobs(machine)
 
 
-def check_jobs(jobs: int | None) -> None:
+def check_jobs(machine: Machine) -> None:
     """Raises ValueError where it was not said how many workers are asked for."""
-    if jobs is None:
+    if machine.jobs is None:
         raise ValueError("--launcher slurm: takes as many workers as --jobs says; add --jobs N")
 
 
@@ -66,7 +67,7 @@ def name(machine: Machine) -> str:
 
 def script(machine: Machine) -> str:
     """The batch script of an array of workers: that of the command's words, from the current folder."""
-    check_jobs(machine.jobs)
+    check_jobs(machine)
     assert machine.jobs
     worker = [sys.executable, "-m", "repro", "work", *machine.words, "--jobs", "1"]
     here = shlex.quote(str(Path.cwd()))
@@ -79,7 +80,7 @@ def slurm(runs: Sequence[Run], machine: Machine, emit: Listener) -> list[Failed]
 
     Whoever stops following stops no worker. Raises ValueError where SLURM does not take the array.
     """
-    check(machine.jobs)
+    check(machine)
     before = {run.name: failed_at(run, machine.results) for run in runs}
     array = f"array {name(machine)}"
     queue = _Queue(name(machine))
@@ -185,3 +186,6 @@ def _submit(machine: Machine) -> str:
     if found.returncode:
         raise ValueError(f"--launcher slurm: {found.stderr.strip() or f'sbatch ended with {found.returncode}'}")
     return found.stdout.strip().partition(";")[0]
+
+
+SLURM = Launcher(slurm, check, script)

@@ -57,6 +57,7 @@ class Machine:
     lease: float = SECONDS  # after which a run that shows no sign of life is taken over; all processes have to agree
     jobs: int | None = None  # what --jobs says; None: auto
     words: tuple[str, ...] = ()  # after `repro work`, for a launcher that starts workers elsewhere
+    address: str | None = None  # of the cluster that a launcher joins; None: one of its own
 
 
 @dataclass(frozen=True)
