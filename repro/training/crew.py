@@ -17,12 +17,12 @@ from datetime import timedelta
 from functools import cache
 from itertools import count
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from repro.machine import notice
+from repro.machine import notice, torchrun
 from repro.plan.plan import Run
 from repro.training.ranks import ALONE, ExchangeError, Ranks, meet, part
 
@@ -44,23 +44,6 @@ class RankError(Exception):
     """A rank ended a run; the message names it."""
 
 
-class Place(NamedTuple):
-    """Where torchrun put this process."""
-
-    rank: int
-    world: int
-    local: int  # rank among the processes of this machine
-    locals: int  # how many these are
-
-
-def torchrun_place() -> Place | None:
-    """Where torchrun put this process; None where it is not one of several."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or "RANK" not in os.environ:
-        return None
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return Place(rank, world, int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", world)))
-
-
 @contextmanager
 def together(run: Run, machine: Machine, follow: Follow) -> Iterator[Ranks]:
     """The ranks that share `run`, as rank 0 sees them; `follow` is what the others do.
@@ -71,7 +54,7 @@ def together(run: Run, machine: Machine, follow: Follow) -> Iterator[Ranks]:
         yield ALONE
         return
     processes: Sequence[BaseProcess] = ()
-    if torchrun_place():
+    if torchrun.place():
         base, number = _torchrun_store(), next(_runs)
     else:
         base, number = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), 0
@@ -97,13 +80,13 @@ def leading() -> Iterator[None]:
     try:
         yield
     finally:
-        if torchrun_place():
+        if torchrun.place():
             _set(_torchrun_store(), f"run-{next(_runs)}", END)
 
 
 def serve_torchrun(machine: Machine, follow: Follow) -> None:
     """As another rank of torchrun: do the part of every run that rank 0 begins, until it ends."""
-    place = torchrun_place()
+    place = torchrun.place()
     assert place
     _serve(_torchrun_store(), place.rank, machine, follow)
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from repro import files, store
 from repro.config.config import digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
+from repro.machine import torchrun
 from repro.machine.cuda import make_exact
 from repro.machine.provenance import provenance
 from repro.machine.speed import keep_freed_memory
@@ -27,7 +28,7 @@ from repro.terms import View
 from repro.training import checkpoint
 from repro.training.checkpoint import Training
 from repro.training.claim import SECONDS, BusyError, Claim, LostError
-from repro.training.crew import together, torchrun_place
+from repro.training.crew import together
 from repro.training.evaluate import center_errors, errors, predict
 from repro.training.events import (
     Elsewhere,
@@ -353,7 +354,7 @@ def devices_of_rank(machine: Machine, rank: int = 0) -> tuple[str, ...]:
 
     Raises ValueError, one line, where this machine has fewer CUDA devices than ranks, or named ones are asked for.
     """
-    place, cuda = torchrun_place(), torch.cuda.device_count()
+    place, cuda = torchrun.place(), torch.cuda.device_count()
     here, count = (place.local, place.locals) if place else (rank, machine.ranks)
     if any(not name.startswith("cpu") for name in machine.devices):
         raise ValueError(
@@ -362,9 +363,7 @@ def devices_of_rank(machine: Machine, rank: int = 0) -> tuple[str, ...]:
     if machine.devices or not cuda:
         return machine.devices or ("cpu",)
     if count > cuda:
-        raise ValueError(
-            f"{count} ranks: this machine has {cuda} CUDA device(s); give at most so many, or --devices cpu"
-        )
+        raise ValueError(f"--devices {count}: this machine has {cuda} CUDA device(s); give at most so many")
     return (f"cuda:{here}",)
 
 
