@@ -1,0 +1,129 @@
+"""A run that several processes share has the numbers of one process, and ends when one of them does."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Repro
+from torch.distributed import PrefixStore, TCPStore
+
+from repro import store
+from repro.config.config import Config, digest
+from repro.config.keys import override
+from repro.config.presets import preset
+from repro.data.load.loading import Batch, Loader, make_loader, open_data
+from repro.machine.share import share
+from repro.network.model import build
+from repro.network.towers import place
+from repro.plan.plan import Run
+from repro.training.checkpoint import Training
+from repro.training.crew import RankError
+from repro.training.events import Event, Started, Stepped
+from repro.training.execute import Machine, devices_of_rank, execute
+from repro.training.optim import make_optimizer
+from repro.training.ranks import ALONE, Ranks, meet, part
+from repro.training.train import Loaders, train
+
+SMALL = {"data.per_class": 6, "data.test_per_class": 3, "optim.batch_size": 16, "schedule.epochs": 2}
+# 48 images: 16 + 16 + 16; 15 + 15 + 15 + 3, shares of 7 and 8, 1 and 2; 47 + 1, of which rank 0 has none
+CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "normalization and dropout": ({}, ("cpu",)),
+    "two towers in each rank": ({}, ("cpu", "cpu")),
+    "uneven batches": ({"optim.batch_size": 15}, ("cpu",)),
+    "an empty share": ({"optim.batch_size": 47}, ("cpu", "cpu")),
+    "locally connected, inverted dropout": (
+        {"optim.batch_size": 47, "model.layers.conv3.kind": "local", "model.dropout.inverted": True}, ("cpu",),
+    ),
+}  # fmt: skip
+
+
+class Doubled:
+    """A loader whose images are float64."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def size(self, batch: int) -> int:
+        return self.loader.size(batch)
+
+    def epoch(self, *given: Any, **how: Any) -> Iterator[Batch]:
+        return (batch._replace(image=batch.image.double()) for batch in self.loader.epoch(*given, **how))
+
+    def views(self, view: Any) -> Iterator[Batch]:
+        return (batch._replace(image=batch.image.double()) for batch in self.loader.views(view))
+
+
+def trained(case: str, photos: Path, ranks: Ranks) -> tuple[dict[str, torch.Tensor], list[tuple[Any, ...]]]:
+    """Weights in float64 after a run, and the numbers of each epoch."""
+    changes, devices = CASES[case]
+    config = override(preset("smoke"), SMALL | changes)
+    prepared = open_data(config.data, photos)
+    model = place(build(config, 0).double(), devices)
+    training = Training("run", config, 0, model, make_optimizer(model, config), torch.device("cpu"))
+    loaders: list[Any] = [
+        Doubled(make_loader(prepared, config, split, seed=0, kind="torch", rank=ranks.rank, world=ranks.world))
+        for split in ("train", "test", "held_out")
+    ]
+    train(training, Loaders(*loaders), emit=lambda event: None, save=lambda: None, ranks=ranks)
+    numbers = [(one.train_loss, one.train_error, one.test_top1_error) for one in training.position.history]
+    return model.state_dict(), numbers
+
+
+def rank_of_two(rank: int, port: int, photos: Path, out: Path) -> None:
+    """A process that trains every case as one of two ranks."""
+    torch.set_num_threads(1)
+    shared = TCPStore("127.0.0.1", port, is_master=rank == 0, wait_for_workers=False)
+    for case in CASES:
+        weights, numbers = trained(case, photos, meet(PrefixStore(case, shared), rank, 2, 60, cuda=False))
+        torch.save([weights, numbers], out / f"{case} {rank}")
+        part()
+        shared.set(f"{case} {rank}", "")
+        shared.wait([f"{case} {1 - rank}"])
+
+
+@pytest.fixture(scope="module")
+def pairs(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """What two ranks have after each case."""
+    out = tmp_path_factory.mktemp("pairs")
+    context = multiprocessing.get_context("spawn")
+    port = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False).port  # free again once it is dropped
+    processes = [context.Process(target=rank_of_two, args=(rank, port, photos, out)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        process.kill()
+    assert [process.exitcode for process in processes] == [0, 0]
+    return {case: [torch.load(out / f"{case} {rank}") for rank in (0, 1)] for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_have_the_weights_and_numbers_of_one_process(
+    case: str, photos: Path, pairs: dict[str, list[Any]]
+) -> None:
+    weights, numbers = trained(case, photos, ALONE)
+    start = build(override(preset("smoke"), SMALL | CASES[case][0]), 0).double().state_dict()
+    for shared_weights, shared_numbers in pairs[case]:
+        for name, expected in weights.items():
+            assert (shared_weights[name] - expected).abs().max() < 1e-12, name
+        assert [number[1:] for number in shared_numbers] == [number[1:] for number in numbers]
+        assert [number[0] for number in shared_numbers] == pytest.approx([number[0] for number in numbers], rel=1e-12)
+    assert (weights["fc8.weight"] - start["fc8.weight"]).abs().max() > 1e-6, "what did not move proves nothing"
+    assert all(torch.equal(pairs[case][0][0][name], pairs[case][1][0][name]) for name in weights)
