@@ -127,3 +127,64 @@ def test_two_ranks_have_the_weights_and_numbers_of_one_process(
         assert [number[0] for number in shared_numbers] == pytest.approx([number[0] for number in numbers], rel=1e-12)
     assert (weights["fc8.weight"] - start["fc8.weight"]).abs().max() > 1e-6, "what did not move proves nothing"
     assert all(torch.equal(pairs[case][0][0][name], pairs[case][1][0][name]) for name in weights)
+
+
+def small(photos: Path, **changes: Any) -> Run:
+    config: Config = override(preset("smoke"), SMALL | {"optim.batch_size": 15, "eval.views": ["center"]} | changes)
+    return Run(config, 0, digest(config, open_data(config.data, photos).manifest.digest), ("center", "ten"))
+
+
+def quiet(event: Event) -> None:
+    """Nobody listens."""
+
+
+def test_a_shared_run_leaves_the_record_and_each_prediction_once(photos: Path, tmp_path: Path) -> None:
+    one = small(photos)
+    alone, shared = (Machine(tmp_path / str(ranks), photos, loader="torch", ranks=ranks) for ranks in (1, 2))
+    expected, record = execute(one, alone, quiet), execute(one, shared, quiet)
+    assert record.placement == "cpu in each of 2 ranks"
+    assert (record.errors, record.train_error) == (expected.errors, expected.train_error)
+    a, b = (store.read_predictions(each.results, one.digest, 0, "ten") for each in (alone, shared))
+    np.testing.assert_array_equal(a["index"], b["index"])
+    np.testing.assert_array_equal(a["label"], b["label"])
+    np.testing.assert_allclose(a["probability"], b["probability"], rtol=1e-3, atol=1e-4)  # stored in float16
+    lines, shared_lines = (store.read_metrics(each.results, one.digest, 0) for each in (alone, shared))
+    assert [line.train_loss for line in shared_lines] == pytest.approx([line.train_loss for line in lines], rel=1e-5)
+    names = {path.name for path in store.run_directory(shared.results, one.digest, 0).iterdir()}
+    assert names == {path.name for path in store.run_directory(alone.results, one.digest, 0).iterdir()}
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (signal.SIGKILL, "rank 1 of 2: its process ended with exit code -9; run again to go on"),
+        (signal.SIGSTOP, "rank 1 of 2 is gone, or hangs"),
+    ],
+)
+def test_a_rank_that_dies_or_hangs_ends_the_run_by_name_and_the_run_goes_on_where_it_was_saved(
+    sent: signal.Signals, reason: str, photos: Path, tmp_path: Path
+) -> None:
+    one = small(photos, **{"schedule.epochs": 3})
+    machine = Machine(tmp_path, photos, loader="torch", ranks=2, patience=5.0)
+    struck: list[float] = []
+
+    def strike(event: Event) -> None:
+        if isinstance(event, Stepped) and event.epoch == 1 and not struck:
+            (process,) = multiprocessing.active_children()
+            assert process.pid
+            os.kill(process.pid, sent)
+            struck.append(time.monotonic())
+
+    with pytest.raises(RankError) as failed:
+        execute(one, machine, strike)
+    assert reason in str(failed.value)
+    assert time.monotonic() - struck[0] < 60
+    assert reason in (store.failure(tmp_path, one.digest, 0) or "")
+    assert not multiprocessing.active_children()
+    started: list[Event] = []
+    if sent == signal.SIGKILL:  # once is enough
+        record = execute(one, replace(machine, ranks=1), lambda event: started.append(event))
+        assert record.epochs == 3
+        first = next(event for event in started if isinstance(event, Started))
+        assert (first.epoch, first.batch) == (1, 0), "the end of the first epoch was saved"
