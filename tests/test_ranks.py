@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ from repro.config.config import Config, digest
 from repro.config.keys import override
 from repro.config.presets import preset
 from repro.data.load.loading import Batch, Loader, make_loader, open_data
-from repro.machine.share import share
+from repro.machine import notice
+from repro.machine.share import Share, share
 from repro.network.model import build
 from repro.network.towers import place
 from repro.plan.plan import Run
+from repro.training import checkpoint
 from repro.training.checkpoint import Training
-from repro.training.crew import RankError
+from repro.training.crew import RankError, together
 from repro.training.events import Event, Started, Stepped
 from repro.training.execute import Machine, devices_of_rank, execute
 from repro.training.optim import make_optimizer
@@ -188,3 +190,126 @@ def test_a_rank_that_dies_or_hangs_ends_the_run_by_name_and_the_run_goes_on_wher
         assert record.epochs == 3
         first = next(event for event in started if isinstance(event, Started))
         assert (first.epoch, first.batch) == (1, 0), "the end of the first epoch was saved"
+
+
+def failing(run: Run, machine: Machine, rank: int, join: Callable[[], Ranks]) -> None:
+    """In place of `follow`."""
+    join()
+    raise ValueError("made up")
+
+
+def test_an_error_of_another_rank_is_told_with_its_reason(photos: Path, tmp_path: Path) -> None:
+    machine = Machine(tmp_path, photos, ranks=2)
+    with (
+        pytest.raises(RankError, match=r"^rank 1 of 2: ValueError: made up$"),
+        together(small(photos), machine, failing) as ranks,
+    ):
+        ranks.total([1.0])
+
+
+def test_a_notice_to_one_rank_saves_the_run_at_that_step_and_ends_all(photos: Path, tmp_path: Path) -> None:
+    one = small(photos)
+
+    def ask(event: Event) -> None:
+        if isinstance(event, Stepped) and (event.epoch, event.batch) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with notice.heard(), pytest.raises(notice.Stopped):
+        execute(one, Machine(tmp_path, photos, loader="torch", ranks=2), ask)
+    path = store.run_directory(tmp_path, one.digest, 0) / checkpoint.FILE
+    assert checkpoint.read(path, one.name)["position"]["step"] == 4 + 2
+    assert not multiprocessing.active_children() and store.failure(tmp_path, one.digest, 0) is None
+
+
+def rank_processes(launcher: int) -> dict[int, int]:
+    """Rank -> process number of those that a torchrun started."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            variables = dict(line.split("=", 1) for line in (path / "environ").read_text().split("\0") if "=" in line)
+            if parent == launcher and "RANK" in variables:
+                found[int(variables["RANK"])] = int(path.name)
+    return found
+
+
+def test_torchrun_starts_a_run_again_where_it_was_saved_when_a_rank_is_killed(photos: Path, tmp_path: Path) -> None:
+    words = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1",
+        "-m", "repro", "work", "baseline", "--preset", "smoke", "--seeds", "1", "--untuned", "--loader", "torch",
+        "--results-dir", str(tmp_path / "results"), "--data-dir", str(photos),
+        *(word for key, value in (SMALL | {"schedule.epochs": 12, "eval.every": 12}).items()
+          for word in ("--set", f"{key}={value}")),
+    ]  # fmt: skip
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=output, cwd=tmp_path)
+    try:
+        lines: list[str] = []
+        while len(lines) < 3:  # epochs
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            time.sleep(0.05)
+            lines = [
+                line
+                for path in tmp_path.glob("results/runs/*/seed-0/metrics.jsonl")
+                for line in path.read_text().splitlines()
+            ]
+        os.kill(rank_processes(process.pid)[1], signal.SIGKILL)
+        assert process.wait(100) == 0, (tmp_path / "output").read_text()
+    finally:
+        process.kill()
+    said = (tmp_path / "output").read_text()
+    assert "rank 1 of 2 is gone, or hangs" in said
+    assert said.count("epoch 1/12") == 1 and said.count("epoch 12/12") == 1
+    (path,) = tmp_path.glob("results/runs/*/seed-0/metrics.jsonl")
+    assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == list(range(1, 13))
+    assert path.with_name("run.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "expected"),
+    [
+        (["--devices", "0"], {}, "--devices 0: give a number of processes from 1 on"),
+        (["--devices", "2", "--jobs", "2"], {}, "--jobs 2: 2 processes share each run, one after another"),
+        (["--devices", "2", "--graph"], {}, "--graph: 2 processes share each run"),
+        (["--devices", "2"], {"RANK": "0", "WORLD_SIZE": "2"}, "--devices 2: torchrun says that 2 processes share"),
+        (["--jobs", "3"], {"RANK": "0", "WORLD_SIZE": "2"}, "--jobs 3: 2 processes share each run"),
+    ],
+)
+def test_options_that_do_not_go_with_ranks_are_refused_in_one_line(
+    words: list[str], variables: dict[str, str], expected: str, repro: Repro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("repro.training.crew.leading", nullcontext)  # there is no torchrun to tell that it ends
+    code, out, err = repro("run", "baseline", "--preset", "smoke", *words)
+    assert (code, out) == (2, "") and err.startswith(f"error: {expected}") and err.count("\n") == 1
+
+
+def test_more_ranks_than_cuda_devices_are_refused_in_one_line(repro: Repro, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    code, _, err = repro("run", "baseline", "--preset", "smoke", "--devices", "2")
+    assert code == 2 and err == "error: --devices 2: this machine has 1 CUDA device(s); give at most so many\n"
+
+
+def test_a_rank_has_the_cuda_device_of_its_number_on_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(Path(), Path(), ranks=4)
+    assert devices_of_rank(machine, 3) == ("cpu",)
+    assert devices_of_rank(replace(machine, devices=("cpu", "cpu")), 3) == ("cpu", "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [devices_of_rank(machine, rank) for rank in range(4)] == [(f"cuda:{rank}",) for rank in range(4)]
+    with pytest.raises(ValueError, match="cuda:0: each rank takes the CUDA device of its number"):
+        devices_of_rank(replace(machine, devices=("cuda:0",)))
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)  # the second of two machines
+    assert devices_of_rank(machine, 3) == ("cuda:1",)
+
+
+def test_batch_normalization_is_refused_over_ranks(photos: Path, tmp_path: Path) -> None:
+    one = small(photos, **{"model.norm": {"kind": "batch"}})
+    with pytest.raises(ValueError, match=r"model\.norm\.kind batch: its statistics are those of a whole batch"):
+        execute(one, Machine(tmp_path, photos, loader="torch", ranks=2), quiet)
+
+
+def test_a_run_over_ranks_is_done_alone_with_the_cores_shared_out() -> None:
+    assert share(16, 0.2, 9, 1e9, fitting=9, asked=None, ranks=4) == Share(1, 4, "one run at once over 4 ranks")
+    assert share(16, 0.2, 9, 1e3, fitting=9, ranks=4).threads == 1, "a small net gains nothing from a second thread"

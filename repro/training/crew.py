@@ -65,7 +65,9 @@ def together(run: Run, machine: Machine, follow: Follow) -> Iterator[Ranks]:
         _wait_until_ready(store, machine.ranks, processes)
         yield meet(store, 0, machine.ranks, machine.patience, cuda=torch.cuda.device_count() > 0)
     except ExchangeError as error:
-        raise _blamed(store, machine.ranks, processes, str(error)) from error
+        with notice.at_steps():  # torchrun ends all where one is gone: first say which
+            blamed = _blamed(store, machine.ranks, processes, str(error))
+        raise blamed from error
     finally:
         _set(store, DONE, b"")
         part()
