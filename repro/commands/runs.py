@@ -69,7 +69,13 @@ def run(
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="30m, 2h: only what can be finished in it, most useful first.")
     ] = None,
-    devices: Annotated[str | None, typer.Option(help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1.")] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST|N",
+            help="One, or one for each tower: cpu,cpu or cuda:0,cuda:1. A number: so many processes share each run.",
+        ),
+    ] = None,
     launcher: Annotated[
         str | None, typer.Option(help="slurm, ray (docs/scale.md), or one of another package: where runs are done.")
     ] = None,
@@ -110,14 +116,63 @@ def work(**words: Any) -> None:
 
 def _train(**words: Any) -> None:
     """The sweep that `words` ask for. A notice to end says how to go on, also while torch is imported."""
-    from repro.machine import notice
+    from repro.machine import notice, torchrun
 
+    place = torchrun.place()
     try:
         with notice.heard():
-            _sweep(**words)
+            if place is None:
+                _sweep(**words)
+            elif place.rank == 0:
+                from repro.training.crew import leading
+
+                with leading():
+                    _sweep(**words)
+            else:
+                _follow(place.world, **words)
     except (KeyboardInterrupt, notice.Stopped) as stop:
         print("stopped; the same line goes on where it was", file=sys.stderr)
         raise typer.Exit(128 + getattr(stop, "signum", 2)) from None
+
+
+def _follow(world: int, **words: Any) -> None:
+    """As another rank of torchrun than the first, which alone plans, writes and prints: do its part of every run."""
+    from repro.training.crew import RankError, serve_torchrun
+    from repro.training.execute import Machine, follow
+
+    places = places_of(words["data_dir"], words["results_dir"])
+    _, devices = ranks_of(words["devices"], words["jobs"], words["graph"], words["launcher"])
+    machine = Machine(
+        places["results"], places["data"], devices, words["loader"], words["workers"], verify=words["verify"],
+        ranks=world,
+    )  # fmt: skip
+    try:
+        serve_torchrun(machine, follow)
+    except RankError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def ranks_of(devices: str | None, jobs: int | None, graph: bool, launcher: str | None) -> tuple[int, tuple[str, ...]]:
+    """How many processes share each run, and the devices that `--devices` names. Raises ValueError for options that
+    are for runs of one process."""
+    from repro.machine import torchrun
+
+    place, number = torchrun.place(), int(devices) if devices and devices.isdecimal() else None
+    if number == 0:
+        raise ValueError("--devices 0: give a number of processes from 1 on, or names of devices")
+    if place and number:
+        raise ValueError(f"--devices {number}: torchrun says that {place.world} processes share a run; leave it out")
+    ranks = place.world if place else number or 1
+    if ranks > 1:
+        others = {
+            f"--jobs {jobs}": jobs not in (None, 1) and not launcher,
+            "--graph": graph,
+            f"--launcher {launcher}": place and launcher,
+        }
+        if wrong := [option for option, given in others.items() if given]:
+            raise ValueError(f"{wrong[0]}: {ranks} processes share each run, one after another; leave it out")
+    return ranks, tuple(devices.split(",")) if devices and not number else ()
 
 
 def _sweep(
@@ -201,6 +256,7 @@ def _sweep(
         from repro.launch.launcher import launcher as find_launcher
 
         elsewhere = find_launcher(launcher)
+    ranks, asked = ranks_of(devices, jobs, graph, launcher)
     if script and not (elsewhere and elsewhere.script):
         raise ValueError("--script: is for --launcher slurm only; add it")
     if address is not None and not (elsewhere and elsewhere.takes_address):
@@ -223,14 +279,16 @@ def _sweep(
     from repro.machine.provenance import usable_cores
     from repro.machine.share import free_memory, share
     from repro.training.events import Failed
-    from repro.training.execute import Machine, choose_devices, set_threads
+    from repro.training.execute import Machine, choose_devices, devices_of_rank, set_threads
 
-    asked = tuple(devices.split(",")) if devices else ()
-    choose_devices(asked, 2)
     machine = Machine(
         places["results"], places["data"], asked, loader, workers, tuple(dict.fromkeys(track or ())), verify, graph,
-        jobs=jobs, words=_worker_words(context, places), address=address,
+        jobs=jobs, words=_worker_words(context, places), address=address, ranks=ranks,
     )  # fmt: skip
+    if ranks > 1:
+        devices_of_rank(machine)
+    else:
+        choose_devices(asked, 2)
     if elsewhere and elsewhere.script and script:
         print(elsewhere.script(machine), end="")
         return
@@ -244,7 +302,7 @@ def _sweep(
             usable_cores(), os.getloadavg()[0], len(todo.runs),
             max(sum(shape.multiply_adds for shape in run.config.shapes()) for run in todo.runs),
             fitting=int(min(free_memory() / max(todo.cost.memory_bytes, 1), len(todo.runs))),
-            devices=0 if asked else torch.cuda.device_count(), asked=jobs,
+            devices=0 if asked else torch.cuda.device_count(), asked=jobs, ranks=ranks,
         )  # fmt: skip
         if not launcher:
             terminal.console.print(f"{how.reason}.", highlight=False)
@@ -262,7 +320,11 @@ def _sweep(
 
         bill = cost(replace(made, runs=tuple(missing)), **places, rates=rates)
         room = free_memory() / max(bill.memory_bytes, 1)
-        workers = jobs or max(1, min(torch.cuda.device_count() or usable_cores(), int(min(room, len(missing)))))
+        workers = (
+            1
+            if ranks > 1
+            else jobs or max(1, min(torch.cuda.device_count() or usable_cores(), int(min(room, len(missing)))))
+        )
         chosen = within(missing, left, workers, seconds_of)
         if not rates.machine:
             chosen = chosen[:workers]  # their time is a guess; the first that finish tell it

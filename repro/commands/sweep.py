@@ -17,7 +17,7 @@ from repro.planning.cost import Cost, cost
 from repro.records import Setting
 from repro.terms import FEWEST_SEEDS
 from repro.training.events import Failed
-from repro.training.execute import Machine, choose_devices
+from repro.training.execute import Machine, choose_devices, devices_of_rank
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,11 @@ def sweep(
         if fits:
             todo = list(fits(made, missing)) if missing else []
         if todo:
-            choose_devices(machine.devices, max(run.config.model.towers for run in missing))
+            if machine.ranks == 1:
+                choose_devices(machine.devices, max(run.config.model.towers for run in missing))
             two = any(run.config.model.towers == 2 for run in missing)
-            one_device = two and len(choose_devices(machine.devices, 2)) == 1
+            devices = choose_devices(machine.devices, 2) if machine.ranks == 1 else devices_of_rank(machine)
+            one_device = two and len(devices) == 1
             bill = cost(replace(made, runs=tuple(todo)) if fits else made, data=machine.data, results=machine.results)
             failed |= {event.run: event for event in do(Round(todo, bill, one_device))}
             continue

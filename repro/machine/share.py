@@ -30,14 +30,18 @@ def share(
     fitting: int,
     devices: int = 0,
     asked: int | None = None,
+    ranks: int = 1,
 ) -> Share:
     """As many runs as cores, of one thread each; more threads only where one run is left, its net is large enough to
     gain and cores are idle: two threads on busy cores took 80 images/s where one took 1,464.
 
     `busy` is how many of the cores others use, `multiply_adds` those of an image of the largest net, `fitting` how many
-    such runs the free memory holds, `devices` the CUDA devices, of which each does one run, and `asked` what `--jobs`
-    says, whatever fits.
+    such runs the free memory holds, `devices` the CUDA devices, of which each does one run, `asked` what `--jobs`
+    says, whatever fits, and `ranks` how many processes share each run.
     """
+    if ranks > 1:
+        small = devices or multiply_adds < THREADS_FROM
+        return Share(1, 1 if small else max(1, (cores - round(busy)) // ranks), f"one run at once over {ranks} ranks")
     at_once = max(1, min(asked or min(devices or cores, fitting), runs))
     of = f"{at_once} of {runs} runs at once"
     if devices:

@@ -101,11 +101,12 @@ class Network(nn.Module):
         """Parameter name -> its parts, one a column: here, one."""
         return {name: (parameter,) for name, parameter in self.named_parameters()}
 
-    def reseed(self, *keys: int) -> None:
+    def reseed(self, *keys: int, rows: tuple[int, int] | None = None) -> None:
         """Make the dropout masks of the next pass a function of `keys` (seed, step, ...): call it before each
-        training step, and a resumed run and both placements draw the same masks."""
+        training step, and a resumed run and both placements draw the same masks. `rows`: the images are those from
+        the first of these two numbers on, of a batch of so many as the second."""
         for name, layer in self.named_layers():
-            layer.drop.seed = seed_of(*keys, name)
+            layer.drop.seed, layer.drop.rows = seed_of(*keys, name), rows
 
 
 class MapLayer(nn.Module):
@@ -270,13 +271,15 @@ def _normalization(norm: Norm, maps: int, towers: int, column: int, columns: int
 class Drop(nn.Module):
     """Section 4.2: masked in training, times (1 - probability) in test; inverted divides by that in training instead.
 
-    The mask is drawn for all columns and each takes its part, and on the CPU, so it does not depend on the placement.
+    The mask is drawn for all columns and the whole batch and each takes its part, and on the CPU, so it does not depend
+    on the placement.
     """
 
     def __init__(self, dropout: Dropout | None, column: int, columns: int) -> None:
         super().__init__()
         self.dropout, self.column, self.columns = dropout, column, columns
         self.seed: int | None = None
+        self.rows: tuple[int, int] | None = None  # first image here and size of a batch of which others have the rest
         self.held: Tensor | None = None  # a mask that somebody else fills, in place of a new one (graph.py)
         self.shape: tuple[int, ...] = ()  # of the last mask
 
@@ -295,9 +298,10 @@ class Drop(nn.Module):
         assert self.dropout is not None
         assert self.seed is not None, "call reseed(seed, step) before a training step"
         generator = torch.Generator().manual_seed(self.seed)
-        whole = (self.shape[0], self.shape[1] * self.columns, *self.shape[2:])
+        first, size = self.rows or (0, self.shape[0])
+        whole = (size, self.shape[1] * self.columns, *self.shape[2:])
         mask = torch.rand(whole, generator=generator) < 1 - self.dropout.probability
-        mask = mask.chunk(self.columns, 1)[self.column]
+        mask = mask.chunk(self.columns, 1)[self.column][first : first + self.shape[0]]
         # a copy from memory that is not pinned would wait for all that the device has still to do
         return mask.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else mask.to(device)
 

@@ -76,10 +76,10 @@ class TwoTowers(nn.Module):
         """The first layer's weights (maps, 3, kernel, kernel), tower 1 first (Figure 3)."""
         return np.concatenate([self._column(place).kernels() for place in range(len(self.devices))])
 
-    def reseed(self, *keys: int) -> None:
+    def reseed(self, *keys: int, rows: tuple[int, int] | None = None) -> None:
         """As Network.reseed."""
         for place in range(len(self.devices)):
-            self._column(place).reseed(*keys)
+            self._column(place).reseed(*keys, rows=rows)
 
     def parts(self) -> dict[str, tuple[nn.Parameter, ...]]:
         """Parameter name -> its parts, tower 1 first; the last layer has one part."""

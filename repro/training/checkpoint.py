@@ -23,6 +23,7 @@ from repro.network.towers import TwoTowers
 from repro.records import Epoch
 from repro.suggest import shortened
 from repro.training.optim import Optimizer, PlateauState
+from repro.training.ranks import Ranks
 
 FILE = store.CHECKPOINT
 HASH = hashlib.sha256().digest_size
@@ -62,6 +63,11 @@ class Training:
 
 def save(path: Path, training: Training) -> None:
     """Write the state in one move and keep the file before, so that a crash or damage leaves one of them."""
+    write_atomically(path, content_of(training), kept=before(path))
+
+
+def content_of(training: Training) -> bytes:
+    """What is in the file: the state, then its hash."""
     buffer = io.BytesIO()
     state = {
         "run": training.name,
@@ -71,7 +77,7 @@ def save(path: Path, training: Training) -> None:
     }
     torch.save(state, buffer)
     buffer.write(hashlib.sha256(buffer.getbuffer()).digest())
-    write_atomically(path, buffer.getvalue(), kept=before(path))
+    return buffer.getvalue()
 
 
 def load(path: Path, training: Training) -> str | None:
@@ -85,7 +91,7 @@ def load(path: Path, training: Training) -> str | None:
         if not file.is_file():
             continue
         try:
-            _put(file, training)
+            put(read(file, training.name), training, str(file))
         except ValueError as error:
             wrong.append(str(error))
             continue
@@ -96,29 +102,22 @@ def load(path: Path, training: Training) -> str | None:
     return None
 
 
-def _put(path: Path, training: Training) -> None:
-    state = read(path, training.name)
+def put(state: dict[str, Any], training: Training, name: str) -> None:
+    """Put the values of a state into `training`. Raises ValueError, which begins with `name`, where it
+    does not fit."""
     try:
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         training.position = msgspec.convert(state["position"], Position)
     except Exception as error:  # wrong kinds of values, names and shapes raise whatever they meet first
         reason = shortened(" ".join(str(error).split()))
-        raise ValueError(f"{path}: does not fit this network ({type(error).__name__}: {reason})") from None
+        raise ValueError(f"{name}: does not fit this network ({type(error).__name__}: {reason})") from None
 
 
 def read(path: Path, run: str) -> dict[str, Any]:
     """The stored values on the CPU. Raises ValueError where the file is missing, damaged, or of another run."""
     try:
-        content = memoryview(path.read_bytes())
-        whole = hashlib.sha256(content[:-HASH]).digest() == content[-HASH:]
-        stored = io.BytesIO(content[:-HASH] if whole else content)
-        if not whole:  # older files have no hash, but a sum of each part, which torch passes over
-            with zipfile.ZipFile(stored) as archive:
-                if damaged := archive.testzip():
-                    raise ValueError(f"{damaged} is damaged")
-            stored.seek(0)
-        state = torch.load(stored, map_location="cpu", weights_only=True)
+        state, whole = unpacked(path.read_bytes())
     except Exception as error:  # zip, pickle and OS errors all mean the same here
         raise ValueError(f"{path}: cannot be read ({type(error).__name__})") from None
     if not isinstance(state, dict) or whole != ("run" in state):
@@ -126,6 +125,27 @@ def read(path: Path, run: str) -> dict[str, Any]:
     if state.get("run", run) != run:
         raise ValueError(f"{path}: is of run {shortened(str(state['run']))}, not of {run}")
     return state
+
+
+def start_alike(training: Training, ranks: Ranks) -> None:
+    """Put the state of rank 0 into `training` of the other ranks."""
+    if ranks.world > 1:
+        content = ranks.agreed(b"" if ranks.rank else content_of(training))
+        if ranks.rank:
+            put(unpacked(content)[0], training, "the state of rank 0")
+
+
+def unpacked(content: bytes) -> tuple[Any, bool]:
+    """The values of what `content_of` made, on the CPU, and whether it has a hash. Raises where it is damaged."""
+    view = memoryview(content)
+    whole = hashlib.sha256(view[:-HASH]).digest() == view[-HASH:]
+    stored = io.BytesIO(view[:-HASH] if whole else view)
+    if not whole:  # older files have no hash, but a sum of each part, which torch passes over
+        with zipfile.ZipFile(stored) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        stored.seek(0)
+    return torch.load(stored, map_location="cpu", weights_only=True), whole
 
 
 def before(path: Path) -> Path:

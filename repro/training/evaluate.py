@@ -13,6 +13,7 @@ from repro.data.load.loading import Loader
 from repro.records import Errors
 from repro.stats.topk import topk_errors
 from repro.terms import View
+from repro.training.ranks import ALONE, Ranks
 
 FORWARD = 512  # images, views counted, that pass the network at once in test mode
 
@@ -23,14 +24,21 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 
 
 def predict(
-    model: nn.Module, loader: Loader, view: View, *, precision: str, device: torch.device
+    model: nn.Module, loader: Loader, view: View, *, precision: str, device: torch.device, ranks: Ranks = ALONE
 ) -> dict[str, np.ndarray]:
     """`index` (P,) int64, `label` (P,) int64 and `probability` (P, classes) float32 of every image, in fixed order.
 
-    The softmax outputs are averaged over the views (section 4.1), all views with the weights of test mode.
+    The softmax outputs are averaged over the views (section 4.1), all views with the weights of test mode. `ranks` that
+    share the images all call this; rank 0 gets those of all, the others get nothing.
     """
-    batches = predicted_batches(model, loader, view, precision=precision, device=device)
-    return dict(zip(("index", "label", "probability"), map(np.concatenate, zip(*batches, strict=True)), strict=True))
+    batches = ranks.gathered(list(predicted_batches(model, loader, view, precision=precision, device=device)))
+    if ranks.rank:
+        return {}
+    index, label, probability = map(np.concatenate, zip(*batches, strict=True))
+    if ranks.world > 1:  # one rank has them in the order of their indices
+        order = np.argsort(index)
+        index, label, probability = index[order], label[order], probability[order]
+    return {"index": index, "label": label, "probability": probability}
 
 
 def predicted_batches(
@@ -41,6 +49,8 @@ def predicted_batches(
     with torch.inference_mode(), closing(loader.views(view)) as batches:
         for batch in batches:
             count, views = batch.image.shape[:2]
+            if not count:
+                continue
             images = batch.image.flatten(0, 1)
             parts = []
             for part in torch.split(images, FORWARD):
@@ -58,12 +68,15 @@ def errors(predictions: dict[str, np.ndarray]) -> Errors:
     return Errors(*(float(100 * topk_errors(probability, label, k).mean()) for k in (1, 5)))
 
 
-def center_errors(model: nn.Module, loader: Loader, *, precision: str, device: torch.device) -> Errors:
+def center_errors(
+    model: nn.Module, loader: Loader, *, precision: str, device: torch.device, ranks: Ranks = ALONE
+) -> Errors:
     """`errors` of the center view, of as many images as there are: no prediction is kept (1.3 million images of
-    1000 classes are 5 GB)."""
+    1000 classes are 5 GB). `ranks` that share the images all call this, and get the same."""
     images, wrong = 0, {1: 0.0, 5: 0.0}
     for _, label, probability in predicted_batches(model, loader, "center", precision=precision, device=device):
         images += len(label)
         for k in wrong:
             wrong[k] += float(topk_errors(probability, label, k).sum())
-    return Errors(*(100 * count / images for count in wrong.values()))
+    total, *wrongs = ranks.total([images, *wrong.values()])
+    return Errors(*(100 * count / total for count in wrongs))

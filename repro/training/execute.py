@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from repro import files, store
 from repro.config.config import digest
 from repro.data.load.loading import Kind, Loader, Prepared, SplitName, make_loader, open_data
+from repro.machine import torchrun
 from repro.machine.cuda import make_exact
 from repro.machine.provenance import provenance
 from repro.machine.speed import keep_freed_memory
@@ -23,9 +24,11 @@ from repro.network.model import Network, build
 from repro.network.towers import TwoTowers, place
 from repro.planning.plan import Run, pretrain_config
 from repro.records import Errors, Images, RunRecord
+from repro.terms import View
 from repro.training import checkpoint
 from repro.training.checkpoint import Training
 from repro.training.claim import SECONDS, BusyError, Claim, LostError
+from repro.training.crew import together
 from repro.training.evaluate import center_errors, errors, predict
 from repro.training.events import (
     Elsewhere,
@@ -38,6 +41,7 @@ from repro.training.events import (
     to_all,
 )
 from repro.training.optim import make_optimizer
+from repro.training.ranks import ALONE, Ranks
 from repro.training.trackers import tracked
 from repro.training.train import Loaders, epochs_to_target, train
 
@@ -58,6 +62,8 @@ class Machine:
     jobs: int | None = None  # what --jobs says; None: auto
     words: tuple[str, ...] = ()  # after `repro work`, for a launcher that starts workers elsewhere
     address: str | None = None  # of the cluster that a launcher joins; None: one of its own
+    ranks: int = 1  # processes that share each run, each with the devices of its own
+    patience: float = 60.0  # seconds after which a rank that does not answer ends a run
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Opened:
     prepared: Prepared
     model: Network | TwoTowers
     devices: tuple[str, ...]
+    ranks: Ranks = ALONE
 
     @property
     def folder(self) -> Path:
@@ -80,12 +87,13 @@ class Opened:
         """Where the images go and the classes live."""
         return torch.device(self.devices[0])
 
-    def loader(self, split: SplitName) -> Loader:
-        """The images of a split, as the run reads them."""
+    def loader(self, split: SplitName, *, whole: bool = False) -> Loader:
+        """The images of a split, as the run reads them: of each batch the rows of this rank, or the `whole`."""
+        ranks = ALONE if whole else self.ranks
         how, device = self.machine, self.device if self.device.type == "cuda" else None  # which then finishes images
         return make_loader(
             self.prepared, self.run.config, split, seed=self.run.seed, kind=how.loader, workers=how.workers,
-            device=device,
+            device=device, rank=ranks.rank, world=ranks.world,
         )  # fmt: skip
 
     def record(self, **numbers: Any) -> RunRecord:
@@ -97,7 +105,8 @@ class Opened:
             config=self.run.config.model_dump(mode="json"),
             data=Images(manifest.name, manifest.digest, len(prepared.train.labels), len(prepared.test.labels)),
             provenance=provenance(),
-            placement=",".join(self.devices),
+            placement=",".join(self.devices)
+            + (f" in each of {self.ranks.world} ranks" if self.ranks.world > 1 else ""),
             train_error=None,
             **numbers,
         )
@@ -146,13 +155,7 @@ def finished(run: Run, results: Path) -> RunRecord | None:
 def _execute(run: Run, machine: Machine, emit: Listener, claim: Claim) -> RunRecord:
     if run.config.weights:
         raise ValueError("weights: `repro evaluate --weights FILE` makes such a run; it is not trained")
-    seed = run.config.seed_of("subset", run.seed)
-    prepared = open_data(run.config.data, machine.data, seed, verify=machine.verify)
-    found = digest(run.config, prepared.manifest.digest)
-    if found != run.digest:
-        raise ValueError(f"the data changed since the run was planned ({found}, not {run.digest}); plan again")
-    towers = run.config.model.towers  # a net of one tower has the first device, also beside one of two
-    devices = choose_devices(machine.devices[:towers], towers)
+    prepared, devices = _prepared(run, machine), _devices_of(run, machine)
     whole = build(run.config, run.seed)
     recorded = (
         store.read_run(machine.results, run.digest, run.seed)
@@ -161,25 +164,29 @@ def _execute(run: Run, machine: Machine, emit: Listener, claim: Claim) -> RunRec
     )
     if recorded is None and run.config.pretrain:
         copy_all_but_last(whole, _pretrained(run, machine, prepared, emit))
-    opened = Opened(run, machine, prepared, place(whole, devices), devices)
-    optimizer = make_optimizer(opened.model, run.config)
-    training = Training(run.name, run.config, run.seed, opened.model, optimizer, opened.device)
+    with together(run, machine, follow) as ranks:
+        opened = Opened(run, machine, prepared, place(whole, devices), devices, ranks)
+        return _lead(opened, recorded, emit, claim)
+
+
+def _lead(opened: Opened, recorded: RunRecord | None, emit: Listener, claim: Claim) -> RunRecord:
+    """Do what is missing of an opened run. Other ranks call `follow` meanwhile."""
+    run, machine = opened.run, opened.machine
+    training = _training(opened)
     path = opened.folder / checkpoint.FILE
     if warning := checkpoint.load(path, training):
         emit(Warned(run.name, warning))
-    if recorded is None:
-        record = _train(opened, training, emit, claim)
-    elif training.position.ended:
-        record = recorded
-    else:
+    if recorded and not training.position.ended:
         unread = ", ".join(store.unread(machine.results, run.digest, run.seed, run.views, run.artifacts, recorded))
         raise ValueError(f"{path}: is needed for {unread}, and is not here; delete the run to redo it")
+    checkpoint.start_alike(training, opened.ranks)
+    record = recorded or _train(opened, training, emit, claim)
     record = replace(record, errors={**record.errors, **evaluate_views(opened, emit, recorded)})
-    if record.train_error is None:
+    if opened.ranks.agreed(record.train_error is None):
         emit(Evaluating(run.name, "training images"))
-        images, precision = opened.loader("train"), run.config.precision
-        center = center_errors(opened.model, images, precision=precision, device=opened.device)
-        record = replace(record, train_error=center.top1_error)
+        record = replace(
+            record, train_error=center_errors(opened.model, opened.loader("train"), **_how(opened)).top1_error
+        )
     for artifact in ("kernels", "neighbors"):
         if wrong := store.damaged_artifact(machine.results, run.digest, run.seed, artifact, recorded):
             emit(Warned(run.name, wrong))
@@ -198,14 +205,14 @@ def _train(opened: Opened, training: Training, emit: Listener, claim: Claim) -> 
     if training.position.step == 0:  # from the beginning: no number of an earlier training is this one's
         for path in [*opened.folder.glob("predictions-*.npz"), *opened.folder.glob("kernels.npy")]:
             files.remove(path)
-    held_out = opened.loader("held_out") if opened.prepared.held_out else None
     train(
         training,
-        Loaders(opened.loader("train"), opened.loader("test"), held_out),
+        _loaders(opened),
         emit=to_all([emit, metrics_file(opened.folder / "metrics.jsonl")]),
         save=lambda: checkpoint.save(opened.folder / checkpoint.FILE, training),
         check=claim.check_now_and_then,
         graph=opened.machine.graph,
+        ranks=opened.ranks,
     )
     history = training.position.history
     seconds, last = sum(epoch.seconds for epoch in history), history[-1]
@@ -218,9 +225,51 @@ def _train(opened: Opened, training: Training, emit: Listener, claim: Claim) -> 
         seconds=round(seconds, 1),
         images_per_second=round(len(opened.prepared.train.labels) * len(history) / seconds, 1),
         diverged=last.train_loss is None,
-        held_out=Errors(last.held_out_top1_error, last.held_out_top5_error) if held_out else None,
+        held_out=Errors(last.held_out_top1_error, last.held_out_top5_error) if opened.prepared.held_out else None,
         errors={},
     )
+
+
+def follow(run: Run, machine: Machine, rank: int, join: Callable[[], Ranks]) -> None:
+    """What a rank other than 0 does of `run`: as rank 0, but that it writes nothing and tells nobody. `join` connects
+    the ranks, and is called when this one has opened its images."""
+    keep_freed_memory()
+    make_exact()
+    prepared, devices = _prepared(run, machine), _devices_of(run, machine, rank)
+    model = place(build(run.config, run.seed), devices)
+    opened = Opened(run, machine, prepared, model, devices, join())
+    training = _training(opened)
+    checkpoint.start_alike(training, opened.ranks)
+    train(training, _loaders(opened), emit=lambda event: None, save=lambda: None, ranks=opened.ranks)
+    missing: list[View] = opened.ranks.agreed([])
+    for view in missing:
+        predict(model, opened.loader("test"), view, **_how(opened))
+    if opened.ranks.agreed(False):
+        center_errors(model, opened.loader("train"), **_how(opened))
+
+
+def _prepared(run: Run, machine: Machine) -> Prepared:
+    seed = run.config.seed_of("subset", run.seed)
+    prepared = open_data(run.config.data, machine.data, seed, verify=machine.verify)
+    found = digest(run.config, prepared.manifest.digest)
+    if found != run.digest:
+        raise ValueError(f"the data changed since the run was planned ({found}, not {run.digest}); plan again")
+    return prepared
+
+
+def _training(opened: Opened) -> Training:
+    run = opened.run
+    optimizer = make_optimizer(opened.model, run.config)
+    return Training(run.name, run.config, run.seed, opened.model, optimizer, opened.device)
+
+
+def _loaders(opened: Opened) -> Loaders:
+    held_out = opened.loader("held_out") if opened.prepared.held_out else None
+    return Loaders(opened.loader("train"), opened.loader("test"), held_out)
+
+
+def _how(opened: Opened) -> dict[str, Any]:
+    return {"precision": opened.run.config.precision, "device": opened.device, "ranks": opened.ranks}
 
 
 def evaluate_views(opened: Opened, emit: Listener, record: RunRecord | None = None) -> dict[str, Errors]:
@@ -229,14 +278,13 @@ def evaluate_views(opened: Opened, emit: Listener, record: RunRecord | None = No
     run, results = opened.run, opened.machine.results
     unread = store.unread(results, run.digest, run.seed, run.views, (), record)
     found: dict[str, Errors] = {}
+    missing = opened.ranks.agreed([view for view in run.views if view in unread])
     for view in run.views:
-        if view in unread:
+        if view in missing:
             if unread[view]:
                 emit(Warned(run.name, unread[view]))
             emit(Evaluating(run.name, view))
-            made = predict(
-                opened.model, opened.loader("test"), view, precision=run.config.precision, device=opened.device
-            )
+            made = predict(opened.model, opened.loader("test"), view, **_how(opened))
             made["probability"] = made["probability"].astype(np.float16)
             store.write_predictions(results, run.digest, run.seed, view, made)
         # of what is stored, so that a report can recompute them to the last digit
@@ -261,8 +309,8 @@ def _write_neighbors(opened: Opened) -> None:
             neighbors,
             opened.model,
             opened.prepared,
-            opened.loader("train"),
-            opened.loader("test"),
+            opened.loader("train", whole=True),
+            opened.loader("test", whole=True),
             precision=opened.run.config.precision,
             device=opened.device,
         )
@@ -284,6 +332,37 @@ def copy_all_but_last(model: Network, weights: dict[str, torch.Tensor]) -> None:
     here = model.state_dict()
     last = f"{model.names[-1]}."
     model.load_state_dict({name: here[name] if name.startswith(last) else weights[name] for name in here})
+
+
+def _devices_of(run: Run, machine: Machine, rank: int = 0) -> tuple[str, ...]:
+    towers = run.config.model.towers  # a net of one tower has the first device, also beside one of two
+    if machine.ranks == 1:
+        return choose_devices(machine.devices[:towers], towers)
+    for norm in (run.config.model.norm, run.config.model.spatial_norm):
+        if norm and norm.kind == "batch":
+            raise ValueError(
+                "model.norm.kind batch: its statistics are those of a whole batch, of which each of "
+                f"{machine.ranks} ranks has a part; train it in one process"
+            )
+    return devices_of_rank(machine, rank)[:towers]
+
+
+def devices_of_rank(machine: Machine, rank: int = 0) -> tuple[str, ...]:
+    """The devices of one rank of a run: the CUDA device of its number on its machine, or CPUs.
+
+    Raises ValueError, one line, where this machine has fewer CUDA devices than ranks, or named ones are asked for.
+    """
+    place, cuda = torchrun.place(), torch.cuda.device_count()
+    here, count = (place.local, place.locals) if place else (rank, machine.ranks)
+    if any(not name.startswith("cpu") for name in machine.devices):
+        raise ValueError(
+            f"--devices {','.join(machine.devices)}: each rank takes the CUDA device of its number; leave it out"
+        )
+    if machine.devices or not cuda:
+        return machine.devices or ("cpu",)
+    if count > cuda:
+        raise ValueError(f"--devices {count}: this machine has {cuda} CUDA device(s); give at most so many")
+    return (f"cuda:{here}",)
 
 
 def choose_devices(asked: Sequence[str], towers: int) -> tuple[str, ...]:

@@ -63,6 +63,14 @@ class Optimizer:
             for part in slot.parts:
                 part.grad = None
 
+    def gradients(self) -> list[Tensor]:
+        """The gradient of every part of a parameter, in fixed order: of zeros where no pass has made one."""
+        parts = [part for slot in self.slots.values() for part in slot.parts]
+        for part in parts:
+            if part.grad is None:
+                part.grad = torch.zeros_like(part)
+        return [part.grad for part in parts if part.grad is not None]
+
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter once. A rate of zero freezes the parameter and its velocity."""

@@ -18,6 +18,7 @@ from repro.network.model import Drop, Network
 from repro.network.towers import TwoTowers
 from repro.training.evaluate import autocast
 from repro.training.optim import Optimizer
+from repro.training.ranks import ALONE, Ranks
 
 Results = tuple[Tensor, Tensor]
 Step = Callable[[Tensor, Tensor], Results]
@@ -25,13 +26,20 @@ WARM = 3  # steps before a graph is recorded: libraries choose and load their ke
 
 
 def make_step(
-    model: Network | TwoTowers, optimizer: Optimizer, precision: str, device: torch.device, graph: bool = False
+    model: Network | TwoTowers,
+    optimizer: Optimizer,
+    precision: str,
+    device: torch.device,
+    graph: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Step:
     """A function of images and labels on `device` that takes one step, once the model is reseeded.
 
-    It returns the mean loss and the number of images whose first guess was wrong, both on the device. `graph`: as a
-    CUDA graph, for a network on one CUDA device.
+    It returns the mean loss and the number of images whose first guess was wrong, both on the device, and of the whole
+    batch where `ranks` share it. `graph`: as a CUDA graph, for a network on one CUDA device and a run of one rank.
     """
+    if ranks.world > 1:
+        return partial(shared_step, ranks, model, optimizer, precision, device)
     plain = partial(plain_step, model, optimizer, precision, device)
     if graph and device.type == "cuda" and isinstance(model, Network):
         return GraphStep(plain, model, optimizer, partial(_beside, device), partial(_recorded, device))
@@ -50,10 +58,43 @@ def plain_step(
     optimizer.zero_grad()
     with autocast(precision, device):
         logits = model(images)
-    loss = F.cross_entropy(logits.float(), labels)
+    loss = F.cross_entropy(_exact(logits), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) != labels).sum()
+
+
+def shared_step(
+    ranks: Ranks,
+    model: Network | TwoTowers,
+    optimizer: Optimizer,
+    precision: str,
+    device: torch.device,
+    images: Tensor,
+    labels: Tensor,
+) -> Results:
+    """`plain_step` of a batch of which this rank has some images, or none. What is added up over the ranks are sums
+    over images, divided by the size of the whole batch afterwards: the parts may be of unequal sizes."""
+    optimizer.zero_grad()
+    loss = wrong = torch.zeros((), device=device)
+    if len(labels):
+        with autocast(precision, device):
+            logits = model(images)
+        loss = F.cross_entropy(_exact(logits), labels, reduction="sum")
+        loss.backward()  # type: ignore[no-untyped-call]
+        wrong = (logits.detach().argmax(1) != labels).sum()
+    gradients = optimizer.gradients()
+    numbers = torch.stack([number.detach().to(gradients[0]) for number in (loss, wrong, torch.tensor(len(labels)))])
+    ranks.add([*gradients, numbers])
+    total, wrongs, size = numbers
+    torch._foreach_div_(gradients, size)
+    optimizer.step()
+    return total / size, wrongs
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """In float32 at least: of bfloat16 the loss would be too coarse."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class GraphStep:

@@ -18,6 +18,7 @@ from repro.training.checkpoint import Position, Training
 from repro.training.evaluate import center_errors
 from repro.training.events import EpochDone, Listener, Started, Stepped, Warned
 from repro.training.optim import learning_rates, update_plateau
+from repro.training.ranks import ALONE, Ranks
 from repro.training.step import Step, make_step
 
 READ_EVERY = 25  # batches between two readings of the loss for the progress bar: reading waits for the device
@@ -42,6 +43,7 @@ def train(
     save: Callable[[], None],
     check: Callable[[], None] = lambda: None,
     graph: bool = False,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train from `training.position` to the end of the schedule, changing what `training` holds in place.
 
@@ -50,11 +52,12 @@ def train(
     the next batch whose loss is read (READ_EVERY), at the latest when the epoch ends.
     Images that are held out are tested at the end, and drive the plateau in place of the test images. `save` is called
     after each epoch and each SAVE_SECONDS. `check` is called after each step, and ends the run by what it raises.
-    `graph`: see `make_step`.
+    `graph`: see `make_step`. `ranks` that share the run all call this, from the same position, and have the same
+    numbers after each step; `save` and `emit` are to do something on rank 0 only.
     """
     config, position = training.config, training.position
     schedule = config.schedule
-    step = make_step(training.model, training.optimizer, config.precision, training.device, graph)
+    step = make_step(training.model, training.optimizer, config.precision, training.device, graph, ranks)
     emit(
         Started(
             training.name, schedule.epochs, len(loaders.train), position.epoch, position.batch, tuple(position.history)
@@ -64,16 +67,16 @@ def train(
         rates = learning_rates(schedule, config.optim, position.epoch, position.plateau)
         training.optimizer.set_learning_rate(rates.weights, rates.biases, rates.layers)
         with notice.at_steps():
-            train_epoch(training, loaders.train, step, emit=emit, save=save, check=check)
+            train_epoch(training, loaders.train, step, emit=emit, save=save, check=check, ranks=ranks)
         epoch, images = _epoch(position, rates.weights, rates.biases), position.pictures
         finite = epoch.train_loss is not None
         reached = schedule.stop_train_error is not None and epoch.train_error <= schedule.stop_train_error
         last = position.epoch + 1 == schedule.epochs or reached or not finite
         if last or (position.epoch + 1) % config.eval.every == 0:
-            watched = test = _tested(training, loaders.test)
+            watched = test = _tested(training, loaders.test, ranks)
             epoch = replace(epoch, test_top1_error=test.top1_error, test_top5_error=test.top5_error)
             if loaders.held_out and (last or schedule.kind == "plateau"):
-                watched = held = _tested(training, loaders.held_out)
+                watched = held = _tested(training, loaders.held_out, ranks)
                 epoch = replace(epoch, held_out_top1_error=held.top1_error, held_out_top5_error=held.top5_error)
             assert watched.top1_error is not None
             position.plateau = update_plateau(schedule, position.plateau, watched.top1_error, config.eval.every)
@@ -88,8 +91,10 @@ def train(
         save()
 
 
-def _tested(training: Training, loader: Loader) -> Errors:
-    return center_errors(training.model, loader, precision=training.config.precision, device=training.device)
+def _tested(training: Training, loader: Loader, ranks: Ranks) -> Errors:
+    return center_errors(
+        training.model, loader, precision=training.config.precision, device=training.device, ranks=ranks
+    )
 
 
 def train_epoch(
@@ -100,6 +105,7 @@ def train_epoch(
     emit: Listener,
     save: Callable[[], None],
     check: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """The batches of one epoch, from `position.batch` on. Each takes one step against the mean loss of its images."""
     config, model, position, device = training.config, training.model, training.position, training.device
@@ -115,25 +121,26 @@ def train_epoch(
         for batch in batches:
             images = batch.image.to(device, non_blocking=True)
             labels = batch.label.to(device, non_blocking=True)
-            model.reseed(dropout, position.step)
+            size = loader.size(position.batch) if ranks.world > 1 else len(labels)
+            model.reseed(dropout, position.step, rows=ranks.rows(size))
             loss, wrong = step(images, labels)
-            loss_sum += loss * len(labels)
+            loss_sum += loss * size
             error_sum += wrong
             position.batch += 1
             position.step += 1
-            position.pictures += len(labels)
+            position.pictures += size
             shown = float(loss) if position.batch % READ_EVERY == 0 else None
             emit(Stepped(training.name, position.epoch, position.batch, position.pictures, shown))
             check()
             if shown is not None and not math.isfinite(shown):  # the sum of the epoch is not finite either
                 break
-            now = time.perf_counter()
-            if now - saved > SAVE_SECONDS or notice.asked():
+            now, asked = time.perf_counter(), ranks.any_of(notice.asked())
+            if now - saved > SAVE_SECONDS or asked:
                 position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)
                 position.seconds = before + now - began
                 save()
-                if signum := notice.asked():
-                    raise notice.Stopped(signum)
+                if asked:
+                    raise notice.Stopped(asked)
                 saved = time.perf_counter()
                 began += saved - now  # seconds of training alone
     position.loss_sum, position.error_sum = float(loss_sum), float(error_sum)

@@ -242,6 +242,10 @@ class Loader:
     def __len__(self) -> int:
         return -(-self.images // self.config.optim.batch_size)
 
+    def size(self, batch: int) -> int:
+        """Images of the batch of this number in an epoch, over all ranks."""
+        return min(self.config.optim.batch_size, self.images - batch * self.config.optim.batch_size)
+
     def epoch(self, epoch: int, *, start: int = 0, color: bool = True) -> Batches:
         """The batches of one epoch from batch `start` on, augmented as `config.augment` says; `color` False leaves
         the color noise out and with it the division, which is by 1 + its strength (2012's end-game, F11)."""
@@ -295,7 +299,7 @@ class Loader:
         factors = (factor / np.array(data.channel_std or (1.0, 1.0, 1.0))).astype(np.float32)
         last = torch.from_numpy((factors[::-1] if swapped else factors).copy()).view(3, 1, 1)
         run = Pass(
-            batches=batches,
+            batches=[batch for batch in batches if len(batch)],  # a rank may have no part of the last batch
             seed=self.config.seed_of("augment", self.seed),
             epoch=epoch,
             keys=keys,
@@ -316,7 +320,8 @@ class Loader:
             made, last = on_device(made, run, self.device), last.to(self.device)
 
         def finished() -> Generator[Batch]:
-            for indices, image in zip(batches, made, strict=True):
+            for indices in batches:
+                image = next(made) if len(indices) else last.new_empty(run.shape(0)).movedim(-1, -3)
                 if later:
                     image = normalize_contrast(image, data.mean == "picture", data.contrast) * last
                 label = self.source.beton.labels[indices] - self.source.first_class
