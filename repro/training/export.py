@@ -96,7 +96,7 @@ def _write_torchscript(model: Askable, images: Tensor, about: str) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", "`torch.jit")  # it is kept, and no longer worked on
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of assertions on shapes; `export` checks two
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]  # of shapes
         traced = torch.jit.trace(model, images, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, file, _extra_files={KEY: about})
     return file.getvalue()
