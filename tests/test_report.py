@@ -641,7 +641,7 @@ def test_pages_call_a_setting_as_a_person_did_and_files_keep_its_printed_name(
 ) -> None:
     results, changes = tmp_path / "results", {"optim.batch_size": 16}
     setting = write_setting(results, named(experiments, "lrn-ablation"), "smoke", LEVELS, changes=changes)
-    told = 'text = "x"\npreset = "smoke"\nchanges = {"optim.batch_size" = 16}\n'
+    told = 'text = "few images a step"\npreset = "smoke"\nchanges = {"optim.batch_size" = 16}\n'
     (results / "settings.toml").write_text(f"[small-batches]\n{told}")
     report.build(experiments, None, results, tmp_path / "reports", html=True, formats=("csv",))
     page, index, html = (
@@ -649,7 +649,8 @@ def test_pages_call_a_setting_as_a_person_did_and_files_keep_its_printed_name(
     )
     assert f"Setting `small-batches` (`{setting.name}`): photos" in page
     assert "Again: `repro run lrn-ablation --setting small-batches --seeds 3 --untuned`" in page
-    assert f"- `small-batches`: preset smoke with optim.batch_size = 16; files have `{setting.name}`" in index
+    line = "- `small-batches`: few images a step; preset smoke with optim.batch_size = 16; files have"
+    assert f"{line} `{setting.name}`\n" in index
     assert "| `small-batches` | exploratory |" in index and f"`{setting.name}` |" not in index
     assert f"Setting small-batches ({setting.name}): photos" in html
     assert setting.name in (tmp_path / "reports" / "scoreboard.csv").read_text()

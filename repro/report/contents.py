@@ -57,11 +57,11 @@ def unfinished(part: Part) -> str:
 
 def setting_names(gathered: Gathered) -> list[tuple[str, str, str]]:
     """Name of each setting for people, what it stands for, and the name that files have where it is another:
-    `("cifar10-20ep", "preset cifar10 with schedule.epochs = 20", "cifar10+1e8217")`."""
+    `("cifar10-20ep", "20 epochs; preset cifar10 with schedule.epochs = 20", "cifar10+1e8217")`."""
     return [
         (
             part.label,
-            f"preset {part.setting.preset}"
+            f"{f'{part.explained}; ' if part.explained else ''}preset {part.setting.preset}"
             f"{f' with {words.changes(part.setting.changes)}' if part.setting.changes else ''}",
             part.setting.name if part.called else "",
         )

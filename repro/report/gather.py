@@ -17,7 +17,7 @@ from repro.experiments.experiment import Claim, Experiment
 from repro.planning.cost import images
 from repro.planning.plan import configs, laid_out
 from repro.planning.search import choose
-from repro.planning.settings import FILE, called
+from repro.planning.settings import FILE, named
 from repro.records import RunRecord, Setting
 from repro.report.standing import NO_PLAN, Standing, standing
 from repro.terms import FEWEST_SEEDS
@@ -52,6 +52,7 @@ class Part:
     specifications: Sequence[tuple[Claim, Specification]] = ()  # all ways to judge each claim
     standing: Standing = NO_PLAN  # what a frozen plan says of the setting
     called: str = ""  # the name that a person gave the setting, where one did
+    explained: str = ""  # and what they say of it
 
     @property
     def label(self) -> str:
@@ -186,7 +187,7 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
 
     settings, damaged = store.read_settings(results)
     try:
-        names = called(results)
+        names = {one.printed: one for one in named(results).values()}
     except ValueError as error:
         names = {}
         damaged.append(store.Damaged(results / FILE, str(error)))
@@ -205,7 +206,9 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
             continue
         try:
             part = _part(known[setting.experiment], setting, read, of_digest, broken, results)
-            parts.append(replace(part, called=names.get(setting.name, "")))
+            if given := names.get(setting.name):
+                part = replace(part, called=given.name, explained=given.text)
+            parts.append(part)
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=_order)
