@@ -634,3 +634,26 @@ def test_a_page_begins_with_what_was_tuned_then_with_what_a_plan_asked_for(
     tuned = replace(largest, judgements=judged)
     assert contents.leading([asked, tuned]) is tuned
     assert contents.leading([]) is None
+
+
+def test_pages_call_a_setting_as_a_person_did_and_files_keep_its_printed_name(
+    experiments: list[Experiment], tmp_path: Path
+) -> None:
+    results, changes = tmp_path / "results", {"optim.batch_size": 16}
+    setting = write_setting(results, named(experiments, "lrn-ablation"), "smoke", LEVELS, changes=changes)
+    told = 'text = "few images a step"\npreset = "smoke"\nchanges = {"optim.batch_size" = 16}\n'
+    (results / "settings.toml").write_text(f"[small-batches]\n{told}")
+    report.build(experiments, None, results, tmp_path / "reports", html=True, formats=("csv",))
+    page, index, html = (
+        (tmp_path / "reports" / name).read_text() for name in ("lrn-ablation.md", "index.md", "lrn-ablation.html")
+    )
+    assert f"Setting `small-batches` (`{setting.name}`): photos" in page
+    assert "Again: `repro run lrn-ablation --setting small-batches --seeds 3 --untuned`" in page
+    line = "- `small-batches`: few images a step; preset smoke with optim.batch_size = 16; files have"
+    assert f"{line} `{setting.name}`\n" in index
+    assert "| `small-batches` | exploratory |" in index and f"`{setting.name}` |" not in index
+    assert f"Setting small-batches ({setting.name}): photos" in html
+    assert setting.name in (tmp_path / "reports" / "scoreboard.csv").read_text()
+    (results / "settings.toml").write_text("[")
+    report.build(experiments, None, results, tmp_path / "reports")
+    assert "`settings.toml`: " in (tmp_path / "reports" / "index.md").read_text()

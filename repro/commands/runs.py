@@ -101,6 +101,7 @@ def run(
 ) -> None:
     """Train what is missing, then refresh the reports. Stopped, it goes on where it was.
 
+    A name that ends in .toml is a file that says what to run, docs/commands.md.
     Others may be at the same runs, here or on another machine that sees the results: each is done once."""
     _train(**locals())
 
@@ -211,17 +212,24 @@ def _sweep(
 ) -> None:
     from repro import store
     from repro.commands import terminal
-    from repro.planning import frozen, plan
+    from repro.planning import frozen, plan, sweepfile
     from repro.planning.budget import seconds_in, within
     from repro.planning.cost import cost, measured_rates
     from repro.stats.looks import most_looked_at
 
+    file = sweepfile.file_of(names)
+    says = "--plan" if frozen_plan else "--again" if again else str(file) if file else ""
+    if says and (
+        (names and not file) or (file and (frozen_plan or again or seeds or max_seeds)) or everything or preset
+        or assignments or setting or arms or design or untuned or until_decided
+    ):  # fmt: skip
+        raise ValueError(f"{says} says what to run; leave out names, --preset, --set, --arms and the like")
+    if file:
+        told = sweepfile.read(file)
+        names, preset, assignments, setting = told.names, told.preset, told.assignments, told.setting
+        seeds, arms, design = told.seeds, ",".join(told.arms) if told.arms else None, told.design
+        untuned, until_decided, max_seeds = told.untuned, told.until_decided, told.max_seeds
     registry, places = registry_of(include, names), places_of(data_dir, results_dir)
-    if (frozen_plan or again) and (
-        names or everything or preset or assignments or setting or arms or design or untuned or until_decided
-    ):
-        option = "--plan" if frozen_plan else "--again"
-        raise ValueError(f"{option} says what to run; leave out names, --preset, --set, --arms and the like")
     if frozen_plan and again:
         raise ValueError("--plan and --again each say what to run; leave out one of them")
     if frozen_plan:

@@ -55,12 +55,17 @@ def unfinished(part: Part) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def setting_names(gathered: Gathered) -> list[tuple[str, str]]:
-    """Name of each setting, and what it stands for: `("cifar10+1e8217", "preset cifar10 with optim.batch_size =
-    32")`."""
+def setting_names(gathered: Gathered) -> list[tuple[str, str, str]]:
+    """Name of each setting for people, what it stands for, and the name that files have where it is another:
+    `("cifar10-20ep", "20 epochs; preset cifar10 with schedule.epochs = 20", "cifar10+1e8217")`."""
     return [
-        (name, f"preset {setting.preset}{f' with {words.changes(setting.changes)}' if setting.changes else ''}")
-        for name, setting in sorted({part.setting.name: part.setting for part in gathered.parts}.items())
+        (
+            part.label,
+            f"{f'{part.explained}; ' if part.explained else ''}preset {part.setting.preset}"
+            f"{f' with {words.changes(part.setting.changes)}' if part.setting.changes else ''}",
+            part.setting.name if part.called else "",
+        )
+        for _, part in sorted({part.setting.name: part for part in gathered.parts}.items())
     ]
 
 
@@ -76,22 +81,15 @@ def command(part: Part) -> str:
     """The line that does the setting again."""
     if part.setting.frozen:
         return f"repro run --plan results/plans/{part.setting.frozen}.json"
-    words_of_it = [
-        "repro",
-        "run",
-        part.experiment.name,
-        "--preset",
-        part.setting.preset,
-        "--seeds",
-        str(part.setting.seeds),
-    ]
+    at = ["--setting", part.called] if part.called else ["--preset", part.setting.preset]
+    words_of_it = ["repro", "run", part.experiment.name, *at, "--seeds", str(part.setting.seeds)]
     if part.setting.design:
         words_of_it = [*words_of_it[:-2], "--design", part.setting.design]
     if most := most_looked_at(part.setting.looks):
         words_of_it += ["--until-decided", "--max-seeds", str(most)]
     if part.setting.untuned or (part.experiment.search and not part.setting.searches):
         words_of_it.append("--untuned")
-    for key, value in part.setting.changes.items():
+    for key, value in () if part.called else part.setting.changes.items():
         words_of_it += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join(words_of_it)
 
@@ -611,7 +609,7 @@ def forest_marks(scores: Sequence[Score]) -> list[Mark]:
         if not claim.row.paired and not one.same_setting:
             continue  # an error on other data lies nowhere near; the table shows it with what differs
         label = f"{section(score)}{score_line(score)}, {words.metric(score.metric)}"
-        label += f"\n{score.experiment.name}, {score.setting.name} (n = {one.seeds}): {verdict(one)}"
+        label += f"\n{score.experiment.name}, {score.label} (n = {one.seeds}): {verdict(one)}"
         mark = Mark(
             label, one.unit, one.estimate, score.published, score.noted, claim.row.bound, one.same_setting,
             _tolerance(claim, score.metric), mark_key(score),
@@ -631,7 +629,7 @@ def _unclaimed(scores: Sequence[Score]) -> list[Mark]:
             same = (one.arm, one.reference) == (claim.arm, claim.reference)
             if same and one.claim is None and one.metric == "top1_error" and one.estimate:
                 label = f"{section(score)}{words.subject(one.arm, one.reference)}, {words.metric(one.metric)}"
-                label += f"\n{part.experiment.name}, {part.setting.name} (n = {one.seeds}): no claim"
+                label += f"\n{part.experiment.name}, {part.label} (n = {one.seeds}): no claim"
                 mark = Mark(label, one.unit, one.estimate, None, same_setting=None)
                 found.setdefault((part.experiment.name, one.arm, one.reference), mark)
     return list(found.values())
@@ -707,7 +705,7 @@ def scoreboard(scores: Sequence[Score], name: str, caption: str, *, only: bool |
                 _lines(group, lambda score: words.quantity(score.noted, score.claim.row.unit)),
                 _lines(group, _estimate),
                 "\n".join(seeds) or words.NOTHING,
-                f"`{first.setting.name}`" if first.setting else words.NOTHING,
+                f"`{first.label}`" if first.setting else words.NOTHING,
                 board_standing(group),
             ]
         )
@@ -797,7 +795,7 @@ def paper_table(gathered: Gathered) -> ReportTable:
             ]
             estimates = {one.metric: one.judgement.estimate for one in mine if one.judgement}
             ours = [words.with_interval(estimates.get(metric), "percent") for metric in ("top1_error", "top5_error")]
-            where = f"{score.experiment.name}, `{score.setting.name}`" if score and score.setting else words.NOTHING
+            where = f"{score.experiment.name}, `{score.label}`" if score and score.setting else words.NOTHING
             paper_says = [words.quantity(number, "percent", 1) for number in (row.top1_error, row.top5_error)]
             rows.append([row.table, row.who, row.measured, *paper_says, *ours, where])
             means = [

@@ -201,7 +201,7 @@ def against(axis: Axis, parts: Iterable[Part]) -> list[tuple[Drawn, list[str]]]:
         for one in part.judgements:
             if one.metric == "top1_error" and _standard_error(one) and one.seeds >= FEWEST_SEEDS:
                 key = (one.arm, one.reference, part.setting.untuned, same)
-                groups[key].setdefault(axis.size(part.config), (one, part.setting.name))
+                groups[key].setdefault(axis.size(part.config), (one, part.label))
     found = []
     for (arm, reference, *_), sizes in groups.items():
         if len(sizes) < 2:

@@ -17,6 +17,7 @@ from repro.experiments.experiment import Claim, Experiment
 from repro.planning.cost import images
 from repro.planning.plan import configs, laid_out
 from repro.planning.search import choose
+from repro.planning.settings import FILE, named
 from repro.records import RunRecord, Setting
 from repro.report.standing import NO_PLAN, Standing, standing
 from repro.terms import FEWEST_SEEDS
@@ -50,6 +51,13 @@ class Part:
     design: DesignJudgement | None = None  # of a setting whose arms are the rows of a design
     specifications: Sequence[tuple[Claim, Specification]] = ()  # all ways to judge each claim
     standing: Standing = NO_PLAN  # what a frozen plan says of the setting
+    called: str = ""  # the name that a person gave the setting, where one did
+    explained: str = ""  # and what they say of it
+
+    @property
+    def label(self) -> str:
+        """The setting's name for people; files, tables as CSV and addresses have `setting.name`."""
+        return self.called or self.setting.name
 
     @property
     def finished(self) -> int:
@@ -90,6 +98,11 @@ class Score:
     def setting(self) -> Setting | None:
         """The setting of ours."""
         return self.part.setting if self.part else None
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.part.label if self.part else ""
 
     @property
     def primary(self) -> bool:
@@ -173,6 +186,11 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
     from repro import stats
 
     settings, damaged = store.read_settings(results)
+    try:
+        names = {one.printed: one for one in named(results).values()}
+    except ValueError as error:
+        names = {}
+        damaged.append(store.Damaged(results / FILE, str(error)))
     with _uncollected():
         records, broken = store.finished_runs(results)
     read = {record.key: record for record in records}
@@ -187,7 +205,10 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
             )
             continue
         try:
-            parts.append(_part(known[setting.experiment], setting, read, of_digest, broken, results))
+            part = _part(known[setting.experiment], setting, read, of_digest, broken, results)
+            if given := names.get(setting.name):
+                part = replace(part, called=given.name, explained=given.text)
+            parts.append(part)
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
     parts.sort(key=_order)

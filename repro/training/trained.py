@@ -129,7 +129,10 @@ def trained(results: Path, data: Path, name: str) -> Trained:
     if not store.is_finished(results, run_digest, seed):
         raise ValueError(f"{run}: is not finished; `repro logs {run}` shows how far it is")
     record = store.read_run(results, run_digest, seed)
-    config = from_dict(record.config)
+    try:
+        config = from_dict(record.config)
+    except ValueError as error:
+        raise ValueError(f"{run}: its Config is not of this version ({error})") from None
     users = askers(results, run_digest, seed)
     path = store.run_directory(results, run_digest, seed) / checkpoint.FILE
     if not path.is_file():
