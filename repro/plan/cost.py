@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from repro import store
+from repro import index, store
 from repro.config.config import Config, from_dict
 from repro.data import known
 from repro.data.manifest import Manifest, find
-from repro.records import RunRecord
 
 if TYPE_CHECKING:
     from repro.plan.plan import Plan
@@ -101,24 +100,23 @@ def network_key(config: Config) -> str:
 
 def measured_rates(results: Path) -> Rates:
     """The rates that finished runs reached, and on what."""
+    of_digest: dict[str, list[tuple[str, float]]] = {}
+    runs = index.of(results)
+    for digest, _, run in runs.entries():
+        if run.epochs:  # else its weights were read from a file
+            of_digest.setdefault(digest, []).append((run.machine, run.images_per_second))
+    runs.save()
     found: dict[str, list[float]] = {}
     machines: Counter[str] = Counter()
-    for record in store.trained_runs(results):
+    for record in store.one_of_each(results):
         with suppress(ValueError):  # a Config of an older version: its rate is not known, its results are
             config = from_dict(record.config)
             work = 3 * sum(shape.multiply_adds for shape in config.shapes())
-            found.setdefault(network_key(config), []).append(work * record.images_per_second)
-            machines[machine_of(record)] += 1
+            for machine, rate in of_digest.get(record.digest, ()):
+                found.setdefault(network_key(config), []).append(work * rate)
+                machines[machine] += 1
     of_network = {key: median(rates) for key, rates in found.items()}
     return Rates(of_network, " and ".join(name for name, _ in machines.most_common()))
-
-
-def machine_of(record: RunRecord) -> str:
-    """What a run was trained on, as its maker calls it: the accelerator, else the processor."""
-    hardware = record.about("hardware")
-    names = hardware.get("accelerators") if "cuda" in record.placement else None
-    name = names[0] if names else hardware.get("processor") or "an unknown processor"
-    return " ".join(str(name).replace("(R)", "").replace("(TM)", "").split())
 
 
 def images(config: Config, manifest: Manifest | None) -> tuple[int, int]:
