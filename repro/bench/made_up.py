@@ -15,8 +15,9 @@ import numpy as np
 
 from repro import store
 from repro.config import config, keys, presets
+from repro.data.manifest import find
 from repro.experiments.experiment import Experiment
-from repro.plan.plan import Run
+from repro.plan.plan import UNPREPARED, Run
 from repro.records import Epoch, Errors, Images, RunRecord, Setting
 
 DISTINCT = 8  # runs of a Config that `write_runs` makes up, each with its own numbers
@@ -77,8 +78,9 @@ def write_run(
     images: int = 400,
     predictions: bool = True,
     target: float | None = None,
+    of_images: str = "made-up",
 ) -> None:
-    """One finished run: metrics, predictions of center and ten views, kernels, record."""
+    """One finished run on images of the digest `of_images`: metrics, predictions of center and ten views, kernels, record."""
     noise = np.random.default_rng([seed, place])
     top1 = level + spread * float(noise.standard_normal())
     top5 = top1 * 0.4
@@ -114,7 +116,7 @@ def write_run(
         digest=digest,
         seed=seed,
         config=config.to_dict(settings),
-        data=Images(settings.data.source, "made-up"),
+        data=Images(settings.data.source, of_images),
         epochs=last,
         epochs_to_target=target,
         censored=False,
@@ -130,9 +132,9 @@ def write_run(
     store.write_run(results, record)
 
 
-def write_runs(results: Path, runs: Iterable[Run], *, epochs: int = 6, images: int = 100) -> None:
-    """Finish the runs of a plan, thousands a second: of each Config DISTINCT runs are written, and the seeds after them
-    have links to their files and the same numbers."""
+def write_runs(results: Path, runs: Iterable[Run], data: Path, *, epochs: int = 6, images: int = 100) -> None:
+    """Finish the runs of a plan that was made with the sets prepared in `data`. Of each Config DISTINCT runs are
+    written, and the seeds after them have links to their files and the same numbers: thousands a second."""
     of_digest: dict[str, list[int]] = {}
     for run in runs:
         seeds = of_digest.setdefault(run.digest, [])
@@ -140,7 +142,11 @@ def write_runs(results: Path, runs: Iterable[Run], *, epochs: int = 6, images: i
             continue
         if len(seeds) < DISTINCT:
             level = 20 + int(run.digest, 16) % 100 / 5
-            write_run(results, run.config, run.digest, run.seed, level, epochs=epochs, images=images)
+            manifest = find(run.config.data, data)
+            write_run(
+                results, run.config, run.digest, run.seed, level, epochs=epochs, images=images,
+                of_images=manifest.digest if manifest else UNPREPARED,
+            )  # fmt: skip
         else:
             _write_again(results, run, seeds[len(seeds) % DISTINCT])
         seeds.append(run.seed)
