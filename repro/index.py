@@ -104,7 +104,9 @@ class Index:
         left |= {artifact: "kernels.npy" if artifact == "kernels" else f"{artifact}.npz" for artifact in artifacts}
         folder = f"{self._runs}/{digest}/seed-{seed}"
         stamps = {what: _stamp(f"{folder}/{name}") for what, name in left.items()}
-        left = {what: name for what, name in left.items() if not (there := stamps[what]) or there != entry.whole.get(name)}
+        left = {
+            what: name for what, name in left.items() if not (there := stamps[what]) or there != entry.whole.get(name)
+        }
         if not left:
             return {}
         record = store.read_run(self._results, digest, seed)

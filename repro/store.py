@@ -287,6 +287,30 @@ def damaged_predictions(results: Path, record: RunRecord, view: str) -> Damaged 
     return None
 
 
+def damaged_files(results: Path, record: RunRecord) -> list[Damaged]:
+    """Of the files that belong to a finished run, those that are not what its record says, by the hashes in it. An
+    older record has none: its predictions have to give the errors that it has."""
+    folder, found = run_directory(results, *record.key), []
+    for name, known in record.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            found.append(Damaged(path, "belongs to the record and is not there; `repro run` makes it again"))
+        elif files.sha256(path) != known:
+            another = "is not what the run wrote (its SHA-256 is another); `repro run` makes it again"
+            found.append(Damaged(path, another))
+    for pattern in BELONGS if record.files else ():
+        others = [path for path in sorted(folder.glob(pattern)) if path.name not in record.files]
+        found += [Damaged(path, "does not belong to the record") for path in others]
+    looked = [damaged_predictions(results, record, view) for view in record.errors]
+    found += [one for one in looked if one and one.path.name not in record.files]
+    if not record.files and (epochs := len(read_metrics(results, *record.key))) != record.epochs:
+        found.append(Damaged(folder / "metrics.jsonl", f"{epochs} of {record.epochs} epochs can be read"))
+    for artifact in ("kernels", "neighbors"):
+        if reason := damaged_artifact(results, *record.key, artifact, None):
+            found.append(Damaged(folder / artifact, reason))
+    return found
+
+
 def read_metrics(results: Path, digest: str, seed: int, record: RunRecord | None = None) -> list[Epoch]:
     """The epochs of a run, up to the first line that is none: a crash cuts the last one short. None of a file that is
     not what the run's `record` knows."""
