@@ -80,7 +80,7 @@ def write_run(
     target: float | None = None,
     of_images: str = "made-up",
 ) -> None:
-    """One finished run on images of the digest `of_images`: metrics, predictions of center and ten views, kernels, record."""
+    """A finished run on images of digest `of_images`: metrics, predictions of center and ten views, kernels, record."""
     noise = np.random.default_rng([seed, place])
     top1 = level + spread * float(noise.standard_normal())
     top5 = top1 * 0.4
