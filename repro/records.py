@@ -88,7 +88,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         hardware = self.about("hardware")
         names = hardware.get("accelerators") if "cuda" in self.placement else None
         name = names[0] if names else hardware.get("processor") or "an unknown processor"
-        return " ".join(str(name).replace("(R)", "").replace("(TM)", "").split())
+        return maker_name(str(name))
 
     @property
     def threads(self) -> int:
@@ -100,6 +100,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         """A part of the provenance: `git`, `packages` or `hardware`; empty where it was not recorded."""
         found = self.provenance.get(part)
         return found if isinstance(found, dict) else {}
+
+
+def maker_name(name: str) -> str:
+    """The name of a processor or an accelerator without marks."""
+    return " ".join(name.replace("(R)", "").replace("(TM)", "").split())
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
