@@ -92,9 +92,17 @@ def run(
     )  # fmt: skip
 
 
-def collect(results: Path | None = None) -> pd.DataFrame:
+def collect(results: Path | Sequence[Path] | None = None) -> pd.DataFrame:
     """The finished runs of all settings, a row a run, arm and view: experiment, preset, setting, arm, then the columns
-    of repro.store.collect, whose names have units."""
+    of repro.store.collect, whose names have units. Of several folders, where two differ the first counts."""
+    if isinstance(results, Sequence):
+        from tempfile import TemporaryDirectory
+
+        from repro.merge import as_one
+
+        with TemporaryDirectory(prefix="repro-") as place:
+            as_one([results_directory(one) for one in results], Path(place))
+            return collect(Path(place))
     import pandas as pd
 
     from repro import store

@@ -137,12 +137,19 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
     """A file that should be small. Raises ValueError for one of more than LARGEST bytes, OSError for one that cannot be
     read."""
-    if (size := path.stat().st_size) > LARGEST:
-        raise ValueError(f"{amount(size)}, more than {amount(LARGEST)}")
-    return path.read_bytes()
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if (size := os.fstat(handle).st_size) > LARGEST:
+            raise ValueError(f"{amount(size)}, more than {amount(LARGEST)}")
+        parts = []
+        while part := os.read(handle, size + 1):  # which may grow
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(handle)
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -171,16 +178,18 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise ValueError(f"{type(error).__name__}: {shortened(' '.join(str(error).split()))}") from None
 
 
-def listed(folder: Path, *patterns: str) -> list[Path]:
-    """What matches `patterns`, one a level, below a folder, sorted; nothing where it is not there.
-
-    Raises OSError for a folder that may not be read, which `Path.glob` passes over in silence.
-    """
-    first, *rest = patterns
+def names_in(folder: Path | str) -> list[str]:
+    """What stands in a folder, sorted; nothing where it is not there or no folder. Raises OSError for one that may not
+    be read, which `Path.glob` passes over in silence."""
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries)
+        return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [folder / name for name in names if Path(name).match(first)]
+
+
+def listed(folder: Path, *patterns: str) -> list[Path]:
+    """What matches `patterns`, one a level, below a folder, sorted; nothing where it is not there. Raises OSError for a
+    folder that may not be read."""
+    first, *rest = patterns
+    found = [folder / name for name in names_in(folder) if Path(name).match(first)]
     return [below for one in found for below in listed(one, *rest)] if rest else found

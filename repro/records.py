@@ -82,10 +82,29 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         """`model.towers` of the Config."""
         return int(self.config["model"]["towers"])
 
+    @property
+    def machine(self) -> str:
+        """What the run was trained on, as its maker calls it: the accelerator, else the processor."""
+        hardware = self.about("hardware")
+        names = hardware.get("accelerators") if "cuda" in self.placement else None
+        name = names[0] if names else hardware.get("processor") or "an unknown processor"
+        return maker_name(str(name))
+
+    @property
+    def threads(self) -> int:
+        """Threads that the run had; 0 where it was not recorded."""
+        found = self.about("hardware").get("threads")
+        return found if isinstance(found, int) else 0
+
     def about(self, part: str) -> dict[str, Any]:
         """A part of the provenance: `git`, `packages` or `hardware`; empty where it was not recorded."""
         found = self.provenance.get(part)
         return found if isinstance(found, dict) else {}
+
+
+def maker_name(name: str) -> str:
+    """The name of a processor or an accelerator without marks."""
+    return " ".join(name.replace("(R)", "").replace("(TM)", "").split())
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -17,7 +17,8 @@ A *setting* is one experiment at one preset with one set of changes; reports are
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,7 @@ def read_weights(results: Path) -> dict[str, dict[str, str]]:
 def read_run(results: Path, digest: str, seed: int) -> RunRecord:
     """The record of a finished run. Raises ValueError where it is damaged, of another run, or not there, and NewerError
     for a schema that is not known yet."""
-    path = run_directory(results, digest, seed) / "run.json"
+    path = f"{results}/runs/{digest}/seed-{seed}/run.json"
     try:
         record = records.run_record(files.read_bytes(path))
         if record.key != (digest, seed):
@@ -193,6 +194,15 @@ def _check_hash(path: Path, record: RunRecord) -> None:
         raise ValueError("is not what the run wrote (its SHA-256 is another)")
 
 
+def _is_whole(path: Path, record: RunRecord) -> bool:
+    """Whether a file has the hash in a record; a file that was not there then, and the files of an older record, have
+    none."""
+    try:
+        return path.name in record.files and files.sha256(path) == record.files[path.name]
+    except OSError:
+        return False
+
+
 def _check_predictions(found: Mapping[str, np.ndarray], record: RunRecord | None, view: str) -> None:
     """Raises ValueError for arrays that no run writes, and for those that give other errors than the record has."""
     import numpy as np
@@ -230,10 +240,13 @@ def unread(
         if not (folder / f"predictions-{view}.npz").exists():
             found[view] = ""
             continue
-        try:
-            read_predictions(results, digest, seed, view, record)
-        except ValueError as error:
-            found[view] = str(error)
+        if record and (wrong := damaged_predictions(results, record, view)):
+            found[view] = wrong.reason
+        elif record is None:
+            try:
+                read_predictions(results, digest, seed, view)
+            except ValueError as error:
+                found[view] = str(error)
     for artifact in artifacts:
         if not any(folder.glob(f"{artifact}.np*")):
             found[artifact] = ""
@@ -248,6 +261,8 @@ def damaged_artifact(results: Path, digest: str, seed: int, artifact: str, recor
 
     for path in run_directory(results, digest, seed).glob(f"{artifact}.np*"):
         try:
+            if record and _is_whole(path, record):
+                continue
             if record and path.name == "kernels.npy":
                 _check_hash(path, record)
             with path.open("rb") as opened:
@@ -261,13 +276,39 @@ def damaged_artifact(results: Path, digest: str, seed: int, artifact: str, recor
 
 
 def damaged_predictions(results: Path, record: RunRecord, view: str) -> Damaged | None:
-    """What is wrong with one view's predictions of a finished run."""
+    """What is wrong with one view's predictions of a finished run. Those that have the hash in its record are what it
+    wrote, and are not unpacked."""
     path = run_directory(results, *record.key) / f"predictions-{view}.npz"
     try:
-        read_predictions(results, *record.key, view, record)
+        if not _is_whole(path, record):
+            read_predictions(results, *record.key, view, record)
     except ValueError as error:
         return Damaged(path, str(error))
     return None
+
+
+def damaged_files(results: Path, record: RunRecord) -> list[Damaged]:
+    """Of the files that belong to a finished run, those that are not what its record says, by the hashes in it. An
+    older record has none: its predictions have to give the errors that it has."""
+    folder, found = run_directory(results, *record.key), []
+    for name, known in record.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            found.append(Damaged(path, "belongs to the record and is not there; `repro run` makes it again"))
+        elif files.sha256(path) != known:
+            another = "is not what the run wrote (its SHA-256 is another); `repro run` makes it again"
+            found.append(Damaged(path, another))
+    for pattern in BELONGS if record.files else ():
+        others = [path for path in sorted(folder.glob(pattern)) if path.name not in record.files]
+        found += [Damaged(path, "does not belong to the record") for path in others]
+    looked = [damaged_predictions(results, record, view) for view in record.errors]
+    found += [one for one in looked if one and one.path.name not in record.files]
+    if not record.files and (epochs := len(read_metrics(results, *record.key))) != record.epochs:
+        found.append(Damaged(folder / "metrics.jsonl", f"{epochs} of {record.epochs} epochs can be read"))
+    for artifact in ("kernels", "neighbors"):
+        if reason := damaged_artifact(results, *record.key, artifact, None):
+            found.append(Damaged(folder / artifact, reason))
+    return found
 
 
 def read_metrics(results: Path, digest: str, seed: int, record: RunRecord | None = None) -> list[Epoch]:
@@ -317,29 +358,62 @@ def read_settings(results: Path) -> tuple[list[Setting], list[Damaged]]:
     return settings, damaged
 
 
+def run_folders(results: Path) -> Iterator[tuple[str, list[int]]]:
+    """Every digest that has a folder, sorted, with the seeds that have one, by number, finished or not. Raises OSError
+    for a folder that may not be read."""
+    for digest in files.names_in(results / "runs"):
+        yield digest, sorted(seed for name in files.names_in(results / "runs" / digest) if (seed := _seed(name)) >= 0)
+
+
+def _seed(name: str) -> int:
+    """Of the folder of a run; -1 where it is none."""
+    number = name.removeprefix("seed-")
+    return int(number) if number != name and number.isdecimal() and str(int(number)) == number else -1
+
+
 def finished_runs(results: Path) -> tuple[list[RunRecord], list[Damaged]]:
-    """Records of all finished runs, sorted by digest and seed, and those that cannot be read or are not their own.
-    Raises OSError for a folder that may not be read."""
+    """Records of all finished runs, sorted by digest and seed, and those that cannot be read or are not their own. The
+    records of a Config share one dictionary of its values. Raises OSError for a folder that may not be read."""
     from repro.config.config import digest_of
 
     found, damaged = [], []
-    for path in files.listed(results / "runs", "*", "seed-*", "run.json"):
-        digest, number = path.parent.parent.name, path.parent.name.removeprefix("seed-")
-        try:
-            if not number.isdecimal() or str(int(number)) != number:
-                raise ValueError(f"{path}: its folder is of no seed")
-            record = read_run(results, digest, int(number))
-            if (named := digest_of(record.config, record.data.digest)) != digest:
-                raise ValueError(f"{path}: its Config and data are of run {named}; `repro run` makes its own again")
-            found.append(record)
-        except ValueError as error:
-            damaged.append(Damaged(path, str(error)))
+    machine: dict[str, dict[str, Any] | str] = {}
+    for digest in files.names_in(results / "runs"):
+        one: RunRecord | None = None  # of this Config
+        for name in files.names_in(results / "runs" / digest):
+            place = f"{results}/runs/{digest}/{name}/run.json"
+            if not name.startswith("seed-"):
+                continue
+            try:
+                os.stat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                if (seed := _seed(name)) < 0:
+                    raise ValueError(f"{place}: its folder is of no seed")
+                record = read_run(results, digest, seed)
+                if one is None or record.config != one.config or record.data.digest != one.data.digest:
+                    if (named := digest_of(record.config, record.data.digest)) != digest:
+                        raise ValueError(
+                            f"{place}: its Config and data are of run {named}; `repro run` makes its own again"
+                        )
+                    one = record
+                machine = record.provenance if record.provenance != machine else machine
+                found.append(msgspec.structs.replace(record, config=one.config, provenance=machine))
+            except ValueError as error:
+                damaged.append(Damaged(Path(place), str(error)))
     return sorted(found, key=lambda record: record.key), damaged
 
 
-def trained_runs(results: Path) -> list[RunRecord]:
-    """Records of the finished runs that were trained here: not those of weights that were read from a file."""
-    return [record for record in finished_runs(results)[0] if record.epochs]
+def one_of_each(results: Path) -> list[RunRecord]:
+    """A record of each Config that has finished runs: of the first that can be read."""
+    found = []
+    for digest, seeds in run_folders(results):
+        for seed in seeds:
+            with suppress(ValueError):  # not there, or damaged
+                found.append(read_run(results, digest, seed))
+                break
+    return found
 
 
 def collect(results: Path) -> pd.DataFrame:

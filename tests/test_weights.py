@@ -18,8 +18,8 @@ from torch import Tensor
 
 from repro import paper, store
 from repro.config.presets import preset
-from repro.planning.cost import measured_rates
 from repro.planning.frozen import first_fresh_seed
+from repro.planning.hardware import measured
 from repro.records import Errors, Images, RunRecord
 from repro.report import words
 from repro.report.weights import cells, rows_of
@@ -204,7 +204,7 @@ def test_the_command_stores_a_run_of_its_own_and_reports_it(repro: Repro, tmp_pa
             predictions = store.read_predictions(results, digest, 0, row["view"])
             wrong = predictions["probability"].argmax(1) != predictions["label"]
             assert row["top1_error_percent"] == pytest.approx(100 * wrong.mean(), abs=1)  # ties count in part
-    assert measured_rates(results).of_network == {}  # an evaluation says nothing of how long a training takes
+    assert measured(results) == []  # an evaluation says nothing of how long a training takes
     assert first_fresh_seed(results) == 0  # nor is its seed one of a comparison
     page = (tmp_path / "reports" / "weights.md").read_text()
     assert "torchvision.safetensors" in page and "caffe.npz" in page

@@ -6,7 +6,8 @@ Errors are drawn from a fixed generator around a level for each arm, so that a t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import numpy as np
 
 from repro import store
 from repro.config import config, keys, presets
+from repro.data.manifest import find
 from repro.experiments.experiment import Experiment
+from repro.planning.plan import UNPREPARED, Run
 from repro.records import Epoch, Errors, Images, RunRecord, Setting
 
+DISTINCT = 8  # runs of a Config that `write_runs` makes up, each with its own numbers
 PROVENANCE: dict[str, dict[str, Any] | str] = {
     "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
     "packages": {"torch": "2.14.1", "numpy": "2.4.6", "ffcv": None},
@@ -74,8 +78,9 @@ def write_run(
     images: int = 400,
     predictions: bool = True,
     target: float | None = None,
+    of_images: str = "made-up",
 ) -> None:
-    """One finished run: metrics, predictions of center and ten views, kernels, record."""
+    """A finished run on images of digest `of_images`: metrics, predictions of center and ten views, kernels, record."""
     noise = np.random.default_rng([seed, place])
     top1 = level + spread * float(noise.standard_normal())
     top5 = top1 * 0.4
@@ -111,7 +116,7 @@ def write_run(
         digest=digest,
         seed=seed,
         config=config.to_dict(settings),
-        data=Images(settings.data.source, "made-up"),
+        data=Images(settings.data.source, of_images),
         epochs=last,
         epochs_to_target=target,
         censored=False,
@@ -125,6 +130,37 @@ def write_run(
         placement="cpu",
     )
     store.write_run(results, record)
+
+
+def write_runs(results: Path, runs: Iterable[Run], data: Path, *, epochs: int = 6, images: int = 100) -> None:
+    """Finish the runs of a plan that was made with the sets prepared in `data`. Of each Config DISTINCT runs are
+    written, and the seeds after them have links to their files and the same numbers: thousands a second."""
+    of_digest: dict[str, list[int]] = {}
+    for run in runs:
+        seeds = of_digest.setdefault(run.digest, [])
+        if run.seed in seeds:
+            continue
+        if len(seeds) < DISTINCT:
+            level = 20 + int(run.digest, 16) % 100 / 5
+            manifest = find(run.config.data, data)
+            write_run(
+                results, run.config, run.digest, run.seed, level, epochs=epochs, images=images,
+                of_images=manifest.digest if manifest else UNPREPARED,
+            )  # fmt: skip
+        else:
+            _write_again(results, run, seeds[len(seeds) % DISTINCT])
+        seeds.append(run.seed)
+
+
+def _write_again(results: Path, run: Run, like: int) -> None:
+    """The files of a run as those of seed `like` of its Config."""
+    before, folder = (store.run_directory(results, run.digest, seed) for seed in (like, run.seed))
+    folder.mkdir(parents=True)
+    for path in before.iterdir():
+        if path.name != "run.json":
+            os.link(path, folder / path.name)
+    text = (before / "run.json").read_text()
+    (folder / "run.json").write_text(text.replace(f'"seed": {like},', f'"seed": {run.seed},', 1))
 
 
 def made_up_predictions(images: int, error: float, noise: np.random.Generator, classes: int = 10) -> dict[str, Any]:

@@ -134,6 +134,11 @@ def plan_(
     ] = None,
     runs: Annotated[bool, typer.Option("--runs", help="A line a run, also for several experiments.")] = False,
     power: Annotated[bool, typer.Option(help="Seeds needed to tell the claimed effect from zero.")] = False,
+    hardware: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The bill on other hardware, or a FILE.json of `repro bench step --json`."),
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Of an hour of the hardware, in any currency.")] = None,
     json: AsJson = False,
     include: Include = None,
     data_dir: DataDir = None,
@@ -144,8 +149,10 @@ def plan_(
 
     from repro.commands import terminal
     from repro.planning import cost, frozen, plan
+    from repro.planning.hardware import find
 
     places = places_of(data_dir, results_dir)
+    on = find(hardware, places["results"]) if hardware else None
     asked_at = at_setting(setting, preset, assignments, places["results"])
     preset, design = asked_at.preset, design or asked_at.design or None
     chosen = plan.laid_out(choose(registry_of(include, names), names, everything, preset), preset, design)
@@ -160,10 +167,11 @@ def plan_(
         asked = frozen.freeze(freeze, chosen, made, wanted or plan.every_arm(chosen, preset))
         print(f"wrote {freeze}: {len(asked.endpoints)} primary endpoints; commit it, then: repro run --plan {freeze}")
         return
-    rates = cost.measured_rates(places["results"])
-    bill = cost.cost(made, **places, rates=rates)
+    told = on or cost.here(places["results"])
+    bill, bill_of = cost.bill(made, data=places["data"], on=told)
     needed = plan.power(chosen, made, places["results"]) if power else []
     if json:
+        costs = {run.name: asdict(one) for run, one in bill_of}
         of_runs = [
             {
                 "digest": run.digest,
@@ -172,15 +180,19 @@ def plan_(
                 "failed": run.failed,
                 "damaged": list(run.damaged),
                 "used_by": list(run.used_by),
+                "cost": costs.get(run.name),
             }
             for run in made.runs
         ]
+        whole = {**asdict(bill), "price": None if price is None else bill.seconds / 3600 * price}
         notes = {"waiting": list(made.waiting), "unprepared": list(made.unprepared)}
-        terminal.print_json({"runs": of_runs, "cost": asdict(bill), **notes, "power": needed})
+        terminal.print_json({"runs": of_runs, "cost": whole, **notes, "power": needed})
         return
     parts = {one.name: plan.part(made, one.name) for one in chosen}
-    bills = {name: (part, cost.cost(part, **places, rates=rates)) for name, part in parts.items()}
+    bills = {name: (part, cost.bill(part, data=places["data"], on=told)[0]) for name, part in parts.items()}
     terminal.print_plan(made, bill, bills, runs=runs or len(chosen) == 1)
+    if on or price is not None:
+        terminal.print_bill(told, bill, bill_of, price)
     if power:
         columns = ("experiment", "claim", "metric", "seeds so far", "seeds for 80% power", "as --max-seeds")
         rows = [["-" if cell is None else cell for cell in row.values()] for row in needed]

@@ -134,6 +134,10 @@ RunName = Annotated[
 ]
 DataDir = Annotated[Path | None, typer.Option(help="Prepared images. [default: $REPRO_DATA_DIR or data]")]
 ResultsDir = Annotated[Path | None, typer.Option(help="Finished runs. [default: $REPRO_RESULTS_DIR or results]")]
+ResultsDirs = Annotated[
+    list[Path] | None,
+    typer.Option("--results-dir", help="Finished runs; several folders: once for each. [default: as elsewhere]"),
+]
 ReportsDir = Annotated[Path | None, typer.Option(help="Reports. [default: $REPRO_REPORTS_DIR or reports]")]
 Include = Annotated[list[Path] | None, typer.Option(help="More declarations: a file or a folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output.")]

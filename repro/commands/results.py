@@ -1,8 +1,10 @@
-"""Commands about finished runs: report, verify, evaluate."""
+"""Commands about finished runs: report, import, verify, evaluate."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import typer
@@ -15,6 +17,7 @@ from repro.commands.options import (
     Names,
     ReportsDir,
     ResultsDir,
+    ResultsDirs,
     SettingName,
     app,
     at_setting,
@@ -32,26 +35,66 @@ def report(
     setting: SettingName = None,
     json: AsJson = False,
     include: Include = None,
-    results_dir: ResultsDir = None,
+    results_dir: ResultsDirs = None,
     reports_dir: ReportsDir = None,
 ) -> None:
     """Rebuild tables, plots and Markdown from results/ alone; without names, all of them.
 
     --setting prints the verdicts of one setting; the pages have them all."""
+    registry = registry_of(include, names)
+    with one_folder(results_dir) as results:
+        asked = at_setting(setting, None, None, results)
+        print_report(
+            registry,
+            names,
+            results,
+            reports_dir,
+            html=html,
+            formats=tuple(formats or ()),
+            json=json,
+            at=asked.printed if setting else None,
+        )
+
+
+@contextmanager
+def one_folder(folders: list[Path] | None) -> Iterator[Path]:
+    """The results folder, or several as one, for as long as they are read; where two differ that is said."""
     from repro.folders import results_directory
 
-    registry, results = registry_of(include, names), results_directory(results_dir)
-    asked = at_setting(setting, None, None, results)
-    print_report(
-        registry,
-        names,
-        results,
-        reports_dir,
-        html=html,
-        formats=tuple(formats or ()),
-        json=json,
-        at=asked.printed if setting else None,
-    )
+    if not folders or len(folders) == 1:
+        yield results_directory(folders[0] if folders else None)
+        return
+    from repro.merge import as_one
+
+    with TemporaryDirectory(prefix="repro-") as place:
+        together = Path(place, "results")
+        for one in as_one([results_directory(folder) for folder in folders], together).refused:
+            print(f"left out {one.path}: {one.reason.removeprefix(f'{one.path}: ')}", file=sys.stderr)
+        yield together
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder, of another machine.")],
+    results_dir: ResultsDir = None,
+) -> None:
+    """Merge another results folder into this one: what both have stays as it is here. Exit code 1 where something is
+    refused."""
+    from repro import store
+    from repro.folders import results_directory
+    from repro.merge import merge
+    from repro.report.words import count
+
+    results = results_directory(results_dir)
+    done = merge(source, results)
+    for one in done.refused:
+        print(f"refused {one.path}: {one.reason.removeprefix(f'{one.path}: ')}")
+    if done.runs:
+        store.publish(results)
+    told = f"{count(done.runs, 'run')} and {count(done.settings, 'setting')} imported from {source} to {results}"
+    refused = f", {count(len(done.refused), 'place')} refused" if done.refused else ""
+    print(f"{told}; {count(done.same, 'run')} {'was' if done.same == 1 else 'were'} there before{refused}")
+    raise typer.Exit(1 if done.refused else 0)
 
 
 @app.command()

@@ -212,9 +212,8 @@ def _sweep(
 ) -> None:
     from repro import store
     from repro.commands import terminal
-    from repro.planning import frozen, plan, sweepfile
+    from repro.planning import cost, frozen, plan, sweepfile
     from repro.planning.budget import seconds_in, within
-    from repro.planning.cost import cost, measured_rates
     from repro.stats.looks import most_looked_at
 
     file = sweepfile.file_of(names)
@@ -321,12 +320,13 @@ def _sweep(
     began = time.monotonic()
 
     def fits(made: plan.Plan, missing: Sequence[plan.Run]) -> Sequence[plan.Run]:
-        left, rates = (limit or 0.0) - (time.monotonic() - began), measured_rates(machine.results)
+        left, on = (limit or 0.0) - (time.monotonic() - began), cost.here(machine.results)
 
         def seconds_of(run: plan.Run) -> float:
-            return cost(replace(made, runs=(run,)), **places, rates=rates).seconds
+            return seconds[run.name]
 
-        bill = cost(replace(made, runs=tuple(missing)), **places, rates=rates)
+        bill, of_runs = cost.bill(replace(made, runs=tuple(missing)), data=machine.data, on=on)
+        seconds = {run.name: one.seconds for run, one in of_runs}
         room = free_memory() / max(bill.memory_bytes, 1)
         workers = (
             1
@@ -334,7 +334,7 @@ def _sweep(
             else jobs or max(1, min(torch.cuda.device_count() or usable_cores(), int(min(room, len(missing)))))
         )
         chosen = within(missing, left, workers, seconds_of)
-        if not rates.machine:
+        if not on.name:
             chosen = chosen[:workers]  # their time is a guess; the first that finish tell it
         told = f"{terminal.span(max(left, 0.0))} left: {len(chosen)} of {len(missing)} missing runs fit"
         terminal.console.print(f"{told}.", highlight=False)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from repro.data.prepare.prepare import StorageCost
     from repro.experiments.experiment import Claim, Experiment
     from repro.planning.cost import Cost
+    from repro.planning.hardware import Hardware
     from repro.planning.plan import Plan, Run
     from repro.planning.progress import Progress
     from repro.records import Epoch, Errors
@@ -219,6 +220,7 @@ def cost_text(cost: Cost) -> str:
     from repro.report.words import count
 
     basis = f"from finished runs on {cost.machine}" if cost.machine else "guessed; finished runs will tell better"
+    basis = f"on {cost.machine}" if cost.source else basis
     return (
         f"{count(cost.runs, 'run')}, about {span(cost.seconds)} one after another ({basis}), "
         f"{size(cost.disk_bytes)} on disk, up to {size(cost.memory_bytes)} of memory a run"
@@ -256,6 +258,49 @@ def print_plan(plan: Plan, cost: Cost, of_experiments: Mapping[str, tuple[Plan, 
     console.print(total, highlight=False)
     for line in plan.unprepared:
         console.print(f"[yellow]{escape(line)}[/]", highlight=False)
+
+
+def print_bill(on: Hardware, whole: Cost, of_runs: Sequence[tuple[Run, Cost]], price: float | None) -> None:
+    """What one run of each arm takes on a hardware, and what all that are missing do."""
+    from repro.planning.hardware import network_key
+
+    of_digest: dict[str, list[tuple[Run, Cost]]] = {}
+    for run, one in of_runs:
+        of_digest.setdefault(run.digest, []).append((run, one))
+    rows = []
+    for digest, runs in of_digest.items():
+        run, one = runs[0]
+        rows.append(
+            (
+                digest, len(runs), _between(one), size(one.disk_bytes), size(one.memory_bytes),
+                f"{size(one.bytes_read_per_second)}/s" if one.bytes_read_per_second else "", one.limit,
+                ", ".join(run.used_by),
+            )
+        )  # fmt: skip
+    columns = ("digest", "runs", "time of a run", "disk", "memory", "reads", "limited by", "used by")
+    title = f"On {on.name}" if on.name else "On this machine, guessed"
+    print_table(title, columns, rows, right=columns[1:6])
+    if not whole.runs:
+        return
+    money = "" if price is None else f", {whole.seconds / 3600 * price:,.2f} at {price:g} an hour"
+    told = f"In all {_between(whole)} one after another{money}, {size(whole.disk_bytes)} on disk; {whole.limit} limits."
+    console.print(told, highlight=False, soft_wrap=True)
+    if on.source:
+        console.print(f"The rate: {escape(on.source)}.", highlight=False, soft_wrap=True)
+        if not on.images:
+            console.print("Whether the loader keeps up is not known; `repro bench all --json` measures it there.")
+    elif on.name:
+        console.print("The rates are those of whole runs, their loader included.", highlight=False)
+    others = sum(network_key(run.config) not in on.of_network for run, _ in of_runs)
+    if others and on.name:
+        what = f"{others} of {len(of_runs)} runs are of networks that were not measured there; their time is scaled."
+        console.print(what, highlight=False)
+
+
+def _between(cost: Cost) -> str:
+    """`3.2 h (3.0 h to 3.6 h)`."""
+    low, middle, high = (span(one) for one in (cost.seconds_low, cost.seconds, cost.seconds_high))
+    return middle if low == high else f"{middle} ({low} to {high})"
 
 
 def _state(run: Run) -> str:

@@ -27,7 +27,7 @@ def verify(results: Path, names: Sequence[str] = ()) -> tuple[int, list[store.Da
     else:
         damaged += [*store.read_settings(results)[1], *_others(results)]
     for record in records:
-        damaged += _of_run(results, record)
+        damaged += [*store.damaged_files(results, record), *_checkpoints(results, record)]
     return len(records), damaged
 
 
@@ -58,26 +58,8 @@ def _others(results: Path) -> Iterator[store.Damaged]:
             yield store.Damaged(path, "cannot be read; `repro evaluate --weights FILE` writes it again")
 
 
-def _of_run(results: Path, record: RunRecord) -> Iterator[store.Damaged]:
-    folder = store.run_directory(results, *record.key)
-    for name, known in record.files.items():
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            yield store.Damaged(path, "belongs to the record and is not there; `repro run` makes it again")
-        elif files.sha256(path) != known:
-            yield store.Damaged(path, "is not what the run wrote (its SHA-256 is another); `repro run` makes it again")
-    for pattern in store.BELONGS if record.files else ():
-        for path in sorted(folder.glob(pattern)):
-            if path.name not in record.files:
-                yield store.Damaged(path, "does not belong to the record")
-    looked = [store.damaged_predictions(results, record, view) for view in record.errors]
-    yield from (one for one in looked if one and one.path.name not in record.files)
-    if not record.files and (epochs := len(store.read_metrics(results, *record.key))) != record.epochs:
-        yield store.Damaged(folder / "metrics.jsonl", f"{epochs} of {record.epochs} epochs can be read")
-    for artifact in ("kernels", "neighbors"):
-        if reason := store.damaged_artifact(results, *record.key, artifact, None):
-            yield store.Damaged(folder / artifact, reason)
-    for path in sorted(folder.glob("checkpoint*.pt")):
+def _checkpoints(results: Path, record: RunRecord) -> Iterator[store.Damaged]:
+    for path in sorted(store.run_directory(results, *record.key).glob("checkpoint*.pt")):
         from repro.training import checkpoint  # torch, only where there is one
 
         try:

@@ -305,12 +305,16 @@ YOUNG_KEYS: dict[str, Any] = {
 def digest(config: Config, data_digest: str) -> str:
     """Names a run: 12 hex digits of SHA-256 over the Config (without `eval.views`, which are read off a finished run,
     and without YOUNG_KEYS at their neutral values) and the content digest of the prepared data."""
-    return digest_of(to_dict(config), data_digest)
+    return _digest_of(to_dict(config), data_digest)
 
 
 def digest_of(values: Mapping[str, Any], data_digest: str) -> str:
     """`digest` of a Config as a record keeps it, of this version or an older one."""
-    kept = json.loads(json.dumps(values))
+    return _digest_of(json.loads(json.dumps(values)), data_digest)
+
+
+def _digest_of(kept: dict[str, Any], data_digest: str) -> str:
+    """`digest_of` plain values that may be changed."""
     if isinstance(kept.get("eval"), dict):
         kept["eval"].pop("views", None)
     for key, neutral in YOUNG_KEYS.items():

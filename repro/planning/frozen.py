@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from repro import store
+from repro import index, store
 from repro.config.keys import flatten
 from repro.experiments.design import effects_of
 from repro.experiments.experiment import Experiment
@@ -47,7 +47,7 @@ class Frozen:
 
 def first_fresh_seed(results: Path) -> int:
     """The first multiple of ten above every seed of a comparison that a finished run had."""
-    used = [record.seed for record in store.trained_runs(results) if record.seed < SEARCH_SEEDS]
+    used = [seed for _, seed, run in index.of(results).entries() if run.epochs and seed < SEARCH_SEEDS]
     return 10 * (max(used, default=-10) // 10 + 1)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from repro import store
+from repro import files, index, store
 from repro.config.config import Config, Data, digest
 from repro.config.keys import flatten, override
 from repro.config.presets import preset
@@ -141,14 +141,14 @@ def make(
 
     planned: list[_Planned] = []
     runs: dict[str, Run] = {}
-    images = _Images(data, results)
+    images, disk = _Images(data, results), _Disk(results)
     for experiment in experiments:
         at = preset_name or experiment.presets[0]
         count = seeds if isinstance(seeds, int) else seeds[experiment.name]
         if design := experiment.laid_out:
             count = design.repeats
         wanted = [arm.name for arm in experiment.arms_at(at) if arms is None or f"{experiment.name}/{arm.name}" in arms]
-        planned.append(_settle(experiment, at, count, changes, wanted, tuned, images, runs, results))
+        planned.append(_settle(experiment, at, count, changes, wanted, tuned, images, runs, disk))
     compared = _compared(planned)
     for one in planned:
         for name, config in one.base.items():
@@ -156,21 +156,22 @@ def make(
         for name, config in one.arms.items():
             arm = one.experiment.arm(name)
             named = one.named(config)
+            before = pretrain_config(config) if config.pretrain else None
+            there = one.named(before) if before else ""
             for seed in _seeds(arm, first_seed, one.seeds_of[name]):
-                if config.pretrain:
-                    before = pretrain_config(config)
-                    there = one.named(before)
-                    _add(runs, _run(before, there, seed, one.experiment, arm, results, read=False))
-                _add(runs, _run(config, named, seed, one.experiment, arm, results))
+                if before:
+                    _add(runs, _run(before, there, seed, one.experiment, arm, disk, read=False))
+                _add(runs, _run(config, named, seed, one.experiment, arm, disk))
         for (name, _), config in one.common.items():
             arm = one.experiment.arm(name)
             named = one.named(config)
             for seed in _seeds(arm, first_seed, one.count):
-                _add(runs, _run(config, named, seed, one.experiment, arm, results, common=True))
+                _add(runs, _run(config, named, seed, one.experiment, arm, disk, common=True))
     settings = tuple(one.setting(effective(one.preset, changes), tuned, first_seed, frozen) for one in planned)
     claimed = frozenset(
         f"{experiment.name}/{arm}" for experiment in experiments for claim in experiment.claims for arm in claim.sides
     )
+    disk.save()
     ordered = sorted(
         runs.values(), key=lambda run: (claimed.isdisjoint(run.used_by), not run.search, run.common, run.seed)
     )
@@ -202,7 +203,7 @@ class _Planned:
 
     def named(self, config: Config) -> str:
         """The digest of a run: arms may read sets that were prepared in other ways."""
-        return digest(config, self.images.digest(config.data))
+        return self.images.named(config)
 
     def setting(self, changes: Mapping[str, Any], tuned: bool, first_seed: int, frozen: str) -> Setting:
         """What is asked for, as results/ keeps it."""
@@ -247,7 +248,7 @@ def _settle(
     tuned: bool,
     images: _Images,
     runs: dict[str, Run],
-    results: Path,
+    disk: _Disk,
 ) -> _Planned:
     """The Config of each arm, as far as its search is finished; the runs of the searches are added to `runs`."""
     search = experiment.search.at(at) if experiment.search and tuned else None
@@ -262,12 +263,12 @@ def _settle(
         values = list(search.grid(own))
         while True:
             tried = trials(search, config, values, images.per_class(config))
-            searches[name] = {str(value): digest(one, images.digest(one.data)) for value, one in tried.items()}
+            searches[name] = {str(value): images.named(one) for value, one in tried.items()}
             for value, one in tried.items():
                 for seed in search.seeds:
                     arm, there = experiment.arm(name), searches[name][str(value)]
-                    _add(runs, _run(one, there, seed, experiment, arm, results, read=False, search=True))
-            found = choose(search, finished_trials(searches[name], search.seeds, results))
+                    _add(runs, _run(one, there, seed, experiment, arm, disk, read=False, search=True))
+            found = choose(search, finished_trials(searches[name], search.seeds, disk.results))
             if found is None:
                 break
             best[name] = found
@@ -370,6 +371,7 @@ class _Images:
         self._data, self._results = data, results
         self._manifests: dict[str, Manifest | None] = {}
         self._digests: dict[str, str] = {}
+        self._named: dict[int, tuple[Config, str]] = {}  # by the identity of a Config, which is kept with it
 
     def manifest(self, wanted: Data) -> Manifest | None:
         """The manifest of the prepared set, or None. Raises ValueError where the set has too few images."""
@@ -387,6 +389,12 @@ class _Images:
             self._digests[name] = manifest.digest if manifest else _digest_in(self._results, name)
         return self._digests[name]
 
+    def named(self, config: Config) -> str:
+        """The digest of a Config's runs, made once for each."""
+        if id(config) not in self._named:
+            self._named[id(config)] = config, digest(config, self.digest(config.data))
+        return self._named[id(config)][1]
+
     def per_class(self, config: Config) -> int:
         """Training images of the class in use that has the fewest."""
         manifest, wanted = self.manifest(config.data), config.data
@@ -398,7 +406,7 @@ class _Images:
 
 def _digest_in(results: Path, name: str) -> str:
     """Digest of a set that is not prepared: the one that all finished runs had, so that published runs count."""
-    seen = {record.data.digest for record in store.finished_runs(results)[0] if record.data.name == name}
+    seen = {record.data.digest for record in store.one_of_each(results) if record.data.name == name}
     return seen.pop() if len(seen) == 1 else UNPREPARED
 
 
@@ -430,13 +438,63 @@ def pretrain_config(config: Config) -> Config:
     )
 
 
+class _Disk:
+    """What results/ has of the runs of a plan, each looked at once."""
+
+    def __init__(self, results: Path) -> None:
+        self.results, self._index = results, index.of(results)
+        self._folders: dict[str, frozenset[str]] = {}
+        self._states: dict[tuple[Any, ...], _State] = {}
+
+    def state(self, named: str, seed: int, views: tuple[View, ...], artifacts: tuple[Artifact, ...]) -> _State:
+        """Of the run `named`/seed-`seed`, of which `views` and `artifacts` are wanted. Raises NewerError."""
+        if named not in self._folders:
+            self._folders[named] = frozenset(files.names_in(self.results / "runs" / named))
+        if f"seed-{seed}" not in self._folders[named]:
+            return _State(missing=(*views, *artifacts))
+        key = named, seed, views, artifacts
+        if key not in self._states:
+            self._states[key] = self._look(named, seed, views, artifacts)
+        return self._states[key]
+
+    def _look(self, named: str, seed: int, views: tuple[View, ...], artifacts: tuple[Artifact, ...]) -> _State:
+        entry, results = self._index.entry(named, seed), self.results
+        if entry is None:
+            unread = store.unread(results, named, seed, views, artifacts)
+        else:
+            unread = self._index.unread(named, seed, views, artifacts)
+        if entry and not unread:
+            return _DONE
+        wrong = [store.damaged_run(results, named, seed), *unread.values()]
+        if entry and entry.epochs and not store.has_checkpoint(results, named, seed):
+            wrong.append(f"{named}/seed-{seed}: {', '.join(unread)}: its checkpoint is not here; delete it to redo it")
+        damaged = tuple(reason for reason in wrong if reason)
+        return _State(entry is not None, tuple(unread), store.failure(results, named, seed), damaged)
+
+    def save(self) -> None:
+        """Keep what was seen for the next plan."""
+        self._index.save()
+
+
+class _State(NamedTuple):
+    """What is on disk of a run: see Run."""
+
+    finished: bool = False
+    missing: tuple[str, ...] = ()
+    failed: str | None = None
+    damaged: tuple[str, ...] = ()
+
+
+_DONE = _State(finished=True)
+
+
 def _run(
     config: Config,
     named: str,
     seed: int,
     experiment: Experiment,
     arm: Arm,
-    results: Path,
+    disk: _Disk,
     *,
     read: bool = True,
     search: bool = False,
@@ -444,20 +502,13 @@ def _run(
 ) -> Run:
     """One run of an arm. Without `read` it only goes before: what the arm reads off its runs is not wanted of it."""
     views = tuple(dict.fromkeys([*config.eval.views, *([arm.view] if arm.view and read else [])]))
-    finished = store.is_finished(results, named, seed)
-    record = store.read_run(results, named, seed) if finished else None
     artifacts = tuple(experiment.artifacts) if read else ()
-    unread = store.unread(results, named, seed, views, artifacts, record)
-    wrong = [store.damaged_run(results, named, seed), *unread.values()]
-    damaged = tuple(reason for reason in wrong if reason)
-    if unread and record and record.epochs and not store.has_checkpoint(results, named, seed):
-        damaged = (
-            *damaged,
-            f"{named}/seed-{seed}: {', '.join(unread)}: its checkpoint is not here; delete it to redo it",
-        )
+    state = disk.state(named, seed, views, artifacts)
     used_by = (f"{experiment.name}/{arm.name}",)
-    failed = store.failure(results, named, seed)
-    return Run(config, seed, named, views, artifacts, used_by, finished, tuple(unread), failed, search, common, damaged)
+    return Run(
+        config, seed, named, views, artifacts, used_by, state.finished, state.missing, state.failed, search, common,
+        state.damaged,
+    )  # fmt: skip
 
 
 def _add(runs: dict[str, Run], run: Run) -> None:
