@@ -71,6 +71,13 @@ def cost(plan: Plan, *, data: Path, results: Path, rates: Rates | None = None) -
     return Cost(len(plan.todo), seconds, disk, memory, measured.machine)
 
 
+def training_seconds(config: Config, data: Path, rates: Rates) -> float:
+    """What `RunRecord.seconds` of a run will be: its training alone."""
+    size = sizes_of(config, data)
+    rate = rates.of_network.get(size.network) or median([*rates.of_network.values()] or [GUESSED_RATE])
+    return 3 * size.train * size.forward * config.schedule.epochs / rate
+
+
 class Sizes(NamedTuple):
     """What the cost of a run follows from."""
 
