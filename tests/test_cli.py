@@ -153,7 +153,8 @@ def test_bench_as_json_is_one_object_by_part(repro: Repro, monkeypatch: pytest.M
     monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace(measure=lambda quick: name))
     monkeypatch.setattr(bench, "as_json", lambda result: {"of": result})
     code, out, _ = repro("bench", "all", "--json")
-    assert code == 0 and json.loads(out) == {part: {"of": f"repro.bench.{part}"} for part in ("loader", "step", "desk")}
+    parts = ("loader", "step", "desk", "evidence")
+    assert code == 0 and json.loads(out) == {part: {"of": f"repro.bench.{part}"} for part in parts}
 
 
 def test_a_closed_standard_output_is_no_error(tmp_path: Path) -> None:

@@ -37,6 +37,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """A table whose rows are no single quantities."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """What one benchmark measured. `targets` says beside a ratio what was aimed at; `notes` what a reader must know."""
 
@@ -46,6 +55,7 @@ class BenchResult:
     machine: dict[str, Any]
     targets: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    tables: list[Texts] = field(default_factory=list)
 
 
 def interleaved(measures: Mapping[str, Callable[[], float]], rounds: int) -> Samples:
@@ -124,12 +134,14 @@ def machine() -> dict[str, Any]:
 
 
 def as_json(result: BenchResult) -> dict[str, Any]:
-    """`{"rows": [{name, unit, median, low, high, n}], "ratios": {...}, "machine": {...}}`."""
-    return {"rows": [vars(each) for each in result.rows], "ratios": result.ratios, "machine": result.machine}
+    """`{"rows": [{name, unit, median, low, high, n}], "ratios": {...}, "machine": {...}}`, and "tables" where there
+    are any."""
+    form = {"rows": [vars(each) for each in result.rows], "ratios": result.ratios, "machine": result.machine}
+    return {**form, "tables": [vars(each) for each in result.tables]} if result.tables else form
 
 
 def as_group(result: BenchResult) -> Group:
-    """Two tables for `rich.print`: the rows, and the ratios beside their targets."""
+    """Tables for `rich.print`: the rows, those of text, and the ratios beside their targets."""
     from rich.console import Group
     from rich.table import Table
 
@@ -138,6 +150,11 @@ def as_group(result: BenchResult) -> Group:
         rows.add_row(
             each.name, *(f"{value:,.4g}" for value in (each.median, each.low, each.high)), str(each.n), each.unit
         )
+    more = []
+    for one in result.tables:
+        more.append(Table(*one.columns, title=one.title))
+        for cells in one.rows:
+            more[-1].add_row(*cells)
     ratios = Table("ratio", "measured", "target")
     for name, value in result.ratios.items():
         ratios.add_row(name, f"{value:.3g}", result.targets.get(name, ""))
@@ -145,4 +162,4 @@ def as_group(result: BenchResult) -> Group:
     packages = ", ".join(f"{name} {found}" for name, found in facts["packages"].items() if found)
     cores = f"{facts['cores']} cores ({facts['threads']} threads), bfloat16: {facts['cpu_bfloat16']}"
     gpus = [f"GPUs: {', '.join(facts['gpus'])}"] if "gpus" in facts else []
-    return Group(rows, ratios, *gpus, f"{facts['cpu']}, {cores}; {packages}", *result.notes)
+    return Group(rows, *more, ratios, *gpus, f"{facts['cpu']}, {cores}; {packages}", *result.notes)

@@ -50,7 +50,7 @@ def _check_cuda(json: bool) -> int:
 
 @app.command()
 def bench(
-    what: Annotated[Literal["loader", "step", "desk", "all"], typer.Argument(help="What to measure.")],
+    what: Annotated[Literal["loader", "step", "desk", "evidence", "all"], typer.Argument(help="What to measure.")],
     json: AsJson = False,
     quick: Annotated[bool, typer.Option(help="Small sizes: does it run?")] = False,
 ) -> None:
@@ -61,7 +61,7 @@ def bench(
     from repro.commands import terminal
 
     found = {}
-    for room in ("loader", "step", "desk") if what == "all" else (what,):
+    for room in ("loader", "step", "desk", "evidence") if what == "all" else (what,):
         result = import_module(f"repro.bench.{room}").measure(quick=quick)
         found[room] = bench.as_json(result)
         if not json:

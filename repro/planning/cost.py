@@ -115,6 +115,12 @@ def _of_run(run: Run, sizes: Sizes, on: Hardware) -> Cost:
     )
 
 
+def training_seconds(config: Config, data: Path, on: Hardware) -> float:
+    """What `RunRecord.seconds` of a run will be: its training alone."""
+    size = sizes_of(config, data)
+    return TRAINING * size.train * size.forward * config.schedule.epochs / on.rate(size.network).middle
+
+
 def sizes_of(config: Config, data: Path) -> Sizes:
     """Sizes of a Config, with the images of its set, prepared in `data` or as published."""
     shapes = config.shapes()
