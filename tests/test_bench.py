@@ -165,6 +165,7 @@ def test_the_desk_benchmark_has_every_ratio(monkeypatch):
         "empty_over_imports": 1.0,
         "table_over_imports": 1.0,
         "list_over_table": 1.5,
+        "refused_over_table": 3.0,
         "report_seconds": 9.5,
         "report_memory_gib": 0.25,
     }

@@ -27,12 +27,14 @@ IMAGES = 100  # of a made-up test set
 IMPORTS = "python -c 'import typer, rich'"
 EMPTY = "an empty typer command"
 TABLE = "a typer command that prints a table"
+REFUSED = "a `repro run` that is refused"
 TARGETS = {
     "help_over_imports": "at most 1.5",
     "list_over_imports": "at most 1.5",
     "empty_over_imports": "the least that any command takes",
     "table_over_imports": "the least for a rich table, open to other packages",
-    "list_over_table": "what is left to us",
+    "list_over_table": "at most 1.3",
+    "refused_over_table": "at most 1.3",
     "report_seconds": "at most 10",
     "report_memory_gib": "at most 1",
 }
@@ -72,7 +74,8 @@ print(time.perf_counter() - start, time.process_time(), int(status.partition("Vm
 
 
 def measure(quick: bool = False) -> BenchResult:
-    """Seconds to the answer of `repro --help` and `repro list`; seconds and memory of the report. `quick`: few runs."""
+    """Seconds to the answers of the command line, and to a refusal; seconds and memory of the report. `quick`: few
+    runs."""
     facts = machine()
     commands = {
         IMPORTS: ["-c", "import typer, rich"],
@@ -81,6 +84,7 @@ def measure(quick: bool = False) -> BenchResult:
         TABLE: ["-c", TABLE_COMMAND.format(rows=len(load().experiments))],
         "repro --help": ["-m", "repro", "--help"],
         "repro list": ["-m", "repro", "list"],
+        REFUSED: ["-m", "repro", "run", "lrn-ablatio", "--preset", "smoke"],
     }
     with TemporaryDirectory() as place:
         starts = {name: _start(words, place) for name, words in commands.items()}
@@ -91,7 +95,8 @@ def measure(quick: bool = False) -> BenchResult:
         f"{name}_over_imports": ratio(samples[command], samples[IMPORTS])
         for name, command in {"help": "repro --help", "list": "repro list", "empty": EMPTY, "table": TABLE}.items()
     }
-    ratios["list_over_table"] = ratio(samples["repro list"], samples[TABLE])
+    for name, command in {"list": "repro list", "refused": REFUSED}.items():
+        ratios[f"{name}_over_table"] = ratio(samples[command], samples[TABLE])
     with TemporaryDirectory() as place:
         made = make_up_runs(Path(place, "results"), 20 if quick else RUNS)
         answers = [in_child(REPORT, f"{place}/results", f"{place}/reports-{n}") for n in range(1 if quick else 3)]
@@ -106,7 +111,13 @@ def _start(words: list[str], compiled: str) -> Callable[[], float]:
     """Seconds of a start of Python with these `words`; compiled modules are kept in the folder `compiled`."""
     environment = {**os.environ, "COLUMNS": "100", "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, *words]
-    return lambda: seconds(lambda: subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL))
+    refused = command[2:4] == ["repro", "run"]
+
+    def start() -> None:
+        done = subprocess.run(command, check=False, env=environment, capture_output=True)
+        assert done.returncode == (2 if refused else 0), done.stderr
+
+    return lambda: seconds(start)
 
 
 def make_up_runs(results: Path, runs: int) -> int:

@@ -210,11 +210,7 @@ def _sweep(
     reports_dir: Path | None,
     report: bool = True,
 ) -> None:
-    from repro import store
-    from repro.commands import terminal
-    from repro.planning import cost, frozen, plan, sweepfile
-    from repro.planning.budget import seconds_in, within
-    from repro.stats.looks import most_looked_at
+    from repro.planning import sweepfile
 
     file = sweepfile.file_of(names)
     says = "--plan" if frozen_plan else "--again" if again else str(file) if file else ""
@@ -231,7 +227,12 @@ def _sweep(
     registry, places = registry_of(include, names), places_of(data_dir, results_dir)
     if frozen_plan and again:
         raise ValueError("--plan and --again each say what to run; leave out one of them")
+
+    from repro.planning import plan  # a tenth of a second: most mistakes are in the names, and are told before
+
     if frozen_plan:
+        from repro.planning import frozen
+
         asked_for = frozen.read(frozen_plan)
         preset, seeds, changes = asked_for.preset, asked_for.seeds, dict(asked_for.changes)
         asked_of = [registry.get(name) for name in asked_for.experiments]
@@ -239,6 +240,8 @@ def _sweep(
         wanted: Any = frozenset(asked_for.arms)
         tuned, first_seed, name_of_plan = bool(asked_for.searches), asked_for.first_seed, asked_for.name
     elif again:
+        from repro.stats.looks import most_looked_at
+
         before = read_again(again)
         preset, changes, first_seed, name_of_plan = before.preset, dict(before.changes), before.first_seed, ""
         (experiment,) = chosen = plan.laid_out([registry.get(before.experiment)], preset, before.design or None)
@@ -256,6 +259,11 @@ def _sweep(
             raise ValueError("--until-decided: a design is judged once, when all of its runs are there; leave it out")
         wanted = plan.choose_arms(chosen, preset, arms)
         tuned, first_seed, name_of_plan = not (untuned or asked_at.untuned), 0, ""
+
+    from repro import store
+    from repro.planning import cost
+    from repro.planning.budget import seconds_in, within
+
     limit = seconds_in(budget) if budget else None
     most = most_seeds(seeds, until_decided, max_seeds)
     elsewhere = None
@@ -281,6 +289,7 @@ def _sweep(
 
     import torch  # seconds: only now that nothing is left to refuse but a device
 
+    from repro.commands import terminal
     from repro.commands.sweep import Round, sweep
     from repro.launch import launch
     from repro.machine.provenance import usable_cores

@@ -137,8 +137,6 @@ def make(
     times as many. `tuned` False leaves out the searches: every arm has the preset's own value. Seeds of the comparison
     count from `first_seed`. `arms` are the `experiment/arm`s to run, None: all. `frozen` names the plan file that asks.
     """
-    from repro.stats.sequential import baseline_runs
-
     planned: list[_Planned] = []
     runs: dict[str, Run] = {}
     images, disk = _Images(data, results), _Disk(results)
@@ -149,6 +147,8 @@ def make(
             count = design.repeats
         wanted = [arm.name for arm in experiment.arms_at(at) if arms is None or f"{experiment.name}/{arm.name}" in arms]
         planned.append(_settle(experiment, at, count, changes, wanted, tuned, images, runs, disk))
+    from repro.stats.sequential import baseline_runs  # it brings numpy along, which no refusal above waits for
+
     compared = _compared(planned)
     for one in planned:
         for name, config in one.base.items():
