@@ -22,5 +22,11 @@ def reports_directory(option: Path | None) -> Path:
     return _folder(option, "reports")
 
 
+def published_results() -> Path:
+    """The runs that are published with this code: inside the installed package, or beside it in a checkout."""
+    inside = Path(__file__).parent / "published"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "results"
+
+
 def _folder(option: Path | None, name: str) -> Path:
     return Path(option or os.environ.get(f"REPRO_{name.upper()}_DIR") or name).expanduser()

@@ -139,7 +139,7 @@ def test_the_desk_half_does_not_import_torch() -> None:
 
 
 @pytest.mark.slow
-def test_a_wheel_installed_elsewhere_lists_the_same_experiments(tmp_path: Path) -> None:
+def test_a_wheel_installed_elsewhere_has_the_same_experiments_and_published_runs(tmp_path: Path) -> None:
     def run(*command: str, cwd: Path = tmp_path, path: str = "") -> str:
         environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
@@ -162,6 +162,10 @@ def test_a_wheel_installed_elsewhere_lists_the_same_experiments(tmp_path: Path) 
         )
     ]
     assert listed[0] and listed[0] == listed[1]
+    run(python, "-m", "repro", "report", "dropout-ablation", "--published", path=elsewhere)
+    made, ours = (folder / "reports/dropout-ablation.md" for folder in (tmp_path, CHECKOUT))
+    assert made.read_bytes() == ours.read_bytes(), "the published runs came along, and say the same"
+    assert not list(tmp_path.glob("elsewhere/repro/published/.*")), "nothing was written beside them"
 
 
 def test_the_version_is_stated_once() -> None:

@@ -33,6 +33,9 @@ def report(
     html: Annotated[bool, typer.Option("--html", help="Also one self-contained page.")] = False,
     formats: Annotated[list[str] | None, typer.Option("--format", help="Every table also as latex or csv.")] = None,
     setting: SettingName = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Of the runs that came with this installation, in place of results/.")
+    ] = False,
     json: AsJson = False,
     include: Include = None,
     results_dir: ResultsDirs = None,
@@ -41,8 +44,10 @@ def report(
     """Rebuild tables, plots and Markdown from results/ alone; without names, all of them.
 
     --setting prints the verdicts of one setting; the pages have them all."""
+    if published and results_dir:
+        raise ValueError("--published: says which results to read; leave out --results-dir")
     registry = registry_of(include, names)
-    with one_folder(results_dir) as results:
+    with one_folder(results_dir, published=published) as results:
         asked = at_setting(setting, None, None, results)
         print_report(
             registry,
@@ -57,18 +62,20 @@ def report(
 
 
 @contextmanager
-def one_folder(folders: list[Path] | None) -> Iterator[Path]:
-    """The results folder, or several as one, for as long as they are read; where two differ that is said."""
-    from repro.folders import results_directory
+def one_folder(options: list[Path] | None, *, published: bool = False) -> Iterator[Path]:
+    """The results folder, or several as one, for as long as they are read; where two differ that is said. `published`:
+    that of the installation, which nothing is written into."""
+    from repro.folders import published_results, results_directory
 
-    if not folders or len(folders) == 1:
-        yield results_directory(folders[0] if folders else None)
+    folders = [published_results()] if published else [*map(results_directory, options or (None,))]
+    if len(folders) == 1 and not published:
+        yield folders[0]
         return
     from repro.merge import as_one
 
     with TemporaryDirectory(prefix="repro-") as place:
         together = Path(place, "results")
-        for one in as_one([results_directory(folder) for folder in folders], together).refused:
+        for one in as_one(folders, together).refused:
             print(f"left out {one.path}: {one.reason.removeprefix(f'{one.path}: ')}", file=sys.stderr)
         yield together
 
