@@ -10,4 +10,4 @@ __all__ = [
     "Arm", "Claim", "Ensemble", "Experiment", "Factor", "Factorial", "Measured", "PerPreset", "Screen", "Search",
     "collect", "figure", "judge", "load_experiments", "paper", "plan", "run",
 ]  # fmt: skip
-__version__ = "0.1.0"
+__version__ = "0.2.0"
