@@ -120,7 +120,7 @@ def node_of(cluster: Any, folder: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # a dozen processes begin, half a minute where nothing else runs
+@pytest.mark.timeout(600)  # a dozen processes begin, and import torch, where other tests run too
 @with_ray
 def test_each_run_finishes_once_where_a_node_is_lost_and_another_process_is_at_a_run(
     cluster: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
