@@ -220,5 +220,15 @@ def test_plateau_counts_epochs_not_tests() -> None:
     assert update_plateau(schedule, state, 51.0, 2).drops == 1
 
 
+@pytest.mark.parametrize(("rule", "factor"), [("fixed", 1.0), ("sqrt", 2.0), ("linear", 4.0)])
+def test_rates_grow_with_the_batch_where_they_are_told_to(rule: str, factor: float) -> None:
+    """From those of 128 images, weights and biases alike; at 128 every rule is the same."""
+    for size, expected in ((128, 1.0), (512, factor), (32, 1 / factor)):
+        optim = Optim(learning_rate=0.01, bias_learning_rate_factor=2.0, batch_size=size, rate_rule=rule)
+        assert learning_rates(Schedule(kind="constant"), optim, 3, PlateauState()) == Rates(
+            0.01 * expected, 0.02 * expected
+        )
+
+
 def test_constant_stays() -> None:
     assert at("figure-1", 0) == at("figure-1", 59) == Rates(0.001, 0.002)

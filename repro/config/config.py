@@ -122,6 +122,10 @@ class Optim(Group):
     kind: Annotated[str, AfterValidator(lambda name: named("repro.optimizers", name))] = "momentum"
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(0.01, gt=0)
+    rate_rule: Literal["fixed", "sqrt", "linear"] = (
+        "fixed"  # sqrt, linear: learning_rate is that of a batch of 128, and
+    )
+    # grows with the root of the batch size, or with it (Krizhevsky 2014)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     bias_learning_rate_factor: float = Field(1.0, gt=0)  # F10: 2 in every 2012 file
@@ -296,6 +300,7 @@ YOUNG_KEYS: dict[str, Any] = {
     "augment.resized_crop": None,
     "weights": None,
     "optim.kind": "momentum",
+    "optim.rate_rule": "fixed",
     "schedule.endgame.slow_bias_learning_rate": None,
     "model.norm.learned": "no",
     "model.spatial_norm.learned": "no",

@@ -18,6 +18,9 @@ from repro.extensions import load
 from repro.network.model import Network
 from repro.network.towers import TwoTowers, cut, join
 
+RULE_BATCH = 128  # images of the batch that a learning rate is of, where it grows with the batch
+POWERS = {"fixed": 0.0, "sqrt": 0.5, "linear": 1.0}  # of the batch, by optim.rate_rule
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -162,7 +165,7 @@ def update_plateau(schedule: Schedule, state: PlateauState, error: float, epochs
 
 def learning_rates(schedule: Schedule, optim: Optim, epoch: int, plateau: PlateauState) -> Rates:
     """The rates of `epoch`, counted from 0. `plateau` is used by kind plateau only."""
-    start = optim.learning_rate
+    start = optim.learning_rate * (optim.batch_size / RULE_BATCH) ** POWERS[optim.rate_rule]
     bias_start = start * optim.bias_learning_rate_factor
     if schedule.kind == "plateau":
         weights = biases = schedule.factor**plateau.drops
