@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +25,7 @@ VERSION = 1
 # seconds: of a file that was changed so recently, another change might leave size and times as they are
 RECENT = 2.0
 
+Wrong = TypeVar("Wrong")
 Stamp = tuple[int, int, int]  # size, and the times of the last changes to content and to the entry, ns
 
 
@@ -119,6 +121,20 @@ class Index:
                 entry.whole[name] = there
                 self._new = True
         return found
+
+    def checked(self, record: RunRecord, name: str, check: Callable[[], Wrong | None]) -> Wrong | None:
+        """What `check` finds wrong with a file of a finished run. One that was whole, and has not changed since, is not
+        looked at."""
+        entry, there = self.entry(*record.key), _stamp(f"{self._runs}/{record.digest}/seed-{record.seed}/{name}")
+        if entry is None or there is None:
+            return check()
+        if entry.whole.get(name) == there:
+            return None
+        wrong = check()
+        if wrong is None and _settled(there):
+            entry.whole[name] = there
+            self._new = True
+        return wrong
 
     def save(self) -> None:
         """Write down what was learned, beside what others wrote meanwhile; nothing where the folder may not be written.

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from repro import store
+from repro import index, store
 from repro.config import config, keys, presets
 from repro.experiments import paper
 from repro.experiments.experiment import Claim, Experiment
@@ -211,6 +212,7 @@ def gather(experiments: Sequence[Experiment], results: Path) -> Gathered:
             parts.append(part)
         except ValueError as error:
             damaged.append(store.Damaged(path, str(error)))
+    index.of(results).save()
     parts.sort(key=_order)
     counted = [one for score in counted_scores(_scores(experiments, parts)) if (one := score.judgement)]
     adjusted = {id(one): after for one, after in zip(counted, stats.holm(counted), strict=True)}
@@ -260,9 +262,18 @@ def _part(
     damaged += [each for each in broken if each.path.parent.parent.name in ours]
     frame, short = _curves(setting, runs, results)
     distinct = {run.key: run for of_arm in runs.values() for run in of_arm}  # arms share runs
-    looked = [store.damaged_predictions(results, run, view) for run in distinct.values() for view in run.errors]
+    known = index.of(results)
+    looked = [
+        known.checked(run, f"predictions-{view}.npz", partial(store.damaged_predictions, results, run, view))
+        for run in distinct.values()
+        for view in run.errors
+    ]
     for artifact in experiment.artifacts:
-        wrong = [store.damaged_artifact(results, *run.key, artifact, run) for run in distinct.values()]
+        name = f"{artifact}.{'npy' if artifact == 'kernels' else 'npz'}"
+        wrong = [
+            known.checked(run, name, partial(store.damaged_artifact, results, *run.key, artifact, run))
+            for run in distinct.values()
+        ]
         looked += [store.Damaged(Path(line.split(": ")[0]), line) for line in wrong if line]
     damaged += [*short, *(each for each in looked if each)]
     return Part(

@@ -31,6 +31,7 @@ from repro.stats.sequential import MOST_SEEDS, PATHS, POWER, baseline_runs, peek
 from repro.stats.values import Interval
 from repro.terms import FEWEST_SEEDS
 
+DRAWN = 500  # shares that are drawn at a time
 OVER_RUNS = "Welch t over runs"
 OVER_RUNS_AND_IMAGES = "Welch t over runs, with images"
 GRID = 24  # spreads of an arm over which power is averaged: exact to 0.001
@@ -144,14 +145,17 @@ def shuffles(arm: Sequence[float], reference: Sequence[float]) -> tuple[float, f
     return min(1.0, 2 * (beyond if exact else beyond + 1) / total), 2 / total
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _shares(arm: int, reference: int) -> np.ndarray:
     """Which runs fall to the arm, (shares, arm): all ways, or FLIPS random ones where those are more."""
     runs = arm + reference
     if math.comb(runs, arm) <= FLIPS:
         return np.array(list(combinations(range(runs), arm)))
-    every = np.tile(np.arange(runs), (FLIPS, 1))
-    return np.random.default_rng(GENERATOR_SEED).permuted(every, axis=1)[:, :arm]
+    generator, drawn = np.random.default_rng(GENERATOR_SEED), np.empty((FLIPS, arm), dtype=np.int16)
+    for start in range(0, FLIPS, DRAWN):  # in parts: a thousand runs a side would take 320 MB at once
+        some = np.tile(np.arange(runs), (min(DRAWN, FLIPS - start), 1))
+        drawn[start : start + DRAWN] = generator.permuted(some, axis=1)[:, :arm]
+    return drawn
 
 
 def independent_ratio(
