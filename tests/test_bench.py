@@ -70,7 +70,10 @@ def test_the_step_benchmark_has_every_ratio_and_the_common_form(monkeypatch, hur
     assert set(step.TARGETS) - {"jobs_over_one"} <= set(result.ratios)  # that needs a second core
     assert all(value > 0 for value in result.ratios.values())
     form = json.loads(json.dumps(bench.as_json(result)))
-    assert set(form) == {"rows", "ratios", "machine"}
+    assert set(form) == {"rows", "ratios", "machine", "tables"}
+    (spent,) = form["tables"]
+    assert [row[0] for row in spent["rows"]][:1] == ["smoke"] and len(spent["rows"][0]) == len(spent["columns"])
+    assert "fraction_smoke_float32" in result.ratios and result.targets["fraction_smoke_float32"] == "at least 0.75"
     assert all(set(row) == {"name", "unit", "median", "low", "high", "n"} for row in form["rows"])
     assert all(row["low"] <= row["median"] <= row["high"] for row in form["rows"])
     assert form["machine"]["packages"]["torch"] == torch.__version__.partition("+")[0]
@@ -137,6 +140,15 @@ def test_what_cannot_be_compiled_is_left_out_and_said(monkeypatch):
     assert step._cannot_compile(specs) == "no compiler"
     assert {spec.compiled for spec in step._without_compiled(specs).values()} == {False}
     assert {spec.changes.get("precision", "float32") for spec in specs.values()} == {"float32", "bfloat16"}
+
+
+def test_what_a_step_is_spent_on():
+    device = torch.device("cpu")
+    whole = step.shares(step.ours(step.Spec("ours", "smoke", 8, {}), device))
+    without = step.shares(step.ours(step.Spec("ours", "smoke", 8, {"model.norm": None}), device))
+    assert set(whole) == {*step.PARTS, "rest"} and sum(whole.values()) == pytest.approx(1)
+    assert min(whole.values()) > 0.001 and whole["products"] > 0.1
+    assert without["LRN"] == 0
 
 
 def test_operations_are_those_that_torch_counts():

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from repro.bench import BenchResult, Row, Samples, interleaved, machine, ratio, row
+from repro.bench import BenchResult, Row, Samples, Texts, interleaved, machine, ratio, row
 from repro.config.architecture import Conv, Full, Norm
 from repro.config.config import Config
 from repro.config.geometry import pool_of
@@ -41,6 +41,9 @@ TARGETS = {
     "memory_over_plain": "at most 1",
     "jobs_over_one": "more than 1",
 }
+EVIDENCE = ("cifar10", "tiny", "figure-1", "cifar-26", "cifar-18", "cifar-13")  # presets that evidence is made with
+FRACTIONS = {"float32": "at least 0.75", "bfloat16": "at least 0.5"}  # of the matrix rate, of each of them
+PARTS = {"products": ("convolution", "mm", "linear"), "LRN": ("_Normalize",), "pools": ("pool",)}  # by names of torch
 
 
 class Spec(NamedTuple):
@@ -54,6 +57,7 @@ class Spec(NamedTuple):
     copies: int = 1  # processes that take each step at the same time
     lrn: str = "torch"  # of tuned: nn.LocalResponseNorm, or "last": LastDimensionNorm
     compiled: bool = False  # of tuned: by torch.compile
+    profiled: bool = False  # of ours: says at its end what a step is spent on
 
 
 def measure(quick: bool = False) -> BenchResult:
@@ -120,6 +124,11 @@ def measure(quick: bool = False) -> BenchResult:
     for precision in (best, other):
         ratios[f"cifar_lrn_cost_{precision}"] = lrn_cost(samples, precision)
 
+    spent, fractions = (
+        ([], {}) if torch.cuda.is_available() else bounds_of(("smoke",) if quick else EVIDENCE, facts, rounds)
+    )
+    ratios |= fractions
+
     jobs = 1 if torch.cuda.is_available() else min(4, facts["cores"])
     if jobs > 1:
         one = Spec("ours", cifar, batch, {}, threads=facts["cores"])
@@ -129,7 +138,41 @@ def measure(quick: bool = False) -> BenchResult:
     if not in_hardware:
         notes.append("No bfloat16 products in this CPU: torch emulates them, so torch is compared with in float32.")
     title = "Training step" + (", quick: sizes too small to judge" if quick else "")
-    return BenchResult(title, rows, ratios, facts, TARGETS, notes)
+    targets = TARGETS | {name: FRACTIONS[name.rpartition("_")[2]] for name in fractions}
+    return BenchResult(title, rows, ratios, facts, targets, notes, spent)
+
+
+def bounds_of(presets: Sequence[str], facts: dict[str, Any], rounds: int) -> tuple[list[Texts], dict[str, float]]:
+    """Of each preset, on one thread: its rate, the share of the matrix rate, what a step is spent on. Where products
+    take most of it, they are what runs below the matrix rate; the rest has no products to run beside."""
+    cells, fractions = [], {}
+    for name in presets:
+        config = preset(name)
+        for precision in FRACTIONS if facts["cpu_bfloat16"] != "emulated" else ("float32",):
+            mine = Spec("ours", name, config.optim.batch_size, {"precision": precision}, threads=1, profiled=True)
+            samples, closing = take_turns({"ours": mine, "gemm": mine._replace(kind="gemm", profiled=False)}, rounds)
+            bounds = [mine.batch * operations(config) / rate for rate in samples["gemm"]]
+            fraction = fractions[f"fraction_{name}_{precision}"] = ratio(bounds, samples["ours"])
+            rate = row("", "images/s", [mine.batch / seconds for seconds in samples["ours"]]).median
+            parts = [f"{100 * closing['ours'][part]:.0f}%" for part in (*PARTS, "rest")]
+            cells.append([name, precision, str(mine.batch), f"{rate:,.0f}", f"{fraction:.2f}", *parts])
+    columns = ["preset", "precision", "batch", "images/s, a thread", "of the matrix rate", *PARTS, "rest"]
+    return [Texts("What bounds a step", columns, cells)], fractions
+
+
+def shares(work: Callable[[int], object]) -> dict[str, float]:
+    """The share of a step on the CPU that each of PARTS and the rest take, by torch's profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        work(1)
+    took = {event.key: event.self_cpu_time_total for event in found.key_averages()}
+    total = sum(took.values())
+    parts = {
+        part: sum(time for name, time in took.items() if any(word in name for word in words)) / total
+        for part, words in PARTS.items()
+    }
+    return {**parts, "rest": 1 - sum(parts.values())}
 
 
 def _tuned_specs(net: str, batch: int, in_hardware: bool) -> dict[str, Spec]:
@@ -208,7 +251,8 @@ class _Contender:
     def close(self) -> dict[str, float]:
         for process in self.processes:
             process.stdin.close()
-        return {"peak_mib": sum(answer["peak_mib"] for answer in self._read())}
+        answers = self._read()
+        return {name: sum(answer[name] for answer in answers) for name in answers[0]}
 
 
 # ------------------------------------------------------------------------------------------------ inside the contender
@@ -238,7 +282,10 @@ def prepare(spec: Spec) -> Contender:
         took = _seconds(work, times, device)
         return flops / took if spec.kind == "gemm" else took
 
-    return Contender(sample, lambda: {"peak_mib": _peak_mib(device)})
+    def close() -> dict[str, float]:
+        return {"peak_mib": _peak_mib(device)} | (shares(work) if spec.profiled else {})
+
+    return Contender(sample, close)
 
 
 def main(spec: Spec) -> None:
