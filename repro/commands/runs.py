@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,15 +28,16 @@ from repro.commands.options import (
     SettingName,
     Untuned,
     app,
-    at_setting,
-    choose,
-    count_of_seeds,
     jobs_of,
-    most_seeds,
     places_of,
-    registry_of,
 )
 from repro.commands.results import print_report
+
+if TYPE_CHECKING:
+    from repro.commands.sweep import Round
+    from repro.planning.plan import Plan, Run
+    from repro.training.events import Failed
+    from repro.training.execute import Machine
 
 
 @app.command()
@@ -179,20 +180,7 @@ def ranks_of(devices: str | None, jobs: int | None, graph: bool, launcher: str |
 def _sweep(
     *,
     context: typer.Context,
-    names: list[str] | None,
-    preset: str | None,
-    seeds: int | None,
-    assignments: list[str] | None,
-    setting: str | None,
-    again: Path | None,
     jobs: int | None,
-    everything: bool,
-    arms: str | None,
-    design: str | None,
-    untuned: bool,
-    frozen_plan: Path | None,
-    until_decided: bool,
-    max_seeds: int | None,
     budget: str | None,
     devices: str | None,
     launcher: str | None,
@@ -204,159 +192,115 @@ def _sweep(
     track: list[str] | None,
     verify: bool,
     json: bool,
-    include: list[Path] | None,
     data_dir: Path | None,
     results_dir: Path | None,
     reports_dir: Path | None,
     report: bool = True,
+    **words: Any,
 ) -> None:
-    from repro.planning import sweepfile
+    """`words` say what is run (`repro.commands.what`), the others how."""
+    from repro.commands.what import asked
 
-    file = sweepfile.file_of(names)
-    says = "--plan" if frozen_plan else "--again" if again else str(file) if file else ""
-    if says and (
-        (names and not file) or (file and (frozen_plan or again or seeds or max_seeds)) or everything or preset
-        or assignments or setting or arms or design or untuned or until_decided
-    ):  # fmt: skip
-        raise ValueError(f"{says} says what to run; leave out names, --preset, --set, --arms and the like")
-    if file:
-        told = sweepfile.read(file)
-        names, preset, assignments, setting = told.names, told.preset, told.assignments, told.setting
-        seeds, arms, design = told.seeds, ",".join(told.arms) if told.arms else None, told.design
-        untuned, until_decided, max_seeds = told.untuned, told.until_decided, told.max_seeds
-    registry, places = registry_of(include, names), places_of(data_dir, results_dir)
-    if frozen_plan and again:
-        raise ValueError("--plan and --again each say what to run; leave out one of them")
+    places = places_of(data_dir, results_dir)
+    what = asked(**words, results=places["results"])
 
-    from repro.planning import plan  # a tenth of a second: most mistakes are in the names, and are told before
-
-    if frozen_plan:
-        from repro.planning import frozen
-
-        asked_for = frozen.read(frozen_plan)
-        preset, seeds, changes = asked_for.preset, asked_for.seeds, dict(asked_for.changes)
-        asked_of = [registry.get(name) for name in asked_for.experiments]
-        chosen = plan.laid_out(asked_of, preset, asked_for.design or None)
-        wanted: Any = frozenset(asked_for.arms)
-        tuned, first_seed, name_of_plan = bool(asked_for.searches), asked_for.first_seed, asked_for.name
-    elif again:
-        from repro.stats.looks import most_looked_at
-
-        before = read_again(again)
-        preset, changes, first_seed, name_of_plan = before.preset, dict(before.changes), before.first_seed, ""
-        (experiment,) = chosen = plan.laid_out([registry.get(before.experiment)], preset, before.design or None)
-        had = {f"{before.experiment}/{arm}" for arm in (*before.arms, *before.searches)}
-        tuned, wanted = bool(before.searches) or not experiment.search, plan.every_arm(chosen, preset) & had
-        if seeds is None and not before.design and (looked := most_looked_at(before.looks)):
-            until_decided, max_seeds = True, max_seeds or looked
-        seeds = count_of_seeds(before.seeds if seeds is None and not before.design else seeds, chosen)
-    else:
-        asked_at = at_setting(setting, preset, assignments, places["results"])
-        preset, changes, design = asked_at.preset, asked_at.changes, design or asked_at.design or None
-        chosen = plan.laid_out(choose(registry, names, everything, preset), preset, design)
-        seeds = count_of_seeds(seeds, chosen)
-        if until_decided and any(one.laid_out for one in chosen):
-            raise ValueError("--until-decided: a design is judged once, when all of its runs are there; leave it out")
-        wanted = plan.choose_arms(chosen, preset, arms)
-        tuned, first_seed, name_of_plan = not (untuned or asked_at.untuned), 0, ""
-
-    from repro import store
-    from repro.planning import cost
-    from repro.planning.budget import seconds_in, within
+    from repro.planning.budget import seconds_in
 
     limit = seconds_in(budget) if budget else None
-    most = most_seeds(seeds, until_decided, max_seeds)
     elsewhere = None
     if launcher:
         from repro.launch.launcher import launcher as find_launcher
 
         elsewhere = find_launcher(launcher)
-    ranks, asked = ranks_of(devices, jobs, graph, launcher)
+    ranks, named = ranks_of(devices, jobs, graph, launcher)
     if script and not (elsewhere and elsewhere.script):
         raise ValueError("--script: is for --launcher slurm only; add it")
     if address is not None and not (elsewhere and elsewhere.takes_address):
         raise ValueError("--address: is for --launcher ray only; add it")
-    made = plan.make(chosen, preset, seeds, changes, tuned=tuned, first_seed=first_seed, arms=wanted, **places)
-    if setting:
-        for one in made.settings:
-            refuse_frozen(store.setting_path(places["results"], one))
-    if made.unprepared:
-        raise ValueError("; ".join(made.unprepared))
+    what.plan(**places)
     if track:
         from repro.training.trackers import check
 
         check(track)
 
-    import torch  # seconds: only now that nothing is left to refuse but a device
-
-    from repro.commands import terminal
-    from repro.commands.sweep import Round, sweep
-    from repro.launch import launch
-    from repro.machine.provenance import usable_cores
-    from repro.machine.share import free_memory, share
-    from repro.training.events import Failed
-    from repro.training.execute import Machine, choose_devices, devices_of_rank, set_threads
+    from repro.commands.sweep import sweep  # torch, seconds: only now that nothing is left to refuse but a device
+    from repro.training.execute import Machine, choose_devices, devices_of_rank
 
     machine = Machine(
-        places["results"], places["data"], asked, loader, workers, tuple(dict.fromkeys(track or ())), verify, graph,
+        places["results"], places["data"], named, loader, workers, tuple(dict.fromkeys(track or ())), verify, graph,
         jobs=jobs, words=_worker_words(context, places), address=address, ranks=ranks,
     )  # fmt: skip
     if ranks > 1:
         devices_of_rank(machine)
     else:
-        choose_devices(asked, 2)
+        choose_devices(named, 2)
     if elsewhere and elsewhere.script and script:
         print(elsewhere.script(machine), end="")
         return
     if elsewhere:
         elsewhere.check(machine)
-
-    def do(todo: Round) -> Sequence[Failed]:
-        terminal.print_round(todo)
-        names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo.runs}
-        how = share(
-            usable_cores(), os.getloadavg()[0], len(todo.runs),
-            max(sum(shape.multiply_adds for shape in run.config.shapes()) for run in todo.runs),
-            fitting=int(min(free_memory() / max(todo.cost.memory_bytes, 1), len(todo.runs))),
-            devices=0 if asked else torch.cuda.device_count(), asked=jobs, ranks=ranks,
-        )  # fmt: skip
-        if not launcher:
-            terminal.console.print(f"{how.reason}.", highlight=False)
-        set_threads(how.threads)
-        with terminal.progress(names, len(todo.runs)) as emit:
-            return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=launcher)
-
-    began = time.monotonic()
-
-    def fits(made: plan.Plan, missing: Sequence[plan.Run]) -> Sequence[plan.Run]:
-        left, on = (limit or 0.0) - (time.monotonic() - began), cost.here(machine.results)
-
-        def seconds_of(run: plan.Run) -> float:
-            return seconds[run.name]
-
-        bill, of_runs = cost.bill(replace(made, runs=tuple(missing)), data=machine.data, on=on)
-        seconds = {run.name: one.seconds for run, one in of_runs}
-        room = free_memory() / max(bill.memory_bytes, 1)
-        workers = (
-            1
-            if ranks > 1
-            else jobs or max(1, min(torch.cuda.device_count() or usable_cores(), int(min(room, len(missing)))))
-        )
-        chosen = within(missing, left, workers, seconds_of)
-        if not on.name:
-            chosen = chosen[:workers]  # their time is a guess; the first that finish tell it
-        told = f"{terminal.span(max(left, 0.0))} left: {len(chosen)} of {len(missing)} missing runs fit"
-        terminal.console.print(f"{told}.", highlight=False)
-        return chosen
-
+    until = time.monotonic() + (limit or 0.0)
     with redirect_stdout(sys.stderr) if json else nullcontext():
         failed = sweep(
-            chosen, preset, seeds, changes, machine, do=do, max_seeds=most, tuned=tuned, first_seed=first_seed,
-            arms=wanted, frozen=name_of_plan, publish=report, fits=fits if budget else None,
+            what.experiments, what.preset, what.seeds, what.changes, machine,
+            do=partial(_do, machine, launcher), max_seeds=what.max_seeds, tuned=what.tuned,
+            first_seed=what.first_seed, arms=what.arms, frozen=what.frozen, publish=report,
+            fits=partial(_fitting, machine, until) if budget else None,
         )  # fmt: skip
     if report:
-        print_report(registry, [one.name for one in chosen], places["results"], reports_dir, json=json, failed=failed)
+        judged = [one.name for one in what.experiments]
+        print_report(what.registry, judged, places["results"], reports_dir, json=json, failed=failed)
     raise typer.Exit(1 if any(report or not one.elsewhere for one in failed) else 0)
+
+
+def _do(machine: "Machine", launcher: str | None, todo: "Round") -> "Sequence[Failed]":
+    """The runs of a round, shown as they go on; returns those that failed."""
+    import torch
+
+    from repro.commands import terminal
+    from repro.launch import launch
+    from repro.machine.provenance import usable_cores
+    from repro.machine.share import free_memory, share
+    from repro.training.execute import set_threads
+
+    terminal.print_round(todo)
+    names = {run.name: f"{run.used_by[0]} seed {run.seed}" for run in todo.runs}
+    how = share(
+        usable_cores(), os.getloadavg()[0], len(todo.runs),
+        max(sum(shape.multiply_adds for shape in run.config.shapes()) for run in todo.runs),
+        fitting=int(min(free_memory() / max(todo.cost.memory_bytes, 1), len(todo.runs))),
+        devices=0 if machine.devices else torch.cuda.device_count(), asked=machine.jobs, ranks=machine.ranks,
+    )  # fmt: skip
+    if not launcher:
+        terminal.console.print(f"{how.reason}.", highlight=False)
+    set_threads(how.threads)
+    with terminal.progress(names, len(todo.runs)) as emit:
+        return launch(todo.runs, machine, at_once=how.at_once, emit=emit, launcher=launcher)
+
+
+def _fitting(machine: "Machine", until: float, made: "Plan", missing: "Sequence[Run]") -> "Sequence[Run]":
+    """Those of the missing runs of a plan that can be finished before the moment `until`, most useful first."""
+    import torch
+
+    from repro.commands import terminal
+    from repro.machine.provenance import usable_cores
+    from repro.machine.share import free_memory
+    from repro.planning import cost
+    from repro.planning.budget import within
+
+    left, on = until - time.monotonic(), cost.here(machine.results)
+    bill, of_runs = cost.bill(replace(made, runs=tuple(missing)), data=machine.data, on=on)
+    seconds = {run.name: one.seconds for run, one in of_runs}
+    room = int(min(free_memory() / max(bill.memory_bytes, 1), len(missing)))
+    workers = machine.jobs or max(1, min(torch.cuda.device_count() or usable_cores(), room))
+    if machine.ranks > 1:
+        workers = 1
+    chosen = within(missing, left, workers, lambda run: seconds[run.name])
+    if not on.name:
+        chosen = chosen[:workers]  # their time is a guess; the first that finish tell it
+    told = f"{terminal.span(max(left, 0.0))} left: {len(chosen)} of {len(missing)} missing runs fit"
+    terminal.console.print(f"{told}.", highlight=False)
+    return chosen
 
 
 def _worker_words(context: typer.Context, places: dict[str, Any]) -> tuple[str, ...]:
@@ -378,21 +322,3 @@ def _worker_words(context: typer.Context, places: dict[str, Any]) -> tuple[str, 
                 case _:
                     words += [parameter.opts[0], str(one)]
     return *words, *(word for name, path in places.items() for word in (f"--{name}-dir", str(path.absolute())))
-
-
-def read_again(path: Path) -> Any:
-    """The setting in a file of results/experiments/. Raises ValueError for what is none, and for a frozen plan's."""
-    from repro import store
-
-    if not path.is_file():
-        raise ValueError(f"--again {path}: there is no such file; give one of results/experiments/NAME/")
-    refuse_frozen(path)
-    return store.read_setting(path)
-
-
-def refuse_frozen(path: Path) -> None:
-    """Raises ValueError where a setting's file is a frozen plan's: to ask for it in another way would end that."""
-    from repro import store
-
-    if path.is_file() and (name := store.read_setting(path).frozen):
-        raise ValueError(f"{path}: is of a frozen plan; run: repro run --plan {path.parents[2] / 'plans' / name}.json")
