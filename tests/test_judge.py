@@ -17,6 +17,7 @@ from repro.experiments.experiment import Arm, Claim, Ensemble, Experiment, Measu
 from repro.planning import plan
 from repro.records import Errors, RunRecord
 from repro.stats import Judgement, arm_summary, holm, judge
+from repro.stats.evidence import Runs
 from repro.stats.independent import level_of_looks, welch
 from repro.terms import EPOCHS_TO_BEST, View
 
@@ -264,14 +265,14 @@ def test_records_that_are_given_are_not_read_again(tmp_path: Path, monkeypatch: 
     one = experiment(worse())
     write(tmp_path, "with", [20.0, 20.7, 19.6])
     write(tmp_path, "without", [21.4, 22.1, 21.1])
-    records = read_records(tmp_path)
-    expected = judge(one, setting(one, 3), tmp_path)
+    records, at = read_records(tmp_path), setting(one, 3)
+    expected = judge(one, at, tmp_path)
 
     def refuse(*_: object) -> None:
         raise AssertionError("read again")
 
     monkeypatch.setattr(store, "read_run", refuse)
-    assert judge(one, setting(one, 3), tmp_path, records) == expected
+    assert judge(one, at, tmp_path, Runs(one, at, tmp_path, records)) == expected
 
 
 def test_only_three_pairs_of_predictions_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,7 +561,8 @@ def test_chance_is_that_of_the_classes(tmp_path: Path, classes: int, error: floa
     records = read_records(tmp_path)
     for record in records.values():
         record.config["data"]["classes"] = classes
-    assert (only(judge(one, setting(one, 3), tmp_path, records)).verdict == "not evaluated") == dead
+    at = setting(one, 3)
+    assert (only(judge(one, at, tmp_path, Runs(one, at, tmp_path, records))).verdict == "not evaluated") == dead
 
 
 def test_runs_without_any_training_error_count_as_trained(tmp_path: Path) -> None:

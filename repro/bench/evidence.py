@@ -28,6 +28,7 @@ from repro.planning.plan import configs, pretrain_config
 from repro.records import RunRecord, Setting
 from repro.report import words
 from repro.report.gather import Gathered, Part, Score, counted_scores, gather
+from repro.stats.evidence import Runs
 from repro.stats.judge import _negligible, judge
 from repro.stats.price import DESIGNS, DesignName, as_narrow, deciding, half_width, layouts
 from repro.terms import FEWEST_SEEDS, TRAINING_HOURS
@@ -179,7 +180,7 @@ def _decided(score: Score, part: Part, results: Path, records: Mapping[tuple[str
     for count in range(FEWEST_SEEDS, setting.seeds + 1):
         more = {arm: math.ceil(asked * count / setting.seeds) for arm, asked in setting.seeds_of.items()}
         first = replace(setting, seeds=count, seeds_of=more, looks=())
-        judged = judge(score.experiment, first, results, records)
+        judged = judge(score.experiment, first, results, Runs(score.experiment, first, results, records))
         one = next(each for each in judged if each.claim == claim and each.metric == score.metric)
         if one.effect is None or one.estimate is None or one.seeds < FEWEST_SEEDS:
             continue

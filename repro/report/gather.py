@@ -238,6 +238,7 @@ def _part(
     results: Path,
 ) -> Part:
     from repro import stats
+    from repro.stats.evidence import Runs
     from repro.stats.specifications import specifications
 
     base = keys.override(presets.preset(setting.preset), setting.changes)
@@ -276,6 +277,7 @@ def _part(
         ]
         looked += [store.Damaged(Path(line.split(": ")[0]), line) for line in wrong if line]
     damaged += [*short, *(each for each in looked if each)]
+    evidence = Runs(experiment, setting, results, read)  # predictions are read once for all that follows
     return Part(
         experiment,
         setting,
@@ -285,12 +287,12 @@ def _part(
         _without(searches, outdated),
         _without(chosen, outdated),
         frame,
-        stats.arm_summary(experiment, setting, results, read),
-        stats.judge(experiment, setting, results, read),
+        stats.arm_summary(experiment, setting, results, evidence),
+        stats.judge(experiment, setting, results, evidence),
         outdated,
         [_relative(each, results) for each in dict.fromkeys(damaged)],
-        stats.judge_design(experiment, setting, results, read) if setting.design else None,
-        specifications(experiment, setting, results, read),
+        stats.judge_design(experiment, setting, results, evidence) if setting.design else None,
+        specifications(experiment, setting, results, evidence),
         standing(experiment, setting, results),
     )
 

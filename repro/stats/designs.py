@@ -19,7 +19,7 @@ import numpy as np
 
 from repro.experiments.design import TIMES, Design, Factor, Factorial, factors_at
 from repro.experiments.experiment import Arm, Experiment
-from repro.stats.evidence import Records, Runs
+from repro.stats.evidence import Runs
 from repro.stats.intervals import CONFIDENCE, GENERATOR_SEED
 from repro.stats.values import Interval
 from repro.suggest import did_you_mean
@@ -384,9 +384,7 @@ class DesignJudgement:
     analysis: Analysis | None  # None while runs are missing: an estimate on the way would be a look
 
 
-def judge_design(
-    experiment: Experiment, setting: Setting, results: Path, records: Records | None = None
-) -> DesignJudgement:
+def judge_design(experiment: Experiment, setting: Setting, results: Path, runs: Runs | None = None) -> DesignJudgement:
     """The effects on the top-1 error of a setting whose experiment is `laid_out`; ten views where all runs have them.
 
     A run that did not train counts as lost, by the rule of `analyze_screen`. Where each run trains on a part of the
@@ -394,7 +392,7 @@ def judge_design(
     """
     design = experiment.laid_out
     assert design is not None, experiment.name
-    runs = Runs(experiment, setting, results, records)
+    runs = runs or Runs(experiment, setting, results)
     arms = experiment.arms
     view: View = "ten" if runs.has_view(arms, "ten") else "center"
     rows, errors, own = [], [], []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro.experiments.experiment import Arm, Claim, Experiment, Measured
 from repro.records import Setting
-from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Protocol, Records, Runs
+from repro.stats.evidence import COUNTS, IMAGE_REPLICATES, Protocol, Runs
 from repro.stats.looks import most_looked_at
 from repro.stats.rule import ALPHA, MOST_GUESSES, NEGLIGIBLE, OVERFITS
 from repro.stats.sequential import peeking_level, seeds_needed
@@ -30,18 +30,18 @@ CONFIDENCE = 1 - ALPHA  # of a single look
 MANY_RUNS = 8  # from here on the interquartile mean leaves out something: two runs at each end
 
 
-def judge(experiment: Experiment, setting: Setting, results: Path, records: Records | None = None) -> list[Judgement]:
+def judge(experiment: Experiment, setting: Setting, results: Path, runs: Runs | None = None) -> list[Judgement]:
     """A judgement for each number of each claim that makes sense at the setting's preset, in order; then the top-1
     effect of every other arm against the first, which no claim names.
 
-    Reads the finished runs of the setting; `records` saves reading their records again where the caller has them.
+    Reads the finished runs of the setting; `runs` saves reading them again where the caller has them.
     Partial settings are fine: seeds count that both arms have, and verdicts wait for all that were asked for. Where the
     setting was looked at more than once, intervals are wide enough to hold after every seed up to the most of its
     looks, and p is larger in proportion. A design has its own judgement (stats.designs), and none here.
     """
     if setting.design:
         return []
-    runs = Runs(experiment, setting, results, records)
+    runs = runs or Runs(experiment, setting, results)
     claims = experiment.claims_at(setting.preset)
     return [
         _judge_claim(runs, claim, metric, published)
@@ -73,9 +73,7 @@ def tested_p(one: Judgement) -> float | None:
     return one.effect.p if one.effect and one.verdict not in ("not evaluated", "not tuned") else None
 
 
-def arm_summary(
-    experiment: Experiment, setting: Setting, results: Path, records: Records | None = None
-) -> pd.DataFrame:
+def arm_summary(experiment: Experiment, setting: Setting, results: Path, runs: Runs | None = None) -> pd.DataFrame:
     """A row an arm: `arm`, `view`, `seeds`, `censored`, and of each metric `_mean`, `_sd` and, from 8 runs up, `_iqm`.
 
     Metrics: top1_error, top5_error, train_error (percent), gap (points), epochs_to_target (censored runs count with the
@@ -83,7 +81,7 @@ def arm_summary(
     """
     import pandas as pd
 
-    runs = Runs(experiment, setting, results, records)
+    runs = runs or Runs(experiment, setting, results)
     rows = []
     for arm in experiment.arms_at(setting.preset):
         view = _view(runs, [arm], _measured_view(experiment, setting))

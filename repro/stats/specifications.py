@@ -9,7 +9,7 @@ from pathlib import Path
 from repro.experiments.experiment import Claim, Experiment
 from repro.records import Setting
 from repro.stats.curves import Specification
-from repro.stats.evidence import COUNTS, Records, Runs
+from repro.stats.evidence import COUNTS, Runs
 from repro.stats.judge import CONFIDENCE, _effect, _negligible, _unfit, _verdict
 from repro.terms import FEWEST_SEEDS, GAP, View
 
@@ -18,13 +18,13 @@ NOT_SHOWN = "not evaluated"
 
 
 def specifications(
-    experiment: Experiment, setting: Setting, results: Path, records: Records | None = None
+    experiment: Experiment, setting: Setting, results: Path, runs: Runs | None = None
 ) -> list[tuple[Claim, Specification]]:
     """The primary number of each claim of a comparison, in each way. Every way is judged as if this were the setting of
     the claim, so that sizes count; ways with fewer runs than a verdict takes are left out."""
     if setting.design:
         return []
-    runs = Runs(experiment, setting, results, records)
+    runs = runs or Runs(experiment, setting, results)
     found = []
     for claim in experiment.claims_at(setting.preset):
         if claim.kind == "value" or claim.control or claim.reference is None:
