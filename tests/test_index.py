@@ -176,16 +176,15 @@ def _publish(results: Path, times: int) -> None:
         store.publish(results)
 
 
-def test_two_processes_that_publish_at_once_leave_whole_tables(results: Path) -> None:
-    import pandas as pd
-
+def test_two_processes_that_publish_at_once_leave_a_whole_table(results: Path) -> None:
     processes = [multiprocessing.get_context("fork").Process(target=_publish, args=(results, 5)) for _ in range(2)]
     for one in processes:
         one.start()
     for one in processes:
         one.join(120)
     assert [one.exitcode for one in processes] == [0, 0]
-    pd.testing.assert_frame_equal(pd.read_parquet(results / "runs.parquet"), store.collect(results))
+    whole = store.collect(results).to_csv(index=False, lineterminator="\n")
+    assert (results / "runs.csv").read_text() == whole
     assert not list(results.glob(files.TEMPORARY))
 
 
@@ -193,10 +192,16 @@ def test_two_processes_that_publish_at_once_leave_whole_tables(results: Path) ->
 def test_ten_thousand_finished_runs_are_planned_and_billed_in_seconds(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Processor time on a machine that others load. Without the index the plan took 41 s, the bill 5.6."""
+    """Processor time on a machine that others load. Without the index such a plan took 41 s."""
     monkeypatch.setattr(index, "RECENT", 0.0)
-    names = tuple(one.name for one in load().experiments.values() if "smoke" in one.presets)
-    made = planned(tmp_path, photos, 86, names)
+    names = tuple(
+        one.name
+        for one in load().experiments.values()
+        if "smoke" in one.presets
+        and not one.artifacts
+        and all({*run.views} <= {"center", "ten"} for run in planned(tmp_path, photos, 1, (one.name,)).runs)
+    )  # what made-up runs have
+    made = planned(tmp_path, photos, 90, names)
     assert len(made.runs) > 10_000
     with patch.object(os, "fsync", lambda handle: None):
         made_up.write_runs(tmp_path, made.runs, photos, images=20)
@@ -207,8 +212,8 @@ def test_ten_thousand_finished_runs_are_planned_and_billed_in_seconds(
         found = do()
         return time.process_time() - began, found
 
-    assert not planned(tmp_path, photos, 86, names).todo
-    seconds, again = took(lambda: planned(tmp_path, photos, 86, names))
+    assert not planned(tmp_path, photos, 90, names).todo
+    seconds, again = took(lambda: planned(tmp_path, photos, 90, names))
     assert not again.todo and seconds < 4
     seconds, bill = took(lambda: cost.cost(again, data=photos, results=tmp_path))
     assert bill.runs == 0 and seconds < 2
