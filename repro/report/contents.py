@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def n_of(part: Part, arm: str) -> str:
     """`3 of 5`: finished runs of an arm among those asked for."""
-    return f"{len(part.runs[arm])} of {part.setting.seeds}" if arm in part.runs else words.NOTHING
+    return f"{len(part.runs[arm])} of {len(part.setting.seeds_for(arm))}" if arm in part.runs else words.NOTHING
 
 
 def setting_line(part: Part) -> str:
