@@ -1,10 +1,11 @@
-"""docs/course.md: every command of the class runs, and the published numbers say what the page expects of them."""
+"""docs/course.md: every `repro` command of the class runs, and the published numbers say what the page expects of them."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ def test_the_commands_that_train_run(repro: Repro) -> None:
         code, out, err = repro(*words, "--seeds", "1", "--untuned", *QUICK)
         assert code == 0, (line, out, err)
         assert "Verdicts in full" in Path(f"reports/{words[1]}.md").read_text()
+    (imported,) = [line for line in TYPED if line.startswith("import ")]
+    shutil.move("results", "theirs")
+    code, out, err = repro(*imported.replace("DIR", "theirs").split())
+    assert code == 0 and "imported from theirs" in out, (out, err)
 
 
 def published(experiment: str, to: Path) -> list[dict[str, Any]]:
