@@ -1,4 +1,4 @@
-"""docs/course.md: every `repro` command of the class runs, and the published numbers say what the page expects of them."""
+"""docs/course.md: each `repro` command of the class runs, and published numbers say what the page expects of them."""
 
 from __future__ import annotations
 
