@@ -327,6 +327,7 @@ class Loader:
                 label = self.source.beton.labels[indices] - self.source.first_class
                 yield Batch(torch.from_numpy(indices), image, torch.from_numpy(label))
                 del image
+            assert next(made, None) is None  # `made` goes on behind its last image: what held that is free by then
 
         generator = finished()
 
