@@ -189,6 +189,6 @@ def test_the_desk_benchmark_has_every_ratio(monkeypatch):
 def test_made_up_runs_are_finished_runs_that_a_report_can_read(tmp_path):
     made = desk.make_up_runs(tmp_path, 8)
     runs, damaged = store.finished_runs(tmp_path)
-    assert len(runs) == made == 8 and not damaged
+    assert len(runs) == made >= 8 and not damaged
     assert {run.digest for run in runs} == set(store.read_settings(tmp_path)[0][0].arms.values())
     assert len({run.errors["center"].top1_error for run in runs}) > 1  # they scatter, or no interval is exercised

@@ -17,11 +17,14 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+from repro import store
 from repro.bench import BenchResult, Samples, in_child, interleaved, machine, made_up, ratio, row, seconds
 from repro.experiments.registry import load
+from repro.planning import plan
 
 RUNS = 10_000
-EXPERIMENT = "lrn-ablation"
+PRESET = "smoke"
+MOST_SEEDS = 900  # of a setting; seeds from 1,000 on are those of searches
 EPOCHS = 30  # of a made-up run
 IMAGES = 100  # of a made-up test set
 IMPORTS = "python -c 'import typer, rich'"
@@ -35,8 +38,8 @@ TARGETS = {
     "table_over_imports": "the least for a rich table, open to other packages",
     "list_over_table": "at most 1.3",
     "refused_over_table": "at most 1.3",
-    "report_seconds": "at most 10",
-    "report_memory_gib": "at most 1",
+    "report_seconds": "at most 5",
+    "report_memory_gib": "at most 0.4",
 }
 EMPTY_COMMAND = """
 import typer
@@ -121,13 +124,18 @@ def _start(words: list[str], compiled: str) -> Callable[[], float]:
 
 
 def make_up_runs(results: Path, runs: int) -> int:
-    """Write a setting of EXPERIMENT at its first preset with some `runs` finished runs; return how many."""
-    experiment = load().get(EXPERIMENT)
-    arms = experiment.arms_at(experiment.presets[0])
-    seeds = max(2, round(runs / len(arms)))
-    levels = {arm.name: 30.0 for arm in arms}
+    """Write some `runs` finished runs and the settings that ask for them, of as few experiments as can have so many;
+    return how many."""
+    every = [one for one in load().experiments.values() if PRESET in one.presets]
+    every.sort(key=lambda one: (-len(one.arms_at(PRESET)), one.name))
+
+    def planned(count: int, seeds: int) -> plan.Plan:
+        return plan.make(every[:count], PRESET, seeds, {}, data=results.parent, results=results, tuned=False)
+
+    count = next(count for count in range(1, len(every) + 1) if len(planned(count, 1).runs) * MOST_SEEDS >= runs)
+    made = planned(count, max(2, round(runs / len(planned(count, 1).runs))))
     with patch.object(os, "fsync", lambda handle: None):  # these runs need not survive a power cut
-        made_up.write_setting(
-            results, experiment, experiment.presets[0], levels, seeds=seeds, epochs=EPOCHS, images=IMAGES
-        )
-    return seeds * len(arms)
+        made_up.write_runs(results, made.runs, results.parent, epochs=EPOCHS, images=IMAGES)
+        for setting in made.settings:
+            store.write_setting(results, setting)
+    return len(made.runs)
