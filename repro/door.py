@@ -96,13 +96,10 @@ def collect(results: Path | Sequence[Path] | None = None) -> pd.DataFrame:
     """The finished runs of all settings, a row a run, arm and view: experiment, preset, setting, arm, then the columns
     of repro.store.collect, whose names have units. Of several folders, where two differ the first counts."""
     if isinstance(results, Sequence):
-        from tempfile import TemporaryDirectory
+        from repro.merge import seen_as_one
 
-        from repro.merge import as_one
-
-        with TemporaryDirectory(prefix="repro-") as place:
-            as_one([results_directory(one) for one in results], Path(place))
-            return collect(Path(place))
+        with seen_as_one([results_directory(one) for one in results]) as (together, _):
+            return collect(together)
     import pandas as pd
 
     from repro import store

@@ -7,9 +7,11 @@ last, so that what is there of it at any moment is no run or a whole one.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from repro import files, store
 from repro.records import RunRecord, Setting
@@ -48,6 +50,14 @@ def as_one(folders: Sequence[Path], results: Path) -> Merged:
         if names.is_file() and not there.exists():
             shutil.copyfile(names, there)
     return found
+
+
+@contextmanager
+def seen_as_one(folders: Sequence[Path]) -> Iterator[tuple[Path, Sequence[store.Damaged]]]:
+    """A results folder that has the runs and settings of several, for as long as it is read, and what was left out."""
+    with TemporaryDirectory(prefix="repro-") as place:
+        results = Path(place, "results")
+        yield results, as_one(folders, results).refused
 
 
 def _merge(source: Path, results: Path, put: Put, *, whole: bool) -> Merged:

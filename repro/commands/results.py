@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import typer
@@ -71,11 +70,10 @@ def one_folder(options: list[Path] | None, *, published: bool = False) -> Iterat
     if len(folders) == 1 and not published:
         yield folders[0]
         return
-    from repro.merge import as_one
+    from repro.merge import seen_as_one
 
-    with TemporaryDirectory(prefix="repro-") as place:
-        together = Path(place, "results")
-        for one in as_one(folders, together).refused:
+    with seen_as_one(folders) as (together, refused):
+        for one in refused:
             print(f"left out {one.path}: {one.reason.removeprefix(f'{one.path}: ')}", file=sys.stderr)
         yield together
 
